@@ -1,0 +1,1 @@
+//! Classic consumer groups as a pure state machine, and committed offsets.

@@ -1,0 +1,1 @@
+//! The rules of one partition log, as a pure state machine.

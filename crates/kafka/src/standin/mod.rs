@@ -1,0 +1,6 @@
+//! The stand-in broker: one node per process, for the one-command start and for fault simulation.
+
+pub mod groups;
+pub mod log;
+pub mod server;
+pub mod storage;

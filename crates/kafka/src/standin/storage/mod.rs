@@ -1,0 +1,1 @@
+//! The storage shell of a partition log: segment files, index, flush policy, recovery.

@@ -1,0 +1,1 @@
+//! Sans-IO codec of the Kafka protocol: frames, headers, record batches, Produce and Fetch.

@@ -1,0 +1,12 @@
+//! `naru rehearse`.
+
+use std::process::ExitCode;
+
+/// Arguments of `naru rehearse`.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// Runs the role until it is told to stop.
+pub fn run(_args: &Args) -> ExitCode {
+    ExitCode::from(2)
+}

@@ -1,0 +1,1 @@
+//! Integration tests of the binary; one file of tests per subject.
