@@ -1,0 +1,172 @@
+//! The catalogue of invariants, and what happens when one does not hold.
+//!
+//! An invariant has an identifier that documents, tests, checkers and counters share, one sentence, and a home: the
+//! place of the predicate that decides it. [`invariant!`](crate::invariant!) states at a place in the code that the
+//! invariant holds there. In tests and in simulation a violation panics, so that it cannot be overlooked. A process
+//! that serves calls [`count_violations`] once when it starts: from then on a violation is counted and the process goes
+//! on, because a payment service that stops is worse than one that raises an alarm.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// A sentence that must hold, with a counter of the times it did not.
+#[derive(Debug)]
+pub struct Invariant {
+    id: &'static str,
+    sentence: &'static str,
+    home: &'static str,
+    violations: AtomicU64,
+    first: OnceLock<String>,
+}
+
+impl Invariant {
+    const fn new(id: &'static str, sentence: &'static str, home: &'static str) -> Self {
+        Self { id, sentence, home, violations: AtomicU64::new(0), first: OnceLock::new() }
+    }
+
+    /// The identifier as documents write it, such as `LOG-1`.
+    pub fn id(&self) -> &'static str {
+        self.id
+    }
+
+    /// What must hold.
+    pub fn sentence(&self) -> &'static str {
+        self.sentence
+    }
+
+    /// The path, from the root of the repository, of the predicate that decides it.
+    pub fn home(&self) -> &'static str {
+        self.home
+    }
+
+    /// How often it was violated in this process since [`count_violations`] was called.
+    pub fn violations(&self) -> u64 {
+        self.violations.load(Ordering::Relaxed)
+    }
+
+    /// The detail of the first counted violation. Later ones are only counted, so that a violation in a loop costs no
+    /// memory.
+    pub fn first_violation(&self) -> Option<&str> {
+        self.first.get().map(String::as_str)
+    }
+
+    /// Reports a violation; called by [`invariant!`](crate::invariant!), and by a predicate that has found one. The
+    /// detail goes to logs and reports: it must carry neither personal data nor secrets.
+    ///
+    /// # Panics
+    /// Unless [`count_violations`] was called before.
+    #[cold]
+    #[track_caller]
+    pub fn violated(&self, detail: String) {
+        if COUNT.load(Ordering::Relaxed) {
+            self.violations.fetch_add(1, Ordering::Relaxed);
+            self.first.get_or_init(|| detail);
+        } else {
+            panic!("{} violated: {} ({detail})", self.id, self.sentence);
+        }
+    }
+}
+
+static COUNT: AtomicBool = AtomicBool::new(false);
+
+/// Makes violations count instead of panic, for the rest of the life of this process. Called once, by a process that
+/// serves, before it serves.
+pub fn count_violations() {
+    COUNT.store(true, Ordering::Relaxed);
+}
+
+/// The invariant with this identifier, such as `LOG-1`.
+pub fn find(id: &str) -> Option<&'static Invariant> {
+    CATALOGUE.iter().find(|invariant| invariant.id == id).copied()
+}
+
+/// States that an invariant of the catalogue holds here.
+///
+/// The detail is formatted only when it does not hold.
+/// ```
+/// let (base_offset, log_end) = (7, 7);
+/// naru_model::invariant!(BROKER_4, base_offset == log_end, "batch at {base_offset}, log end {log_end}");
+/// ```
+#[macro_export]
+macro_rules! invariant {
+    ($id:ident, $holds:expr, $($detail:tt)+) => {
+        if !$holds {
+            $crate::invariant::$id.violated(::std::format!($($detail)+));
+        }
+    };
+}
+
+macro_rules! catalogue {
+    ($($name:ident $id:literal $sentence:literal $home:literal;)+) => {
+        $(
+            #[doc = concat!($id, ": ", $sentence, ".")]
+            pub static $name: Invariant = Invariant::new($id, $sentence, $home);
+        )+
+
+        /// Every invariant, in the order of the documents.
+        pub static CATALOGUE: &[&Invariant] = &[$(&$name),+];
+    };
+}
+
+catalogue! {
+    LOG_1 "LOG-1" "no acknowledged record is lost" "crates/rehearsal/src";
+    LOG_2 "LOG-2" "no record is doubled" "crates/rehearsal/src";
+    LOG_3 "LOG-3" "records of a key keep their order" "crates/rehearsal/src";
+    LOG_4 "LOG-4" "consumers agree on what stands at an offset" "crates/rehearsal/src";
+    LOG_5 "LOG-5" "nothing is read that was never sent" "crates/rehearsal/src";
+    BROKER_1 "BROKER-1" "an answer to acks=all under flush=fsync survives SIGKILL" "crates/kafka/src/standin/storage";
+    BROKER_2 "BROKER-2" "a batch whose checksum fails is never served" "crates/kafka/src/standin/storage";
+    BROKER_3 "BROKER-3" "a producer's sequence is appended once" "crates/kafka/src/standin/log";
+    BROKER_4 "BROKER-4" "offsets rise without reuse" "crates/kafka/src/standin/log";
+    WIRE_1 "WIRE-1" "a hostile frame costs bounded memory" "crates/kafka/src/wire";
+    SEGMENT_1 "SEGMENT-1" "a signed segment that was altered, cut or reordered is refused" "crates/runtime/src";
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn identifiers_are_unique_and_well_formed() {
+        let ids: BTreeSet<_> = CATALOGUE.iter().map(|invariant| invariant.id()).collect();
+        assert_eq!(ids.len(), CATALOGUE.len());
+        for invariant in CATALOGUE {
+            let (area, number) = invariant.id().split_once('-').expect("AREA-NUMBER");
+            assert!(area.bytes().all(|byte| byte.is_ascii_uppercase()), "{}", invariant.id());
+            assert!(number.parse::<u16>().is_ok(), "{}", invariant.id());
+        }
+    }
+
+    #[test]
+    fn every_home_exists() {
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+        for invariant in CATALOGUE {
+            let home = std::path::Path::new(root).join(invariant.home());
+            assert!(home.exists(), "{}: {} does not exist", invariant.id(), invariant.home());
+        }
+    }
+
+    #[test]
+    fn an_identifier_finds_its_invariant() {
+        assert_eq!(find("LOG-3").map(Invariant::sentence), Some("records of a key keep their order"));
+        assert!(find("LOG-99").is_none());
+    }
+
+    #[test]
+    fn one_that_holds_costs_nothing() {
+        crate::invariant!(LOG_1, 1 + 1 == 2, "never formatted {}", unreachable());
+    }
+
+    #[test]
+    #[should_panic(expected = "LOG-1 violated: no acknowledged record is lost (offset 7)")]
+    fn one_that_does_not_hold_panics_with_its_sentence_and_detail() {
+        let offset = 7;
+        crate::invariant!(LOG_1, offset == 8, "offset {offset}");
+    }
+
+    fn unreachable() -> &'static str {
+        unreachable!("the detail of an invariant that holds")
+    }
+}
