@@ -1,0 +1,13 @@
+//! `./x check`: what must hold before a test is worth running.
+
+use crate::shell::{self, TaskError, cargo, command};
+use crate::{peers, tidy};
+
+/// Runs the task.
+pub fn run() -> Result<(), TaskError> {
+    shell::run(cargo(&["fmt", "--all", "--check"]))?;
+    tidy::run(&tidy::Args { update: false })?;
+    shell::run(command(peers::cargo_deny()?, &["check", "--hide-inclusion-graph", "bans", "licenses", "sources"]))?;
+    shell::run(cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"]))?;
+    tidy::options()
+}

@@ -1,0 +1,83 @@
+//! `./x bench`, `./x soak` and `./x fuzz`: what takes longer than a test may.
+
+use crate::peers;
+use crate::shell::{TaskError, cargo, command, run};
+
+/// Arguments of `./x bench`.
+#[derive(Debug, clap::Args)]
+pub struct BenchArgs {
+    /// Which benchmark; all when left out
+    #[arg(value_parser = ["wire", "broker"])]
+    name: Option<String>,
+}
+
+/// Benchmarks, and the crate that holds each.
+const BENCHES: [(&str, &str); 2] = [("wire", "naru-kafka"), ("broker", "naru")];
+
+/// Runs the benchmarks in the release profile.
+pub fn bench(args: &BenchArgs) -> Result<(), TaskError> {
+    for (name, package) in BENCHES {
+        if args.name.as_deref().is_some_and(|wanted| wanted != name) {
+            continue;
+        }
+        if name == "broker" {
+            peers::kafka(peers::KAFKA_NEWEST)?;
+        }
+        let mut bench = cargo(&["bench", "--quiet", "--package", package, "--bench", name]);
+        bench.env("NARU_PEERS", peers::folder());
+        run(bench)?;
+    }
+    Ok(())
+}
+
+/// Arguments of `./x soak`.
+#[derive(Debug, clap::Args)]
+pub struct SoakArgs {
+    /// What to soak
+    #[arg(value_parser = ["broker"])]
+    subject: String,
+    /// How many SIGKILL rounds
+    #[arg(long, default_value_t = 1000)]
+    rounds: u32,
+}
+
+/// Runs the kill -9 test with many rounds.
+pub fn soak(args: &SoakArgs) -> Result<(), TaskError> {
+    debug_assert_eq!(args.subject, "broker");
+    let mut soak = cargo(&["test", "--workspace", "--test", "it", "--", "--nocapture", "kill::"]);
+    soak.env("NARU_KILL_ROUNDS", args.rounds.to_string()).env("NARU_PEERS", peers::folder());
+    run(soak)
+}
+
+/// Arguments of `./x fuzz`.
+#[derive(Debug, clap::Args)]
+pub struct FuzzArgs {
+    /// Which target; all when left out
+    target: Option<String>,
+    /// How long each target runs, in seconds
+    #[arg(long, default_value_t = 600)]
+    seconds: u32,
+}
+
+/// Names of the fuzz targets, as in fuzz/Cargo.toml.
+const FUZZ_TARGETS: [&str; 3] = ["frames", "batches", "segments"];
+
+/// Runs the fuzz targets; needs a nightly toolchain, since the sanitizers do.
+pub fn fuzz(args: &FuzzArgs) -> Result<(), TaskError> {
+    let cargo_fuzz = peers::cargo_fuzz()?;
+    let seconds = format!("-max_total_time={}", args.seconds);
+    for target in FUZZ_TARGETS {
+        if args.target.as_deref().is_some_and(|wanted| wanted != target) {
+            continue;
+        }
+        // New inputs go to the first folder, which git ignores; the checked-in seeds stay small.
+        let (found, seeds) = (format!("fuzz/corpus.work/{target}"), format!("fuzz/corpus/{target}"));
+        std::fs::create_dir_all(crate::shell::root().join(&found))
+            .map_err(|source| TaskError::File { path: found.clone().into(), source })?;
+        let words = ["fuzz", "run", target, &found, &seeds, "--", &seconds, "-rss_limit_mb=2048", "-timeout=10"];
+        let mut fuzz = command(&cargo_fuzz, &words);
+        fuzz.env("RUSTUP_TOOLCHAIN", "nightly");
+        run(fuzz)?;
+    }
+    Ok(())
+}

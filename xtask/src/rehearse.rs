@@ -1,0 +1,36 @@
+//! `./x rehearse`: builds `naru` and hands the arguments over.
+
+use crate::peers;
+use crate::shell::{self, TaskError, cargo, command, target};
+
+/// Arguments of `./x rehearse`: those of `naru rehearse`.
+#[derive(Debug, clap::Args)]
+#[command(disable_help_flag = true)]
+pub struct Args {
+    /// A scenario, by path or by name, and options; `./x rehearse --help` lists them
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    rest: Vec<String>,
+}
+
+/// Plays the scenario; the exit code is the verdict's.
+fn run_built(args: &[&str]) -> Result<(), TaskError> {
+    shell::run(cargo(&["build", "--quiet", "--package", "naru"]))?;
+    shell::run(command(target().join("debug/naru"), args))
+}
+
+/// Runs the task.
+pub fn run(args: &Args) -> Result<(), TaskError> {
+    let folder = peers::folder().display().to_string();
+    let out = target().join("rehearsal").display().to_string();
+    let mut words = vec!["rehearse"];
+    words.extend(args.rest.iter().map(String::as_str));
+    let kafka = args.rest.iter().any(|word| word == "kafka" || word == "--log=kafka");
+    if kafka {
+        peers::kafka(peers::KAFKA_NEWEST)?;
+        words.extend(["--peers", &folder]);
+    }
+    if !args.rest.iter().any(|word| word == "--out" || word.starts_with("--out=") || word == "--help") {
+        words.extend(["--out", &out]);
+    }
+    run_built(&words)
+}
