@@ -1,0 +1,64 @@
+//! Starting children that die with this process.
+//!
+//! PR_SET_PDEATHSIG fires when the THREAD that forked ends, and async runtimes end idle threads. So one thread that
+//! lives as long as the process starts every child.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, OnceLock, PoisonError, mpsc};
+use std::thread;
+
+use nix::sys::signal::Signal;
+
+use super::NodeError;
+
+struct Order {
+    command: Command,
+    reply: mpsc::SyncSender<io::Result<Child>>,
+}
+
+/// Starts `command` with its output appended to `log`, in a process group of its own, so that Ctrl-C on a terminal
+/// reaches the owner alone, who then ends its nodes in order.
+pub(super) fn spawn(mut command: Command, log: &Path) -> Result<Child, NodeError> {
+    let file_error = |source| NodeError::File { path: log.to_owned(), source };
+    let output = OpenOptions::new().create(true).append(true).open(log).map_err(file_error)?;
+    let errors = output.try_clone().map_err(file_error)?;
+    command.stdin(Stdio::null()).stdout(output).stderr(errors).process_group(0);
+    let owner = nix::unistd::getpid();
+    // SAFETY: between fork and exec only the async-signal-safe calls prctl and getppid are made, nothing allocates.
+    unsafe {
+        command.pre_exec(move || {
+            nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+            // The owner may have died between fork and prctl: then nobody would send the signal.
+            if nix::unistd::getppid() == owner { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
+        });
+    }
+    let program = Path::new(command.get_program()).to_owned();
+    on_spawner(command).map_err(|source| NodeError::Spawn { program, source })
+}
+
+fn on_spawner(command: Command) -> io::Result<Child> {
+    static SPAWNER: OnceLock<Mutex<mpsc::SyncSender<Order>>> = OnceLock::new();
+    let spawner = SPAWNER.get_or_init(|| {
+        // One order at a time: callers wait for their child anyway.
+        let (orders, inbox) = mpsc::sync_channel::<Order>(1);
+        thread::spawn(move || {
+            for mut order in inbox {
+                let child = order.command.spawn();
+                // The caller waits for this answer; if it is gone, dropping the handle leaves the child to pdeathsig.
+                if order.reply.send(child).is_err() {
+                    tracing::warn!("nobody waits for a child that was started");
+                }
+            }
+        });
+        Mutex::new(orders)
+    });
+    let (reply, answer) = mpsc::sync_channel(1);
+    let gone = |_| io::Error::other("the spawner thread has ended");
+    let orders = spawner.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    orders.send(Order { command, reply }).map_err(|_| io::Error::other("the spawner thread has ended"))?;
+    answer.recv().map_err(gone)?
+}
