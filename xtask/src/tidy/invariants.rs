@@ -2,6 +2,7 @@
 //! and has a home that exists.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use crate::shell::{TaskError, read, root, tracked};
 
@@ -9,7 +10,9 @@ const CATALOGUE: &str = "crates/model/src/invariant.rs";
 
 /// Compares documents and catalogue.
 pub fn findings() -> Result<Vec<String>, TaskError> {
-    let catalogue: BTreeSet<String> = ids(&quoted(&read(&root().join(CATALOGUE))?)).collect();
+    let source = read(&root().join(CATALOGUE))?;
+    // Its tests may name identifiers that do not exist.
+    let catalogue: BTreeSet<String> = ids(&quoted(source.split("#[cfg(test)]").next().unwrap_or(&source))).collect();
     let families: BTreeSet<&str> = catalogue.iter().filter_map(|id| id.split('-').next()).collect();
     let mut documented = BTreeMap::new();
     for path in tracked()?.into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "md")) {
@@ -22,7 +25,7 @@ pub fn findings() -> Result<Vec<String>, TaskError> {
     Ok(compare(&catalogue, &documented))
 }
 
-fn compare(catalogue: &BTreeSet<String>, documented: &BTreeMap<String, std::path::PathBuf>) -> Vec<String> {
+fn compare(catalogue: &BTreeSet<String>, documented: &BTreeMap<String, PathBuf>) -> Vec<String> {
     let mut findings = Vec::new();
     for (id, path) in documented.iter().filter(|(id, _)| !catalogue.contains(*id)) {
         findings.push(format!("{}: {id} is not in {CATALOGUE}: add it there, or mend the document", path.display()));
