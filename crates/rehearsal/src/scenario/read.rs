@@ -1,0 +1,593 @@
+//! From TOML to a [`Scenario`], collecting mistakes instead of stopping at the first.
+
+use std::collections::HashSet;
+use std::ops::{Range, RangeInclusive};
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::{
+    CLUSTERS_MAX, Cluster, Consumers, Expect, FAULTS_MAX, Fault, FaultKind, Flush, MEMBERS_MAX, Mistake, Mistakes,
+    OPERATIONS_MAX, PHASE_SECONDS_MAX, PHASES_MAX, Phase, RATE_MAX, SERVICES_MAX, Scenario, Service, ServiceKind,
+    USERS_MAX, VERSION,
+};
+
+/// Mistakes of one file that are reported; the rest is counted away. More do not help and a hostile file makes millions.
+const MISTAKES_MAX: usize = 100;
+/// A scenario file of more is refused unread.
+const FILE_BYTES_MAX: usize = 1 << 20;
+
+type Value<'i> = Spanned<DeValue<'i>>;
+
+struct Reader<'i> {
+    text: &'i str,
+    mistakes: Vec<Mistake>,
+}
+
+impl Reader<'_> {
+    fn mistake(&mut self, at: Range<usize>, what: impl Into<String>, fix: impl Into<String>) {
+        if self.mistakes.len() < MISTAKES_MAX {
+            self.mistakes.push(Mistake::new(self.text, at, what.into(), fix.into()));
+        }
+    }
+
+    fn wrong_kind(&mut self, key: &str, value: &Value<'_>, wanted: &str) {
+        let found = value.get_ref().type_str();
+        self.mistake(value.span(), format!("`{key}` is {found}"), format!("write {wanted}"));
+    }
+}
+
+/// The fields of one table. Every key that is asked for is known; what is left over at the end is refused.
+struct Fields<'a, 'i> {
+    /// As the user would write the table: `[[fault]]`.
+    name: &'static str,
+    table: &'a DeTable<'i>,
+    at: Range<usize>,
+    known: Vec<&'static str>,
+}
+
+impl<'a, 'i> Fields<'a, 'i> {
+    fn new(name: &'static str, table: &'a DeTable<'i>, at: Range<usize>) -> Self {
+        Self { name, table, at, known: Vec::new() }
+    }
+
+    fn find(&mut self, key: &'static str) -> Option<&'a Value<'i>> {
+        self.known.push(key);
+        self.table.iter().find(|(name, _)| name.get_ref().as_ref() == key).map(|(_, value)| value)
+    }
+
+    /// Where to point when `key` itself is right but does not fit the rest.
+    fn span_of(&self, key: &str) -> Range<usize> {
+        self.table
+            .iter()
+            .find(|(name, _)| name.get_ref().as_ref() == key)
+            .map_or(self.at.clone(), |(_, value)| value.span())
+    }
+
+    fn required(&mut self, reader: &mut Reader<'_>, key: &'static str, example: &str) -> Option<&'a Value<'i>> {
+        let found = self.find(key);
+        if found.is_none() {
+            reader.mistake(
+                self.at.clone(),
+                format!("{} has no `{key}`", self.name),
+                format!("add `{key} = {example}`"),
+            );
+        }
+        found
+    }
+
+    fn text(&mut self, reader: &mut Reader<'_>, key: &'static str, example: &str) -> Option<(&'a str, Range<usize>)> {
+        let value = self.required(reader, key, &format!("\"{example}\""))?;
+        match value.get_ref().as_str() {
+            Some("") => {
+                reader.mistake(value.span(), format!("`{key}` is empty"), format!("write `{key} = \"{example}\"`"));
+                None
+            }
+            Some(text) => Some((text, value.span())),
+            None => {
+                reader.wrong_kind(key, value, &format!("text, such as `{key} = \"{example}\"`"));
+                None
+            }
+        }
+    }
+
+    /// A name that ends up in file names, topics and pictures.
+    fn name(&mut self, reader: &mut Reader<'_>, key: &'static str, example: &str) -> Option<(&'a str, Range<usize>)> {
+        let (text, at) = self.text(reader, key, example)?;
+        let fits = text.len() <= 32 && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+        if fits {
+            return Some((text, at));
+        }
+        reader.mistake(
+            at,
+            format!("`{key}` is {text:?}"),
+            "use up to 32 lower-case letters, digits and hyphens".to_owned(),
+        );
+        None
+    }
+
+    fn integer(
+        &mut self,
+        reader: &mut Reader<'_>,
+        key: &'static str,
+        bounds: RangeInclusive<i64>,
+        default: i64,
+    ) -> Option<i64> {
+        let Some(value) = self.find(key) else { return Some(default) };
+        let (low, high) = (*bounds.start(), *bounds.end());
+        let parsed = match value.get_ref() {
+            DeValue::Integer(integer) => i64::from_str_radix(integer.as_str(), integer.radix()).ok(),
+            _ => {
+                reader.wrong_kind(key, value, &format!("a whole number from {low} to {high}"));
+                return None;
+            }
+        };
+        match parsed {
+            Some(number) if bounds.contains(&number) => Some(number),
+            _ => {
+                reader.mistake(
+                    value.span(),
+                    format!("`{key}` is out of bounds"),
+                    format!("write a whole number from {low} to {high}"),
+                );
+                None
+            }
+        }
+    }
+
+    fn seconds(&mut self, reader: &mut Reader<'_>, key: &'static str, default: Option<f64>) -> Option<Duration> {
+        let value = match default {
+            None => self.required(reader, key, "5")?,
+            Some(default) => match self.find(key) {
+                Some(value) => value,
+                None => return Some(Duration::from_secs_f64(default)),
+            },
+        };
+        number(reader, key, value, 0.0..=PHASE_SECONDS_MAX).map(Duration::from_secs_f64)
+    }
+
+    fn millis(&mut self, reader: &mut Reader<'_>, key: &'static str) -> Option<Duration> {
+        let value = self.find(key)?;
+        number(reader, key, value, 1.0..=600_000.0).map(|millis| Duration::from_secs_f64(millis / 1e3))
+    }
+
+    /// The index of the thing that `key` names.
+    fn refers(
+        &mut self,
+        reader: &mut Reader<'_>,
+        key: &'static str,
+        what: &str,
+        names: &[String],
+        default: Option<usize>,
+    ) -> Option<usize> {
+        if default.is_some() && self.find(key).is_none() {
+            return default;
+        }
+        let (name, at) = self.text(reader, key, names.first().map_or("a", String::as_str))?;
+        let found = names.iter().position(|known| known == name);
+        if found.is_none() {
+            reader.mistake(
+                at,
+                format!("no {what} is called {name:?}"),
+                format!("use one of {}, or add a [[{what}]]", list(names)),
+            );
+        }
+        found
+    }
+
+    fn finish(self, reader: &mut Reader<'_>) {
+        for (key, _) in self.table {
+            let name = key.get_ref().as_ref();
+            if self.known.contains(&name) {
+                continue;
+            }
+            let fix = match nearest(name, &self.known) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("remove it; {} takes {}", self.name, list(&self.known)),
+            };
+            reader.mistake(key.span(), format!("{} does not take `{name}`", self.name), fix);
+        }
+    }
+}
+
+fn number(reader: &mut Reader<'_>, key: &str, value: &Value<'_>, bounds: RangeInclusive<f64>) -> Option<f64> {
+    let parsed = match value.get_ref() {
+        DeValue::Integer(integer) if integer.radix() == 10 => integer.as_str().parse::<f64>().ok(),
+        DeValue::Float(float) => float.as_str().parse::<f64>().ok(),
+        _ => {
+            reader.wrong_kind(key, value, &format!("a number from {} to {}", bounds.start(), bounds.end()));
+            return None;
+        }
+    };
+    let within = parsed.filter(|number| bounds.contains(number));
+    if within.is_none() {
+        reader.mistake(
+            value.span(),
+            format!("`{key}` is out of bounds"),
+            format!("write a number from {} to {}", bounds.start(), bounds.end()),
+        );
+    }
+    within
+}
+
+fn list<T: AsRef<str>>(names: &[T]) -> String {
+    names.iter().map(|name| format!("`{}`", name.as_ref())).collect::<Vec<_>>().join(", ")
+}
+
+/// The known key that a misspelt one most likely stands for.
+fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
+    // Two slips of the finger, but never most of a short word.
+    let slips_max = 2.min(name.len() / 2);
+    known
+        .iter()
+        .map(|candidate| (slips(name, candidate), *candidate))
+        .filter(|(slips, _)| *slips <= slips_max)
+        .min()
+        .map(|(_, candidate)| candidate)
+}
+
+/// Levenshtein distance.
+fn slips(left: &str, right: &str) -> usize {
+    let right: Vec<char> = right.chars().collect();
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    // A key longer than any known one cannot be near; the cut keeps a hostile file from costing time.
+    for (i, l) in left.chars().take(64).enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, r) in right.iter().enumerate() {
+            let above = row[j + 1];
+            row[j + 1] = (diagonal + usize::from(l != *r)).min(above + 1).min(row[j] + 1);
+            diagonal = above;
+        }
+    }
+    row[right.len()]
+}
+
+pub(super) fn scenario(file: &str, text: &str) -> Result<Scenario, Mistakes> {
+    let mut reader = Reader { text, mistakes: Vec::new() };
+    let scenario = if text.len() > FILE_BYTES_MAX {
+        reader.mistake(0..0, "the file has more than 1 MiB", "a scenario is a page or two; is this the right file?");
+        None
+    } else {
+        let (root, errors) = DeTable::parse_recoverable(text);
+        for error in errors {
+            let at = error.span().unwrap_or(0..0);
+            reader.mistake(at, format!("not TOML: {}", error.message()), "see https://toml.io");
+        }
+        root_table(&mut reader, &root)
+    };
+    match scenario {
+        Some(scenario) if reader.mistakes.is_empty() => Ok(scenario),
+        _ => {
+            reader.mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
+            Err(Mistakes { file: file.to_owned(), list: reader.mistakes })
+        }
+    }
+}
+
+fn root_table(reader: &mut Reader<'_>, root: &Spanned<DeTable<'_>>) -> Option<Scenario> {
+    let mut fields = Fields::new("the scenario", root.get_ref(), 0..0);
+    match fields.required(reader, "version", "1") {
+        Some(value) if value.get_ref().as_integer().is_some_and(|v| v.as_str() == "1") => {}
+        Some(value) => reader.mistake(
+            value.span(),
+            "this build does not read that `version`",
+            format!("write `version = {VERSION}`"),
+        ),
+        None => {}
+    }
+    let name = fields.name(reader, "name", "first").map(|(name, _)| name.to_owned());
+    let title = fields.text(reader, "title", "A broker dies under load").map(|(title, _)| title.to_owned());
+    let seed = fields.integer(reader, "seed", 0..=i64::MAX, 1).and_then(|seed| u64::try_from(seed).ok());
+
+    // Names count even where the rest of a table is wrong: a reference to it is not a second mistake.
+    let cluster_names = names(root.get_ref(), "cluster");
+    let service_names = names(root.get_ref(), "service");
+    let phase_names = names(root.get_ref(), "phase");
+    let clusters = tables(reader, &mut fields, "cluster", "[[cluster]]", 1..=CLUSTERS_MAX, cluster);
+    let services = tables(reader, &mut fields, "service", "[[service]]", 1..=SERVICES_MAX, |reader, fields| {
+        service(reader, fields, &cluster_names)
+    });
+    let phases = tables(reader, &mut fields, "phase", "[[phase]]", 1..=PHASES_MAX, |reader, fields| {
+        phase(reader, fields, &service_names)
+    });
+    let consumers = table(reader, &mut fields, "consumers", "[consumers]", |reader, fields| {
+        consumers(reader, fields, &cluster_names)
+    });
+    let members = consumers.as_ref().map_or(usize::MAX, |c| c.members);
+    let lasts: Vec<Duration> = phases.iter().flatten().map(|p| p.lasts).collect();
+    let faults = tables(reader, &mut fields, "fault", "[[fault]]", 0..=FAULTS_MAX, |reader, fields| {
+        fault(reader, fields, &cluster_names, &phase_names, &lasts, members)
+    });
+    let settle_max = fields.seconds(reader, "settle_seconds_max", Some(30.0));
+    let expect = match fields.find("expect") {
+        None => Some(Expect { failed_max: 0, unknown_max: 0, service_p99_max: None, consumer_p99_max: None }),
+        Some(value) => match value.get_ref().as_table() {
+            Some(table) => expect(reader, Fields::new("[expect]", table, value.span())),
+            None => {
+                reader.wrong_kind("expect", value, "a table, `[expect]`");
+                None
+            }
+        },
+    };
+    unique(reader, &fields, "cluster", &cluster_names);
+    unique(reader, &fields, "service", &service_names);
+    unique(reader, &fields, "phase", &phase_names);
+    if let Some(phases) = &phases {
+        let expected: f64 = phases.iter().map(|p| p.rates.iter().sum::<f64>() * p.lasts.as_secs_f64()).sum();
+        // Arrivals are random: leave room above the expected number.
+        if expected * 1.1 > OPERATIONS_MAX as f64 {
+            reader.mistake(
+                fields.span_of("phase"),
+                format!("the phases add up to about {expected:.0} operations"),
+                format!("stay below {OPERATIONS_MAX} with lower rates or shorter phases"),
+            );
+        }
+    }
+    fields.finish(reader);
+    Some(Scenario {
+        name: name?,
+        title: title?,
+        seed: seed?,
+        clusters: clusters?,
+        services: services?,
+        consumers: consumers?,
+        phases: phases?,
+        faults: faults?,
+        settle_max: settle_max?,
+        expect: expect?,
+    })
+}
+
+fn names(root: &DeTable<'_>, key: &str) -> Vec<String> {
+    let tables = root.iter().find(|(name, _)| name.get_ref().as_ref() == key).and_then(|(_, value)| {
+        let array = value.get_ref().as_array()?;
+        Some(array.iter().map(|item| item.get_ref().get("name").and_then(|name| name.get_ref().as_str()).unwrap_or("")))
+    });
+    tables.into_iter().flatten().map(str::to_owned).collect()
+}
+
+fn unique(reader: &mut Reader<'_>, fields: &Fields<'_, '_>, key: &'static str, names: &[String]) {
+    let mut seen = HashSet::new();
+    for name in names.iter().filter(|name| !name.is_empty() && !seen.insert(name.as_str())) {
+        reader.mistake(fields.span_of(key), format!("two [[{key}]] are called {name:?}"), "give each its own name");
+    }
+}
+
+/// Reads an array of tables. `None` as soon as one of them did not hold, after all of them were looked at.
+fn tables<'a, 'i, T>(
+    reader: &mut Reader<'_>,
+    fields: &mut Fields<'a, 'i>,
+    key: &'static str,
+    name: &'static str,
+    count: RangeInclusive<usize>,
+    mut read: impl FnMut(&mut Reader<'_>, Fields<'a, 'i>) -> Option<T>,
+) -> Option<Vec<T>> {
+    let Some(value) = fields.find(key) else {
+        if *count.start() == 0 {
+            return Some(Vec::new());
+        }
+        reader.mistake(0..0, format!("there is no {name}"), format!("add a {name} table"));
+        return None;
+    };
+    let Some(array) = value.get_ref().as_array() else {
+        reader.wrong_kind(key, value, &format!("one or more {name} tables"));
+        return None;
+    };
+    if !count.contains(&array.len()) {
+        reader.mistake(
+            value.span(),
+            format!("{} {name} tables", array.len()),
+            format!("use {} to {} of them", count.start(), count.end()),
+        );
+        return None;
+    }
+    let mut whole = Vec::with_capacity(array.len());
+    for item in array {
+        match item.get_ref().as_table() {
+            Some(table) => whole.push(read(reader, Fields::new(name, table, item.span()))),
+            None => {
+                reader.wrong_kind(key, item, &format!("a {name} table"));
+                whole.push(None);
+            }
+        }
+    }
+    whole.into_iter().collect()
+}
+
+fn table<'a, 'i, T>(
+    reader: &mut Reader<'_>,
+    fields: &mut Fields<'a, 'i>,
+    key: &'static str,
+    name: &'static str,
+    read: impl FnOnce(&mut Reader<'_>, Fields<'a, 'i>) -> Option<T>,
+) -> Option<T> {
+    let Some(value) = fields.find(key) else {
+        reader.mistake(0..0, format!("there is no {name}"), format!("add a {name} table"));
+        return None;
+    };
+    match value.get_ref().as_table() {
+        Some(table) => read(reader, Fields::new(name, table, value.span())),
+        None => {
+            reader.wrong_kind(key, value, &format!("a {name} table"));
+            None
+        }
+    }
+}
+
+fn choice<T: Copy>(reader: &mut Reader<'_>, key: &str, given: (&str, Range<usize>), all: &[(&str, T)]) -> Option<T> {
+    let found = all.iter().find(|(name, _)| *name == given.0).map(|(_, value)| *value);
+    if found.is_none() {
+        let names: Vec<&str> = all.iter().map(|(name, _)| *name).collect();
+        reader.mistake(given.1, format!("`{key}` is {:?}", given.0), format!("use one of {}", list(&names)));
+    }
+    found
+}
+
+fn flag(reader: &mut Reader<'_>, fields: &mut Fields<'_, '_>, key: &'static str) -> Option<bool> {
+    let Some(value) = fields.find(key) else { return Some(false) };
+    let found = value.get_ref().as_bool();
+    if found.is_none() {
+        reader.wrong_kind(key, value, "`true` or `false`");
+    }
+    found
+}
+
+fn cluster(reader: &mut Reader<'_>, mut fields: Fields<'_, '_>) -> Option<Cluster> {
+    let name = fields.name(reader, "name", "a").map(|(name, _)| name.to_owned());
+    let flush = match fields.find("flush") {
+        None => Some(Flush::Fsync),
+        Some(_) => fields
+            .text(reader, "flush", "fsync")
+            .and_then(|given| choice(reader, "flush", given, &[("fsync", Flush::Fsync), ("write", Flush::Write)])),
+    };
+    let lose_unflushed_tail = flag(reader, &mut fields, "lose_unflushed_tail");
+    if lose_unflushed_tail == Some(true) && flush == Some(Flush::Fsync) {
+        reader.mistake(
+            fields.span_of("lose_unflushed_tail"),
+            "`lose_unflushed_tail` has no effect: with flush = \"fsync\" nothing acknowledged is unflushed",
+            "add `flush = \"write\"` to this cluster, or remove `lose_unflushed_tail`",
+        );
+    }
+    fields.finish(reader);
+    Some(Cluster { name: name?, flush: flush?, lose_unflushed_tail: lose_unflushed_tail? })
+}
+
+fn service(reader: &mut Reader<'_>, mut fields: Fields<'_, '_>, clusters: &[String]) -> Option<Service> {
+    let kinds: Vec<(&str, ServiceKind)> = ServiceKind::ALL.iter().map(|kind| (kind.name(), *kind)).collect();
+    let kind = fields.text(reader, "name", "payment").and_then(|given| choice(reader, "name", given, &kinds));
+    let cluster = fields.refers(reader, "cluster", "cluster", clusters, None);
+    let users = fields.integer(reader, "users", 1..=USERS_MAX, 1_000).and_then(|users| u32::try_from(users).ok());
+    let outstanding_max = fields
+        .integer(reader, "outstanding_max", 1..=16_384, 512)
+        .and_then(|outstanding| usize::try_from(outstanding).ok());
+    let timeout = fields.integer(reader, "timeout_ms", 10..=120_000, 5_000).and_then(|ms| u64::try_from(ms).ok());
+    fields.finish(reader);
+    Some(Service {
+        kind: kind?,
+        cluster: cluster?,
+        users: users?,
+        outstanding_max: outstanding_max?,
+        timeout: Duration::from_millis(timeout?),
+    })
+}
+
+fn consumers(reader: &mut Reader<'_>, mut fields: Fields<'_, '_>, clusters: &[String]) -> Option<Consumers> {
+    let group = fields.name(reader, "group", "settlement").map(|(group, _)| group.to_owned());
+    let cluster = fields.refers(reader, "cluster", "cluster", clusters, None);
+    let members = fields.integer(reader, "members", 1..=MEMBERS_MAX, 2).and_then(|n| usize::try_from(n).ok());
+    fields.finish(reader);
+    Some(Consumers { group: group?, cluster: cluster?, members: members? })
+}
+
+fn phase(reader: &mut Reader<'_>, mut fields: Fields<'_, '_>, services: &[String]) -> Option<Phase> {
+    let name = fields.name(reader, "name", "steady").map(|(name, _)| name.to_owned());
+    let lasts = fields.seconds(reader, "seconds", None);
+    let ramp = fields.seconds(reader, "ramp_seconds", Some(0.0));
+    if let (Some(lasts), Some(ramp)) = (lasts, ramp)
+        && ramp > lasts
+    {
+        reader.mistake(
+            fields.span_of("ramp_seconds"),
+            "`ramp_seconds` is longer than the phase",
+            format!("write a number up to {}", lasts.as_secs_f64()),
+        );
+    }
+    let rates = match fields.find("rate") {
+        None => Some(vec![0.0; services.len()]),
+        Some(value) => match value.get_ref().as_table() {
+            Some(table) => rates(reader, table, services),
+            None => {
+                reader.wrong_kind("rate", value, "a table of requests per second, `rate = { payment = 45 }`");
+                None
+            }
+        },
+    };
+    fields.finish(reader);
+    Some(Phase { name: name?, lasts: lasts?, rates: rates?, ramp: ramp? })
+}
+
+fn rates(reader: &mut Reader<'_>, table: &DeTable<'_>, services: &[String]) -> Option<Vec<f64>> {
+    let mut rates = vec![0.0; services.len()];
+    let mut whole = true;
+    for (key, value) in table {
+        let name = key.get_ref().as_ref();
+        let Some(index) = services.iter().position(|service| service == name) else {
+            reader.mistake(
+                key.span(),
+                format!("no service is called {name:?}"),
+                format!("use one of {}", list(services)),
+            );
+            whole = false;
+            continue;
+        };
+        match number(reader, name, value, 0.0..=RATE_MAX) {
+            Some(rate) => rates[index] = rate,
+            None => whole = false,
+        }
+    }
+    whole.then_some(rates)
+}
+
+fn fault(
+    reader: &mut Reader<'_>,
+    mut fields: Fields<'_, '_>,
+    clusters: &[String],
+    phases: &[String],
+    lasts: &[Duration],
+    members: usize,
+) -> Option<Fault> {
+    let kind = fields
+        .text(reader, "kind", "kill")
+        .and_then(|given| choice(reader, "kind", given, &[("kill", "kill"), ("pause", "pause"), ("leave", "leave")]));
+    let kind = match kind {
+        Some("leave") => fields
+            .integer(reader, "member", 0..=MEMBERS_MAX - 1, 0)
+            .and_then(|member| usize::try_from(member).ok())
+            .map(|member| FaultKind::Leave { member }),
+        Some(kind) => fields.refers(reader, "cluster", "cluster", clusters, None).map(|cluster| match kind {
+            "pause" => FaultKind::Pause { cluster },
+            _ => FaultKind::Kill { cluster },
+        }),
+        // The kind decides which of the two is known; do not blame the other for it.
+        None => {
+            fields.known.extend(["cluster", "member"]);
+            None
+        }
+    };
+    if let Some(FaultKind::Leave { member }) = kind
+        && member >= members
+    {
+        reader.mistake(
+            fields.span_of("member"),
+            format!("the group has no member {member}"),
+            format!("members are numbered from 0 to {}", members.saturating_sub(1)),
+        );
+    }
+    let phase = fields.refers(reader, "phase", "phase", phases, None);
+    let at = fields.seconds(reader, "at_seconds", Some(0.0));
+    let jitter = fields.seconds(reader, "jitter_seconds", Some(0.0));
+    let duration = fields.seconds(reader, "lasts_seconds", None);
+    if let (Some(phase), Some(at), Some(jitter)) = (phase, at, jitter)
+        && lasts.get(phase).is_some_and(|lasts| at + jitter >= *lasts)
+    {
+        reader.mistake(
+            fields.span_of("at_seconds"),
+            "the fault would begin after its phase has ended",
+            format!("keep `at_seconds` + `jitter_seconds` below {}", lasts[phase].as_secs_f64()),
+        );
+    }
+    fields.finish(reader);
+    Some(Fault { kind: kind?, phase: phase?, at: at?, jitter: jitter?, lasts: duration? })
+}
+
+fn expect(reader: &mut Reader<'_>, mut fields: Fields<'_, '_>) -> Option<Expect> {
+    let most = i64::try_from(OPERATIONS_MAX).unwrap_or(i64::MAX);
+    let failed_max = fields.integer(reader, "failed_max", 0..=most, 0).and_then(|n| u64::try_from(n).ok());
+    let unknown_max = fields.integer(reader, "unknown_max", 0..=most, 0).and_then(|n| u64::try_from(n).ok());
+    let service_p99_max = fields.millis(reader, "service_p99_ms_max");
+    let consumer_p99_max = fields.millis(reader, "consumer_p99_ms_max");
+    fields.finish(reader);
+    Some(Expect { failed_max: failed_max?, unknown_max: unknown_max?, service_p99_max, consumer_p99_max })
+}

@@ -1,0 +1,105 @@
+#![allow(clippy::unwrap_used, reason = "a test panics on failure")]
+
+use super::{FaultKind, Flush, Scenario};
+
+const WHOLE: &str = include_str!("../../../../scenarios/first.toml");
+
+#[track_caller]
+fn check(text: &str, expect: &[(usize, &str)]) {
+    let mistakes = Scenario::parse("s.toml", text).expect_err("the scenario has mistakes");
+    let found: Vec<(usize, &str)> = mistakes.list.iter().map(|m| (m.line, m.what.as_str())).collect();
+    assert_eq!(found.len(), expect.len(), "{mistakes}");
+    for ((line, what), (line_wanted, part)) in found.iter().zip(expect) {
+        assert_eq!(line, line_wanted, "{mistakes}");
+        assert!(what.contains(part), "{what:?} does not say {part:?}");
+    }
+    assert!(mistakes.list.iter().all(|m| !m.fix.is_empty()), "every mistake has a fix");
+}
+
+#[test]
+fn the_scenarios_of_the_repository_hold_together() {
+    let first = Scenario::parse("first.toml", WHOLE).unwrap();
+    assert_eq!(first.clusters.len(), 2);
+    assert!(first.faults.iter().any(|fault| fault.kind == FaultKind::Kill { cluster: 0 }));
+    let seconds = first.lasts().as_secs();
+    assert!((25..=45).contains(&seconds), "{seconds} s is not a short rehearsal");
+    let lossy = Scenario::parse("lossy.toml", include_str!("../../../../scenarios/lossy.toml")).unwrap();
+    assert_eq!(lossy.clusters[0].flush, Flush::Write);
+    assert!(lossy.clusters[0].lose_unflushed_tail);
+}
+
+#[test]
+fn every_mistake_is_reported_at_once_with_its_line() {
+    let text = r#"version = 2
+name = "Bad Name"
+title = "x"
+sede = 3
+
+[[cluster]]
+name = "a"
+flush = "sometimes"
+
+[[service]]
+name = "payment"
+cluster = "z"
+users = 0
+
+[consumers]
+group = "g"
+cluster = "a"
+members = "two"
+
+[[phase]]
+name = "steady"
+seconds = -1
+rate = { payment = 45, refund = 3 }
+
+[[fault]]
+kind = "explode"
+phase = "stedy"
+lasts_seconds = 1
+"#;
+    check(
+        text,
+        &[
+            (1, "does not read that `version`"),
+            (2, "`name` is \"Bad Name\""),
+            (4, "does not take `sede`"),
+            (8, "`flush` is \"sometimes\""),
+            (12, "no cluster is called \"z\""),
+            (13, "`users` is out of bounds"),
+            (18, "`members` is string"),
+            (22, "`seconds` is out of bounds"),
+            (23, "no service is called \"refund\""),
+            (26, "`kind` is \"explode\""),
+            (27, "no phase is called \"stedy\""),
+        ],
+    );
+}
+
+#[test]
+fn broken_toml_names_the_line() {
+    let mistakes = Scenario::parse("s.toml", "version = 1\nname = \n").unwrap_err();
+    assert!(mistakes.list.iter().any(|m| m.line == 2 && m.what.starts_with("not TOML")), "{mistakes}");
+}
+
+#[test]
+fn a_fault_outside_its_phase_is_refused() {
+    let text = WHOLE.replacen("jitter_seconds = 1", "jitter_seconds = 100", 1);
+    let mistakes = Scenario::parse("s.toml", &text).unwrap_err();
+    assert!(mistakes.to_string().contains("after its phase has ended"), "{mistakes}");
+}
+
+#[test]
+fn more_operations_than_memory_is_meant_for_are_refused() {
+    let text = WHOLE.replacen("seconds = 8", "seconds = 3600", 1).replace("payment = 45", "payment = 20000");
+    let mistakes = Scenario::parse("s.toml", &text).unwrap_err();
+    assert!(mistakes.to_string().contains("add up to"), "{mistakes}");
+}
+
+#[test]
+fn a_misspelt_key_is_answered_with_the_right_one() {
+    let text = WHOLE.replacen("jitter_seconds", "jiter_seconds", 1);
+    let mistakes = Scenario::parse("s.toml", &text).unwrap_err();
+    assert!(mistakes.to_string().contains("did you mean `jitter_seconds`?"), "{mistakes}");
+}
