@@ -1,6 +1,7 @@
 //! One binary that plays every role of Naru: parse, build, run, drain.
 
 mod broker;
+mod options;
 mod rehearse;
 mod sample;
 
@@ -24,6 +25,8 @@ enum Role {
     Sample(sample::Args),
     /// Play a scenario on this machine, with faults, and judge it
     Rehearse(rehearse::Args),
+    /// Print the option reference of every role as Markdown
+    Options,
 }
 
 fn main() -> ExitCode {
@@ -31,5 +34,6 @@ fn main() -> ExitCode {
         Role::Broker(args) => broker::run(&args),
         Role::Sample(args) => sample::run(&args),
         Role::Rehearse(args) => rehearse::run(&args),
+        Role::Options => options::run(),
     }
 }
