@@ -325,6 +325,6 @@ fn members_that_were_written_down_go_on_after_a_restart() {
     let mut group = Group::restore(s.group.record(), 50_000, 0);
     let claim = Claim { generation: 2, member_id: "b", instance: None };
     assert_eq!(group.heartbeat(claim, 50_001), ErrorCode::NONE);
-    assert_eq!(group.tick(60_001).answers, []);
+    assert_eq!(group.tick(60_000).answers, []);
     assert_eq!(group.state(), GroupState::PreparingRebalance);
 }

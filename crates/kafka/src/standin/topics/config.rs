@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Refusal;
-use crate::standin::log::config::{LogConfig, TimestampType};
+use crate::standin::log::{LogConfig, TimestampType};
 use crate::wire::error_code::ErrorCode;
 
 /// What kind of value a setting has; the numbers of DescribeConfigs.
