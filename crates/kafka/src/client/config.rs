@@ -2,7 +2,11 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::{backoff::{Backoff, Jitter}, error::ClientError, tls::Tls};
+use super::{
+    backoff::{Backoff, Jitter},
+    error::ClientError,
+    tls::Tls,
+};
 
 /// A string that never shows itself in logs or errors.
 #[derive(Clone, PartialEq, Eq)]

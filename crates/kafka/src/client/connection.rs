@@ -130,6 +130,10 @@ impl Reply {
         self.connection.broker()
     }
 
+    pub(super) fn asked(&self) -> &Asked {
+        &self.asked
+    }
+
     pub(super) fn connection(&self) -> &Connection {
         &self.connection
     }
@@ -142,8 +146,7 @@ impl Reply {
             Err(error) => return Err(connection.link_error(error, asked, limit)),
         };
         if answered {
-            ResponseHeader::decode(api, version, &mut body)
-                .map_err(|source| connection.decode_error(asked, source))?;
+            ResponseHeader::decode(api, version, &mut body).map_err(|source| connection.decode_error(asked, source))?;
         }
         Ok(body)
     }
@@ -170,9 +173,9 @@ impl Connection {
         broker: Broker,
         lifetime: &Lifetime,
     ) -> Result<Self, ClientError> {
-        let (host, port) =
-            split_address(&broker.address).map_err(|problem| ClientError::Config { problem })?;
-        let connect_error = |source| ClientError::Connect { broker: Box::new(broker.clone()), source: Arc::new(source) };
+        let (host, port) = split_address(&broker.address).map_err(|problem| ClientError::Config { problem })?;
+        let connect_error =
+            |source| ClientError::Connect { broker: Box::new(broker.clone()), source: Arc::new(source) };
         let stream = TcpStream::connect((host, port)).await.map_err(connect_error)?;
         stream.set_nodelay(true).map_err(connect_error)?;
         let link = match &config.tls {
@@ -182,11 +185,10 @@ impl Connection {
             }
             Some(tls) => {
                 let name = tls.server_name(host)?;
-                let stream = tls
-                    .connector()
-                    .connect(name, stream)
-                    .await
-                    .map_err(|source| ClientError::Tls { broker: Box::new(broker.clone()), source: Arc::new(source) })?;
+                let stream = tls.connector().connect(name, stream).await.map_err(|source| ClientError::Tls {
+                    broker: Box::new(broker.clone()),
+                    source: Arc::new(source),
+                })?;
                 let (read, write) = tokio::io::split(stream);
                 Link::start(read, write, config.in_flight_max, config.response_bytes_max, lifetime)
             }
@@ -239,11 +241,7 @@ impl Connection {
     }
 
     /// As [`Connection::call`], with bounds on the version, the time and words for errors.
-    pub async fn call_with<R: Request>(
-        &self,
-        request: &R,
-        options: &CallOptions,
-    ) -> Result<R::Response, ClientError> {
+    pub async fn call_with<R: Request>(&self, request: &R, options: &CallOptions) -> Result<R::Response, ClientError> {
         let asked = || options.asked(R::KEY);
         let api = ApiKey::from_i16(R::KEY).ok_or_else(|| ClientError::Encode {
             asked: asked(),
@@ -251,7 +249,7 @@ impl Connection {
         })?;
         let ours = R::VERSIONS.intersect(&<R::Response as Message>::VERSIONS);
         let version = self.pick(api, ours.min, ours.max, options)?;
-        let encode = |frame: &mut OutFrame| cold::encode_request(request, version, frame);
+        let encode = |frame: &mut OutFrame| cold::encode_request(version, request, frame);
         let body = self.begin(api, version, true, encode, options).await?.body().await?;
         cold::decode_response::<R>(version, body).map_err(|source| self.decode_error(asked(), source))
     }
@@ -302,12 +300,7 @@ impl Connection {
         }
     }
 
-    pub(super) fn answered_error(
-        &self,
-        asked: Asked,
-        code: ErrorCode,
-        message: Option<&StrBytes>,
-    ) -> ClientError {
+    pub(super) fn answered_error(&self, asked: Asked, code: ErrorCode, message: Option<&StrBytes>) -> ClientError {
         ClientError::Answered {
             broker: Box::new(self.inner.broker.clone()),
             asked,
@@ -341,7 +334,7 @@ impl Connection {
             .with_client_software_version(StrBytes::from_static_str(env!("CARGO_PKG_VERSION")));
         let mut version = API_VERSIONS_VERSION;
         loop {
-            let encode = |frame: &mut OutFrame| cold::encode_request(&request, version, frame);
+            let encode = |frame: &mut OutFrame| cold::encode_request(version, &request, frame);
             let body = self.begin(api, version, true, encode, &options).await?.body().await?;
             // A broker that does not know the version answers in version 0.
             let refused = body.first_chunk::<2>().map(|code| ErrorCode(i16::from_be_bytes(*code)));
@@ -391,12 +384,11 @@ impl Connection {
                 let challenge = self.sasl_step(first.message(), &failed).await?;
                 // Up to a second of hashing: off the threads that carry sockets.
                 let password = password.clone();
-                let (message, last) = tokio::task::spawn_blocking(move || {
-                    first.answer(password.reveal(), &challenge.auth_bytes)
-                })
-                .await
-                .map_err(|error| failed(format!("the exchange was broken off: {error}")))?
-                .map_err(broken)?;
+                let (message, last) =
+                    tokio::task::spawn_blocking(move || first.answer(password.reveal(), &challenge.auth_bytes))
+                        .await
+                        .map_err(|error| failed(format!("the exchange was broken off: {error}")))?
+                        .map_err(broken)?;
                 let answer = self.sasl_step(message, &failed).await?;
                 last.verify(&answer.auth_bytes).map_err(broken)?;
                 answer

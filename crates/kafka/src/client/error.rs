@@ -42,10 +42,6 @@ impl Asked {
     pub fn about(api: ApiKey, about: impl fmt::Display) -> Self {
         Self { api_key: api as i16, about: Arc::from(about.to_string()) }
     }
-
-    pub(crate) fn key(api_key: i16) -> Self {
-        Self { api_key, about: Arc::from("") }
-    }
 }
 
 impl fmt::Display for Asked {

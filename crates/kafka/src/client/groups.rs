@@ -308,13 +308,14 @@ impl Client {
                 ErrorCode::NONE => {}
                 code => return Err(connection.answered_error(asked(), code, found.error_message.as_ref())),
             }
-            let member = |member: kafka_protocol::messages::describe_groups_response::DescribedGroupMember| GroupMember {
-                member_id: member.member_id.to_string(),
-                instance_id: member.group_instance_id.map(|id| id.to_string()),
-                client_id: member.client_id.to_string(),
-                client_host: member.client_host.to_string(),
-                assignment: member.member_assignment,
-            };
+            let member =
+                |member: kafka_protocol::messages::describe_groups_response::DescribedGroupMember| GroupMember {
+                    member_id: member.member_id.to_string(),
+                    instance_id: member.group_instance_id.map(|id| id.to_string()),
+                    client_id: member.client_id.to_string(),
+                    client_host: member.client_host.to_string(),
+                    assignment: member.member_assignment,
+                };
             Ok(DescribedGroup {
                 group: found.group_id.to_string(),
                 state: found.group_state.to_string(),

@@ -73,7 +73,10 @@ impl Client {
                 break;
             }
         }
-        answers.into_iter().map(|answer| answer.expect("each partition was led or leaderless in the first round")).collect()
+        answers
+            .into_iter()
+            .map(|answer| answer.expect("each partition was led or leaderless in the first round"))
+            .collect()
     }
 }
 

@@ -148,16 +148,15 @@ impl Metadata {
 
     /// Known brokers, then the bootstrap addresses, starting one further each time.
     fn next_broker(&self, bootstrap: &[String]) -> Option<Broker> {
-        let mut cache = self.cache();
+        let cache = self.cache();
         let count = cache.brokers.len() + bootstrap.len();
         let turn = cache.turn % count.max(1);
-        let broker = match cache.brokers.values().nth(turn) {
+        match cache.brokers.values().nth(turn) {
             Some(broker) => Some(broker.clone()),
             None => bootstrap
                 .get(turn - cache.brokers.len())
                 .map(|address| Broker { address: Arc::from(address.as_str()), node_id: None }),
-        };
-        broker
+        }
     }
 
     /// The broker of the current turn failed: the next request goes to another.

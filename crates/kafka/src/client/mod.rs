@@ -13,11 +13,10 @@ pub mod connection;
 pub mod error;
 pub mod fetch;
 pub mod groups;
+mod leaders;
 mod link;
 pub mod metadata;
 pub mod offsets;
-#[cfg(test)]
-mod peer;
 mod pool;
 pub mod produce;
 pub mod reader;
@@ -48,6 +47,7 @@ struct Shared {
     config: ClientConfig,
     pool: pool::Pool,
     metadata: metadata::Metadata,
+    coordinators: groups::Coordinators,
     lifetime: Lifetime,
 }
 
@@ -63,7 +63,9 @@ impl Client {
         config.validate()?;
         let lifetime = Lifetime::default();
         let pool = pool::Pool::new(config.connection.clone(), config.backoff, lifetime.clone());
-        Ok(Self { shared: Arc::new(Shared { config, pool, metadata: metadata::Metadata::default(), lifetime }) })
+        let metadata = metadata::Metadata::default();
+        let coordinators = groups::Coordinators::default();
+        Ok(Self { shared: Arc::new(Shared { config, pool, metadata, coordinators, lifetime }) })
     }
 
     /// An open connection to a broker, shared with all requests of that lane.

@@ -11,10 +11,7 @@ use kafka_protocol::{
     protocol::StrBytes,
 };
 
-use super::{
-    Asked, CallOptions, Client, ClientError, Connection, TopicPartition,
-    leaders::by_topic,
-};
+use super::{Asked, CallOptions, Client, ClientError, Connection, TopicPartition, leaders::by_topic};
 use crate::wire::{ApiKey, ErrorCode};
 
 /// A place in a partition.
@@ -139,8 +136,7 @@ impl Client {
                     .find(|end| end.partition == at.partition);
                 Ok(answers(&connection, ApiKey::OffsetForLeaderEpoch, &partitions, &indexes, |_| {
                     let end = found?;
-                    let known =
-                        EpochEnd { leader_epoch: known(end.leader_epoch), end_offset: known(end.end_offset) };
+                    let known = EpochEnd { leader_epoch: known(end.leader_epoch), end_offset: known(end.end_offset) };
                     Some((ErrorCode(end.error_code), None, known))
                 }))
             })

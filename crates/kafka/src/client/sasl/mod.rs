@@ -15,7 +15,11 @@ pub enum SaslError {
     #[error("the broker's nonce does not continue ours")]
     Nonce,
     /// Too few iterations protect nothing, too many stop us.
-    #[error("the broker asks for {found} iterations, allowed are {} to {}", scram::ITERATIONS_MIN, scram::ITERATIONS_MAX)]
+    #[error(
+        "the broker asks for {found} iterations, allowed are {} to {}",
+        scram::ITERATIONS_MIN,
+        scram::ITERATIONS_MAX
+    )]
     Iterations {
         /// What the broker asked for.
         found: u64,
