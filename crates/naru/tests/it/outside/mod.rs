@@ -1,0 +1,113 @@
+//! Clients that others wrote, against the subject: the stand-in, or Kafka when `NARU_SUBJECT` says so. A client that
+//! notices a difference fails here.
+
+#![allow(clippy::unwrap_used)] // a test panics on failure
+
+mod sample;
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use naru_kafka::node::{Node, NodeKind, NodeOptions};
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::{Message, Offset, TopicPartitionList};
+use tempfile::TempDir;
+
+/// How long a client may take for what it is asked: two cores may be compiling, and a JVM starts in it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The `naru` under test.
+const NARU: &str = env!("CARGO_BIN_EXE_naru");
+
+/// A node of the subject, and the directory that all of the test's files are in.
+struct Subject {
+    node: Node,
+    dir: TempDir,
+}
+
+impl Subject {
+    async fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let kind = match env::var("NARU_SUBJECT").as_deref() {
+            Err(_) | Ok("stand-in") => NodeKind::StandIn { exe: NARU.into() },
+            Ok(kafka @ ("kafka-3.9.2" | "kafka-4.3.1")) => {
+                NodeKind::Apache { libs: peer(&format!("{kafka}/libs")), java: "java".into() }
+            }
+            Ok(other) => panic!("NARU_SUBJECT={other}: write stand-in, kafka-3.9.2 or kafka-4.3.1"),
+        };
+        let options = NodeOptions::new(kind, dir.path().join("node"));
+        let node = Node::start(options).await.unwrap_or_else(|error| panic!("the subject did not start: {error}"));
+        Self { node, dir }
+    }
+
+    fn bootstrap(&self) -> String {
+        self.node.bootstrap()
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+}
+
+/// A program or directory that was fetched for the tests. Its absence is a failure, never a reason to skip.
+fn peer(path: &str) -> PathBuf {
+    let Ok(peers) = env::var("NARU_PEERS") else {
+        panic!("NARU_PEERS is not set, so there is no {path}: run `./x test`, which fetches it");
+    };
+    let found = Path::new(&peers).join(path);
+    assert!(found.exists(), "{} does not exist: run `./x test`, which fetches it", found.display());
+    found
+}
+
+/// librdkafka with its own lines kept out of the test's output.
+fn client(bootstrap: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", bootstrap)
+        .set("reconnect.backoff.max.ms", "500")
+        .set("log.connection.close", "false")
+        .set_log_level(RDKafkaLogLevel::Emerg);
+    config
+}
+
+/// A record as a consumer of every partition sees it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Seen {
+    partition: i32,
+    offset: i64,
+    key: Option<String>,
+    value: Option<String>,
+}
+
+/// Every record of a topic from the start of its log to the end that it has now, by partition and offset.
+fn read_all(bootstrap: &str, topic: &str) -> Vec<Seen> {
+    let consumer: BaseConsumer = client(bootstrap).set("group.id", "reads-all").create().unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
+    let mut assignment = TopicPartitionList::new();
+    let mut ends = std::collections::BTreeMap::new();
+    for partition in metadata.topics()[0].partitions() {
+        let (start, end) = consumer.fetch_watermarks(topic, partition.id(), PATIENCE).unwrap();
+        if start < end {
+            assignment.add_partition_offset(topic, partition.id(), Offset::Offset(start)).unwrap();
+            ends.insert(partition.id(), end);
+        }
+    }
+    consumer.assign(&assignment).unwrap();
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let mut seen = Vec::new();
+    while !ends.is_empty() {
+        assert!(Instant::now() < deadline, "{topic}: {} records, and then nothing before {ends:?}", seen.len());
+        let Some(message) = consumer.poll(Duration::from_millis(100)) else { continue };
+        let message = message.unwrap();
+        let (partition, offset) = (message.partition(), message.offset());
+        seen.push(Seen { partition, offset, key: message.key().map(text), value: message.payload().map(text) });
+        if ends.get(&partition).is_some_and(|end| offset + 1 >= *end) {
+            ends.remove(&partition);
+        }
+    }
+    seen.sort();
+    seen
+}
