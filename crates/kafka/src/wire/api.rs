@@ -124,7 +124,9 @@ mod tests {
             let theirs = kafka_protocol::messages::ApiKey::try_from(api as i16).expect("a known key");
             assert_eq!(ApiKey::from_i16(api as i16), Some(api));
             let valid = theirs.valid_versions();
-            assert_eq!((valid.min, valid.max), (*api.versions().start(), *api.versions().end()), "{}", api.name());
+            // It counts a version as valid that only one direction has; `cold` checks the messages themselves.
+            assert_eq!(valid.min, *api.versions().start(), "{}", api.name());
+            assert!(valid.max >= *api.versions().end(), "{}", api.name());
             for version in api.versions() {
                 assert_eq!(theirs.request_header_version(version), request_header_version(api, version), "{api:?}");
                 assert_eq!(theirs.response_header_version(version), response_header_version(api, version), "{api:?}");

@@ -465,7 +465,7 @@ mod tests {
         check_refused(|b| b[16] = 1, WireError::BadMagic { magic: 1 });
         check_refused(
             |b| b[8] = 0xff,
-            WireError::BadLength { field: "batch length", length: i64::from(i32::from_be_bytes([0xff, 0, 12, 77])) },
+            WireError::BadLength { field: "batch length", length: i64::try_from(size).unwrap() - 12 - (1 << 24) },
         );
         check_refused(|b| b[22] = 7, WireError::BadValue { field: "attributes compression", value: 7 });
         check_refused(

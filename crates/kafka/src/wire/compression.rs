@@ -193,3 +193,104 @@ pub fn compress(codec: Compression, data: &[u8]) -> Result<Vec<u8>, WireError> {
         Compression::Zstd => zstd::bulk::compress(data, zstd::DEFAULT_COMPRESSION_LEVEL).map_err(unwritable),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // a test panics on failure
+
+    use super::*;
+
+    fn text(size: usize) -> Vec<u8> {
+        (0..size).map(|index| b"the quick brown fox "[index % 20] ^ (index / 977 % 3) as u8).collect()
+    }
+
+    fn too_large(size: usize, max: usize) -> Result<Vec<u8>, WireError> {
+        Err(WireError::TooLarge { field: "decompressed records", size: size as u64, max: max as u64 })
+    }
+
+    #[test]
+    fn every_codec_gives_back_what_went_in_and_keeps_to_the_bound() {
+        for codec in Compression::ALL {
+            assert_eq!(Compression::from_attributes(codec as i16 | 0x70), Ok(codec));
+            for size in [0, 1, 100, 40_000, 200_000] {
+                let data = text(size);
+                let packed = compress(codec, &data).unwrap();
+                assert_eq!(decompress(codec, &packed, size), Ok(data), "{codec} {size}");
+                if size > 0 {
+                    let refused = decompress(codec, &packed, size - 1);
+                    assert!(matches!(refused, Err(WireError::TooLarge { .. })), "{codec} {size}: {refused:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn broken_data_is_an_error_and_not_a_panic() {
+        for codec in Compression::ALL.into_iter().filter(|codec| *codec != Compression::None) {
+            let data = text(3_000);
+            let packed = compress(codec, &data).unwrap();
+            for cut in 0..packed.len() {
+                // A cut between two blocks, or before the end mark, is seen by the count of records and not here.
+                if let Ok(read) = decompress(codec, &packed[..cut], 1 << 20) {
+                    assert!(data.starts_with(&read), "{codec} cut at {cut}");
+                }
+            }
+            for at in 0..packed.len() {
+                let mut changed = packed.clone();
+                changed[at] ^= 0xff;
+                if let Ok(read) = decompress(codec, &changed, 1 << 20) {
+                    assert!(read.len() <= 1 << 20, "{codec} changed at {at}");
+                }
+            }
+            assert!(decompress(codec, b"\xff\xff\xff\xff\xff\xff\xff\xff", 1 << 20).is_err(), "{codec}");
+        }
+    }
+
+    #[test]
+    fn a_bomb_is_stopped_at_the_bound() {
+        let zeros = vec![0; 64 << 20];
+        for codec in [Compression::Gzip, Compression::Lz4, Compression::Zstd] {
+            let packed = compress(codec, &zeros).unwrap();
+            assert!(packed.len() < 1 << 20, "{codec}");
+            let refused = decompress(codec, &packed, 1 << 20);
+            assert!(matches!(refused, Err(WireError::TooLarge { .. })), "{codec}: {refused:?}");
+        }
+        // Snappy: a claim of 4 GiB in a block of six bytes.
+        let claim = [0xff, 0xff, 0xff, 0xff, 0x0f, 0];
+        assert_eq!(decompress(Compression::Snappy, &claim, 1 << 20), too_large(u32::MAX as usize, 1 << 20));
+        let lie = [0x80, 0x80, 0x10, 0];
+        assert_eq!(
+            decompress(Compression::Snappy, &lie, 1 << 20),
+            Err(WireError::BadCompression { codec: Compression::Snappy })
+        );
+    }
+
+    #[test]
+    fn plain_snappy_is_read_beside_the_framing_of_java() {
+        let data = text(70_000);
+        let plain = snap::raw::Encoder::new().compress_vec(&data).unwrap();
+        assert_eq!(decompress(Compression::Snappy, &plain, 70_000), Ok(data.clone()));
+        let framed = compress(Compression::Snappy, &data).unwrap();
+        assert_eq!(framed[..16], [0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0, 0, 0, 0, 1, 0, 0, 0, 1]);
+        let first = u32::from_be_bytes([framed[16], framed[17], framed[18], framed[19]]) as usize;
+        assert_eq!(snap::raw::decompress_len(&framed[20..20 + first]), Ok(32 * 1024));
+    }
+
+    #[test]
+    fn zstandard_frames_without_a_size_are_read_as_java_writes_them() {
+        let data = text(300_000);
+        let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 3).unwrap();
+        encoder.write_all(&data).unwrap();
+        let packed = encoder.finish().unwrap();
+        assert!(matches!(zstd::zstd_safe::get_frame_content_size(&packed), Ok(None)));
+        assert_eq!(decompress(Compression::Zstd, &packed, 300_000), Ok(data));
+        assert_eq!(decompress(Compression::Zstd, &packed, 299_999), too_large(300_000, 299_999));
+    }
+
+    #[test]
+    fn members_of_gzip_follow_one_another() {
+        let one = compress(Compression::Gzip, b"one ").unwrap();
+        let two = compress(Compression::Gzip, b"two").unwrap();
+        assert_eq!(decompress(Compression::Gzip, &[one, two].concat(), 100), Ok(b"one two".to_vec()));
+    }
+}

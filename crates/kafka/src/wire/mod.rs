@@ -15,6 +15,8 @@ mod error;
 pub mod error_code;
 pub mod fetch;
 pub mod frame;
+#[cfg(test)]
+mod golden;
 pub mod produce;
 mod read;
 pub mod record;

@@ -350,3 +350,137 @@ fn put_piece(out: &mut Vec<u8>, piece: Option<&[u8]>, field: &'static str) -> Re
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // a test panics on failure
+
+    use kafka_protocol::records::RecordBatchDecoder;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Far above what any test expands to.
+    const PLENTY: usize = 1 << 20;
+
+    type Pushed = (i64, Option<Vec<u8>>, Option<Vec<u8>>, Vec<(Vec<u8>, Option<Vec<u8>>)>);
+
+    fn build(codec: Compression, records: &[Pushed]) -> Bytes {
+        let mut builder = BatchBuilder::new(codec).producer(1 << 61, 4, 9).base_offset(500);
+        for (timestamp, key, value, headers) in records {
+            let headers: Vec<_> = headers.iter().map(|(name, value)| (name.as_slice(), value.as_deref())).collect();
+            builder.push(*timestamp, key.as_deref(), value.as_deref(), &headers).unwrap();
+        }
+        builder.build().unwrap()
+    }
+
+    fn batch(bytes: &Bytes) -> Batch {
+        let mut rest = bytes.clone();
+        let batch = Batch::split_first(&mut rest).unwrap();
+        assert!(rest.is_empty());
+        batch.verify_crc().unwrap();
+        batch
+    }
+
+    fn any_record() -> impl Strategy<Value = Pushed> {
+        let bytes = || prop::collection::vec(any::<u8>(), 0..40);
+        let optional = move || prop::option::of(bytes());
+        let headers = prop::collection::vec((bytes(), optional()), 0..3);
+        (any::<i64>(), optional(), optional(), headers)
+    }
+
+    proptest! {
+        #[test]
+        fn records_come_back_as_they_were_pushed(
+            records in prop::collection::vec(any_record(), 1..20),
+            codec in prop::sample::select(Compression::ALL.to_vec()),
+        ) {
+            let batch = batch(&build(codec, &records));
+            let read: Vec<_> = batch.records(PLENTY).collect::<Result<_, _>>().unwrap();
+            prop_assert_eq!(read.len(), records.len());
+            for (index, (read, pushed)) in read.iter().zip(&records).enumerate() {
+                prop_assert_eq!(read.offset, 500 + index as i64);
+                prop_assert_eq!(read.timestamp, pushed.0);
+                prop_assert_eq!(read.key.as_deref(), pushed.1.as_deref());
+                prop_assert_eq!(read.value.as_deref(), pushed.2.as_deref());
+                let headers: Vec<_> =
+                    read.headers.iter().map(|(name, value)| (name.to_vec(), value.as_ref().map(|v| v.to_vec()))).collect();
+                prop_assert_eq!(&headers, &pushed.3);
+            }
+            prop_assert_eq!(batch.header().max_timestamp, records.iter().map(|record| record.0).max().unwrap().max(-1));
+        }
+
+        #[test]
+        fn a_changed_byte_is_told_by_the_checksum_and_never_panics(
+            records in prop::collection::vec(any_record(), 1..5),
+            codec in prop::sample::select(Compression::ALL.to_vec()),
+            at in any::<prop::sample::Index>(),
+            flip in 1..=255_u8,
+        ) {
+            let mut bytes = build(codec, &records).to_vec();
+            let at = at.index(bytes.len());
+            bytes[at] ^= flip;
+            if let Ok(batch) = Batch::split_first(&mut Bytes::from(bytes)) {
+                // Base offset, length, leader epoch and magic are outside the checksum.
+                prop_assert_eq!(batch.verify_crc().is_ok(), at < 17, "byte {}", at);
+                let read = batch.records(PLENTY).take_while(Result::is_ok).count();
+                prop_assert!(read <= batch.header().record_count as usize);
+            }
+        }
+    }
+
+    #[test]
+    fn kafka_protocol_reads_what_the_builder_wrote() {
+        let records: Vec<Pushed> = (0..5)
+            .map(|index| (1_000 + index, Some(vec![7; 3]), None, vec![(b"h".to_vec(), Some(vec![index as u8]))]))
+            .collect();
+        let bytes = build(Compression::None, &records);
+        let theirs = RecordBatchDecoder::decode(&mut bytes.clone()).unwrap();
+        let ours: Vec<_> = batch(&bytes).records(PLENTY).map(Result::unwrap).collect();
+        assert_eq!(theirs.records.len(), ours.len());
+        for (theirs, ours) in theirs.records.iter().zip(&ours) {
+            assert_eq!((theirs.offset, theirs.timestamp), (ours.offset, ours.timestamp));
+            assert_eq!((&theirs.key, &theirs.value), (&ours.key, &ours.value));
+            assert_eq!((theirs.producer_id, theirs.producer_epoch), (1 << 61, 4));
+            assert_eq!(theirs.headers.len(), 1);
+        }
+    }
+
+    #[test]
+    fn a_compacted_batch_keeps_its_range() {
+        let mut builder = BatchBuilder::new(Compression::None).base_offset(100).last_offset_delta(9);
+        builder.push_at(2, 5, Some(b"a"), None, &[]).unwrap();
+        builder.push_at(7, 6, Some(b"b"), None, &[]).unwrap();
+        let batch = batch(&builder.build().unwrap());
+        assert_eq!(batch.header().next_offset(), 110);
+        let offsets: Vec<_> = batch.records(PLENTY).map(|record| record.unwrap().offset).collect();
+        assert_eq!(offsets, [102, 107]);
+    }
+
+    /// The records of a batch whose uncompressed payload is `payload`.
+    fn check_payload(record_count: i32, payload: &[u8], expect: WireError) {
+        let mut header = *batch(&build(Compression::None, &[(0, None, None, vec![])])).header();
+        header.record_count = record_count;
+        header.batch_length = i32::try_from(HEADER_BYTES + payload.len()).unwrap() - 12;
+        let mut bytes = Bytes::from([&header.encode(), payload].concat());
+        let read = Batch::split_first(&mut bytes).map(|batch| batch.records(PLENTY).collect::<Result<Vec<_>, _>>());
+        assert_eq!(read.unwrap_or_else(Err), Err(expect));
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_true_is_refused_with_its_field() {
+        let truncated = |field, needed, left| WireError::Truncated { field, needed, left };
+        check_payload(2, &[12, 0, 0, 0, 1, 1, 0], WireError::BadCount { field: "record_count", count: 2, max: 1 });
+        check_payload(1, &[200, 1, 0, 0, 1, 1, 0], truncated("record", 100, 5));
+        check_payload(1, &[1, 0, 0, 0, 1, 1, 0], WireError::BadLength { field: "record length", length: -1 });
+        check_payload(1, &[0, 0, 0, 0, 1, 1, 0], truncated("record attributes", 1, 0));
+        check_payload(1, &[12, 0, 0, 0, 3, 1, 0], WireError::BadLength { field: "key", length: -2 });
+        check_payload(1, &[12, 0, 0, 0, 40, 1, 0], truncated("key", 20, 2));
+        check_payload(1, &[12, 0, 0, 0, 1, 1, 40], WireError::BadCount { field: "header count", count: 20, max: 0 });
+        check_payload(1, &[16, 0, 0, 0, 1, 1, 2, 1, 1], WireError::Null { field: "header key" });
+        check_payload(1, &[14, 0, 0, 0, 1, 1, 0, 0], WireError::Trailing { field: "record", left: 1 });
+        check_payload(1, &[10, 0, 0, 0, 1, 1, 0], truncated("record", 1, 0));
+        check_payload(1, &[12, 0, 0, 0, 1, 1, 0, 9], WireError::Trailing { field: "records", left: 1 });
+        check_payload(0, &[12, 0], WireError::Trailing { field: "records", left: 2 });
+    }
+}
