@@ -45,7 +45,14 @@ impl LatestByKey {
 
     /// Whether a record stays: it is the newest of its key, and if it deletes the key, it is young enough for every
     /// consumer to have seen it.
-    pub fn keeps(&self, key: Option<&[u8]>, offset: i64, timestamp: i64, deletes: bool, tombstones: Tombstones) -> bool {
+    pub fn keeps(
+        &self,
+        key: Option<&[u8]>,
+        offset: i64,
+        timestamp: i64,
+        deletes: bool,
+        tombstones: Tombstones,
+    ) -> bool {
         let Some(key) = key else { return false };
         let newest = self.offsets.get(key).is_none_or(|&latest| offset >= latest);
         newest && !(deletes && timestamp < tombstones.older_than_ms)

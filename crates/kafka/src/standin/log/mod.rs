@@ -18,8 +18,8 @@ pub use compaction::{LatestByKey, Tombstones};
 pub use config::{LogConfig, TimestampType};
 pub use epochs::{EpochEnd, LeaderEpochs};
 pub use producers::{
-    DuplicateOf, PRODUCER_EXPIRY_CHECK_MS, PRODUCERS_MAX, ProducerError, ProducerState, ProducerTable, RETAINED_BATCHES,
-    RetainedBatch, SequenceVerdict,
+    DuplicateOf, PRODUCER_EXPIRY_CHECK_MS, PRODUCERS_MAX, ProducerError, ProducerState, ProducerTable,
+    RETAINED_BATCHES, RetainedBatch, SequenceVerdict,
 };
 pub use retention::{Expired, SegmentSummary, expired};
 pub use state::{Admission, Entry, Log, Stamp};

@@ -69,7 +69,9 @@ pub enum SequenceVerdict {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ProducerError {
     /// Something between this batch and the last is missing, or it is older than what is remembered.
-    #[error("producer {producer_id} epoch {epoch}: sequence {sequence} does not follow {last_sequence} of epoch {last_epoch}")]
+    #[error(
+        "producer {producer_id} epoch {epoch}: sequence {sequence} does not follow {last_sequence} of epoch {last_epoch}"
+    )]
     OutOfOrder {
         /// The producer.
         producer_id: i64,

@@ -120,9 +120,8 @@ impl Log {
             return Err(Refusal::OldLeader { asked: leader_epoch, current: self.leader_epoch });
         }
         let header = batch.header();
-        let producer = (header.producer_id >= 0).then(|| {
-            (header.producer_id, header.producer_epoch, header.base_sequence, header.last_sequence())
-        });
+        let producer = (header.producer_id >= 0)
+            .then(|| (header.producer_id, header.producer_epoch, header.base_sequence, header.last_sequence()));
         if let Some((id, epoch, first, last)) = producer
             && let SequenceVerdict::Duplicate(of) = self.producers.check(id, epoch, first, last)?
         {
@@ -206,6 +205,13 @@ impl Log {
     /// Begins a new leader epoch. The epoch never falls.
     pub fn raise_leader_epoch(&mut self, leader_epoch: i32) {
         self.leader_epoch = self.leader_epoch.max(leader_epoch);
+    }
+
+    /// Goes back to an epoch, because a later one could not be made durable; unless a batch carries that one already.
+    pub fn withdraw_leader_epoch(&mut self, leader_epoch: i32) {
+        if self.epochs.latest().is_none_or(|latest| latest <= leader_epoch) {
+            self.leader_epoch = self.leader_epoch.min(leader_epoch);
+        }
     }
 
     /// Lets consumers see up to `offset`. The high watermark never falls and never passes the log end.

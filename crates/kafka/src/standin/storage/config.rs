@@ -1,0 +1,59 @@
+//! How a partition is kept on disk.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::Disk;
+use crate::standin::log::LogConfig;
+
+/// When an append counts as done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Flush {
+    /// When the disk has it: one fsync serves all appends that wait for it. Consumers see a record only then. What was
+    /// acknowledged survives SIGKILL and the loss of power.
+    #[default]
+    Fsync,
+    /// When the operating system has it, as in Kafka. What was acknowledged survives SIGKILL but not the loss of power.
+    Write,
+}
+
+/// What [`PartitionStore::open`](super::PartitionStore::open) needs.
+#[derive(Debug, Clone)]
+pub struct StoreConfig {
+    /// What this broker's partitions share.
+    pub disk: Arc<Disk>,
+    /// When an append counts as done.
+    pub flush: Flush,
+    /// The topic's configuration.
+    pub log: LogConfig,
+}
+
+/// Faults on request, for tests and rehearsals; all off at first.
+#[derive(Debug, Default)]
+pub struct StoreFaults {
+    hold_unflushed: AtomicBool,
+    disk_full: AtomicBool,
+}
+
+impl StoreFaults {
+    /// While on, appended batches stay in memory until they are flushed, so that SIGKILL loses the unflushed tail, as
+    /// the loss of power would.
+    pub fn set_hold_unflushed(&self, on: bool) {
+        self.hold_unflushed.store(on, Ordering::Relaxed);
+    }
+
+    /// While on, every write of a batch stops half-way with "no space left on device".
+    pub fn set_disk_full(&self, on: bool) {
+        self.disk_full.store(on, Ordering::Relaxed);
+    }
+
+    /// See [`Self::set_hold_unflushed`].
+    pub fn hold_unflushed(&self) -> bool {
+        self.hold_unflushed.load(Ordering::Relaxed)
+    }
+
+    /// See [`Self::set_disk_full`].
+    pub fn disk_full(&self) -> bool {
+        self.disk_full.load(Ordering::Relaxed)
+    }
+}

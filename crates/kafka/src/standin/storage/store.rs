@@ -1,0 +1,534 @@
+//! One partition on disk: appending, and what there is to ask.
+
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use tokio::sync::watch;
+
+use super::disk::{Disk, OpenSegment};
+use super::index::Index;
+use super::recovery::{self, Recovery};
+use super::{AppendError, Durable, Flush, Progress, ReadError, StoreConfig, StoreError, atomic, checkpoint, segment};
+use crate::standin::log::{Admission, DuplicateOf, Entry, EpochEnd, Log, LogConfig, ProducerTable, SegmentSummary};
+use crate::wire::batch::Batch;
+
+/// Bytes appended after which the flusher writes a checkpoint: a start after SIGKILL scans at most about so much.
+pub(super) const CHECKPOINT_BYTES: u64 = 32 << 20;
+
+/// Memory for what the fault "hold unflushed" keeps from the file, bytes per partition. Beyond it, it is written.
+const HELD_BYTES_MAX: u64 = 8 << 20;
+
+/// A partition on disk. Cloning gives another handle to the same.
+#[derive(Debug, Clone)]
+pub struct PartitionStore {
+    pub(super) shared: Arc<Shared>,
+}
+
+/// A batch's place, as the producer is told.
+#[derive(Debug)]
+pub struct Appended {
+    /// The offset of its first record; of the batch it repeats, if it is a duplicate.
+    pub base_offset: i64,
+    /// The time of appending, if the topic's timestamps are the broker's; else -1.
+    pub log_append_time: i64,
+    /// It had been appended before, and nothing was written.
+    pub duplicate: bool,
+    /// The log start.
+    pub log_start: i64,
+    /// To be awaited before an answer to acks=all.
+    pub durable: Durable,
+}
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub id: u64,
+    pub dir: PathBuf,
+    pub disk: Arc<Disk>,
+    pub flush: Flush,
+    pub inner: Mutex<Inner>,
+    pub progress: watch::Sender<Progress>,
+    queued: AtomicBool,
+    // Held by whoever flushes or rewrites files, so that two do not at once. Taken before `inner`.
+    pub flushing: Mutex<()>,
+    pub mark: File,
+    me: Weak<Shared>,
+}
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub log: Log,
+    /// Closed segments, oldest first.
+    pub sealed: Vec<Sealed>,
+    pub active: Active,
+    /// Closed since the last flush: to be synced, and their indexes written.
+    pub rolled: Vec<Arc<OpenSegment>>,
+    /// What the fault "hold unflushed" keeps from the active segment's file.
+    pub held: VecDeque<Held>,
+    /// Everything below is on disk.
+    pub durable_end: i64,
+    /// The position of `durable_end`, if it is in the active segment.
+    pub durable_position: Option<u64>,
+    /// A failed write could not be taken back yet: the file is to be cut here before the next one.
+    pub cut_to: Option<u64>,
+    pub since_checkpoint: u64,
+    pub offline: Option<&'static str>,
+}
+
+/// A closed segment. It ends where the next one begins.
+#[derive(Debug, Clone)]
+pub(super) struct Sealed {
+    pub id: u64,
+    pub base_offset: i64,
+    pub path: PathBuf,
+    pub size_bytes: u64,
+    pub max_timestamp: i64,
+    pub compacted: bool,
+}
+
+/// The newest segment.
+#[derive(Debug)]
+pub(super) struct Active {
+    pub id: u64,
+    pub base_offset: i64,
+    pub path: PathBuf,
+    pub file: Arc<File>,
+    /// Covers all of it, with what is held.
+    pub index: Index,
+}
+
+#[derive(Debug)]
+pub(super) struct Held {
+    pub base_offset: i64,
+    pub last_offset: i64,
+    pub position: u64,
+    pub bytes: Bytes,
+}
+
+impl PartitionStore {
+    /// Opens a partition's directory, or makes it, and mends what a crash left. Blocks.
+    ///
+    /// After a crash the leader epoch is two higher than before, after a store that was closed in order one. The caller
+    /// tells [`Self::expire_producers`] the time next.
+    ///
+    /// # Errors
+    /// The disk refuses, or a file is of a later format. Damaged records are no error: see [`Recovery::damaged`].
+    pub fn open(dir: impl Into<PathBuf>, config: StoreConfig) -> Result<(Self, Recovery), StoreError> {
+        let dir = dir.into();
+        fs::create_dir_all(&dir).map_err(StoreError::io("create directory", &dir))?;
+        let (inner, recovery) = recovery::recover(&dir, &config)?;
+        let mark_path = dir.join(checkpoint::mark::FILE_NAME);
+        let mark = File::options().write(true).create(true).truncate(false).open(&mark_path);
+        let mark = mark.map_err(StoreError::io("open", &mark_path))?;
+        checkpoint::mark::write(&mark, &mark_path, inner.durable_end)?;
+        let progress = Progress {
+            log_start: inner.log.log_start(),
+            high_watermark: inner.log.high_watermark(),
+            durable_end: inner.durable_end,
+            ..Progress::default()
+        };
+        let shared = Arc::new_cyclic(|me| Shared {
+            id: config.disk.new_id(),
+            dir,
+            disk: config.disk,
+            flush: config.flush,
+            inner: Mutex::new(inner),
+            progress: watch::Sender::new(progress),
+            queued: AtomicBool::new(false),
+            flushing: Mutex::new(()),
+            mark,
+            me: Weak::clone(me),
+        });
+        Ok((Self { shared }, recovery))
+    }
+
+    /// Appends one batch as a producer sent it, at `now_ms`. Writes to a file, so it may block for as long as a write
+    /// does; it never waits for fsync.
+    ///
+    /// # Errors
+    /// The batch is refused, or the disk is: then nothing of it is in the log, and once the disk takes writes again the
+    /// same batch may be sent again.
+    pub fn append(&self, batch: &Batch, leader_epoch: i32, now_ms: i64) -> Result<Appended, AppendError> {
+        let shared = &self.shared;
+        if leader_epoch > shared.inner().log.leader_epoch() {
+            self.raise_leader_epoch(leader_epoch)?;
+        }
+        let mut inner = shared.inner();
+        inner.usable()?;
+        let entry = match inner.log.admit(batch, leader_epoch, now_ms)? {
+            Admission::Append(entry) => entry,
+            Admission::Duplicate(of) => return Ok(shared.duplicate(&inner, of)),
+        };
+        if let Err(error) = shared.write(&mut inner, batch, &entry) {
+            inner.log.append_failed(&entry);
+            return Err(error.into());
+        }
+        inner.log.appended(&entry);
+        inner.since_checkpoint += batch.bytes().len() as u64;
+        let durable = match shared.flush {
+            Flush::Fsync => Durable::when(shared.progress.subscribe(), entry.next_offset()),
+            Flush::Write => {
+                inner.log.raise_high_watermark(entry.next_offset());
+                shared.publish(&inner);
+                Durable::at_once()
+            }
+        };
+        let wants_flush = shared.flush == Flush::Fsync
+            || !inner.rolled.is_empty()
+            || (inner.since_checkpoint >= CHECKPOINT_BYTES && inner.held.is_empty());
+        let log_start = inner.log.log_start();
+        drop(inner);
+        if wants_flush {
+            shared.enqueue();
+        }
+        Ok(Appended {
+            base_offset: entry.stamp.base_offset,
+            log_append_time: entry.stamp.log_append_time.unwrap_or(-1),
+            duplicate: false,
+            log_start,
+            durable,
+        })
+    }
+
+    /// Begins a new leader epoch and makes it durable, so that recovery can hold the batches of it against it. Blocks.
+    pub fn raise_leader_epoch(&self, leader_epoch: i32) -> Result<(), StoreError> {
+        let mut before = leader_epoch;
+        let raised = self.shared.flush_then(|inner| {
+            before = inner.log.leader_epoch();
+            inner.log.raise_leader_epoch(leader_epoch);
+            Ok(false)
+        });
+        if raised.is_err() {
+            self.shared.inner().log.withdraw_leader_epoch(before);
+        }
+        raised
+    }
+
+    /// Makes everything appended so far durable, and lets a start begin here. Blocks.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        self.shared.flush_then(|_| Ok(false))
+    }
+
+    /// Flushes, and marks the partition as closed in order. Blocks. Appends and reads are refused from then on.
+    pub fn close(&self) -> Result<(), StoreError> {
+        self.shared.flush_then(|inner| {
+            inner.offline = Some("it is closed");
+            Ok(true)
+        })?;
+        self.shared.progress.send_modify(|progress| progress.closed = true);
+        Ok(())
+    }
+
+    /// Removes the partition with all its files. Blocks.
+    pub fn delete(&self) -> Result<(), StoreError> {
+        let shared = &self.shared;
+        let _flushing = shared.flushing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = shared.inner();
+        inner.offline = Some("it is deleted");
+        inner.held.clear();
+        shared.disk.cache.cut(shared.id, 0);
+        for sealed in inner.sealed.drain(..) {
+            shared.disk.segments.remove(sealed.id);
+        }
+        shared.progress.send_modify(|progress| progress.closed = true);
+        match fs::remove_dir_all(&shared.dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(StoreError::io("remove directory", &shared.dir)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Moves the log start to `before`, or to the high watermark for -1, and makes that durable. Returns the log start.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// `before` is out of range, or the disk refuses.
+    pub fn delete_records_before(&self, before: i64) -> Result<i64, ReadError> {
+        let moved = {
+            let mut inner = self.shared.inner();
+            inner.usable()?;
+            let (log_start, log_end) = (inner.log.log_start(), inner.log.high_watermark());
+            let moved = inner.log.delete_records_before(before);
+            moved.map_err(|_| ReadError::OutOfRange { offset: before, log_start, log_end })?
+        };
+        self.flush()?;
+        Ok(moved)
+    }
+
+    /// Removes the segments that retention has no use for at `now_ms`; how many they were. Blocks.
+    pub fn apply_retention(&self, now_ms: i64) -> Result<usize, StoreError> {
+        let count = {
+            let inner = self.shared.inner();
+            inner.usable()?;
+            inner.log.expired(&inner.summaries(), now_ms).count
+        };
+        if count == 0 {
+            return Ok(0);
+        }
+        let mut gone = Vec::new();
+        self.shared.flush_then(|inner| {
+            // Counted again: more may have come while nothing was locked.
+            let count = inner.log.expired(&inner.summaries(), now_ms).count;
+            if count > inner.sealed.len() {
+                self.shared.roll(inner)?;
+            }
+            gone = inner.sealed.drain(..count.min(inner.sealed.len())).collect();
+            let first = inner.sealed.first().map_or(inner.active.base_offset, |sealed| sealed.base_offset);
+            inner.log.raise_log_start(first);
+            Ok(false)
+        })?;
+        // Only now: the log start that passes them is durable.
+        for sealed in &gone {
+            self.shared.disk.segments.remove(sealed.id);
+            atomic::remove_if_there(&segment::index_path(&sealed.path))?;
+            atomic::remove_if_there(&sealed.path)?;
+        }
+        Ok(gone.len())
+    }
+
+    /// Forgets producers whose last batch is dated too far back; how many they were. For the caller's timer, every
+    /// [`PRODUCER_EXPIRY_CHECK_MS`](crate::standin::log::PRODUCER_EXPIRY_CHECK_MS), and once after opening.
+    pub fn expire_producers(&self, now_ms: i64) -> usize {
+        self.shared.inner().log.expire_producers(now_ms)
+    }
+
+    /// Where a leader epoch ended.
+    pub fn offset_for_leader_epoch(&self, leader_epoch: i32) -> EpochEnd {
+        self.shared.inner().log.end_of_epoch(leader_epoch)
+    }
+
+    /// The producers known, copied.
+    pub fn producers(&self) -> ProducerTable {
+        self.shared.inner().log.producers().clone()
+    }
+
+    /// Puts another configuration in force, from the next batch on.
+    pub fn set_config(&self, config: LogConfig) {
+        self.shared.inner().log.set_config(config);
+    }
+
+    /// The leader epoch of the next record.
+    pub fn leader_epoch(&self) -> i32 {
+        self.shared.inner().log.leader_epoch()
+    }
+
+    /// The leader epoch of the record at an offset.
+    pub fn leader_epoch_at(&self, offset: i64) -> Option<i32> {
+        self.shared.inner().log.epochs().epoch_at(offset)
+    }
+
+    /// The first offset that can be read.
+    pub fn log_start(&self) -> i64 {
+        self.shared.progress.borrow().log_start
+    }
+
+    /// The offset up to which consumers may read: under [`Flush::Fsync`] what is on disk, else the log end.
+    pub fn high_watermark(&self) -> i64 {
+        self.shared.progress.borrow().high_watermark
+    }
+
+    /// The offset that the next record gets.
+    pub fn log_end(&self) -> i64 {
+        self.shared.inner().log.log_end()
+    }
+
+    /// Bytes that the partition's segments hold.
+    pub fn size_bytes(&self) -> u64 {
+        self.shared.inner().summaries().iter().map(|segment| segment.size_bytes).sum()
+    }
+
+    /// Follows the partition: a fetch waits here for the high watermark to rise.
+    pub fn subscribe(&self) -> watch::Receiver<Progress> {
+        self.shared.progress.subscribe()
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> &Path {
+        &self.shared.dir
+    }
+}
+
+impl Shared {
+    pub fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has a flusher thread come by; once is enough for every append before it comes.
+    pub fn enqueue(&self) {
+        if !self.queued.swap(true, Ordering::AcqRel) {
+            self.disk.enqueue(Weak::clone(&self.me));
+        }
+    }
+
+    pub fn dequeued(&self) {
+        self.queued.store(false, Ordering::Release);
+    }
+
+    pub fn publish(&self, inner: &Inner) {
+        self.progress.send_modify(|progress| {
+            progress.log_start = inner.log.log_start();
+            progress.high_watermark = inner.log.high_watermark();
+            progress.durable_end = inner.durable_end;
+        });
+    }
+
+    fn duplicate(&self, inner: &Inner, DuplicateOf(batch): DuplicateOf) -> Appended {
+        use crate::standin::log::TimestampType::LogAppendTime;
+        let stamped = inner.log.config().timestamp_type == LogAppendTime;
+        let durable = match self.flush {
+            Flush::Fsync => Durable::when(self.progress.subscribe(), batch.last_offset + 1),
+            Flush::Write => Durable::at_once(),
+        };
+        Appended {
+            base_offset: batch.base_offset,
+            log_append_time: if stamped { batch.max_timestamp } else { -1 },
+            duplicate: true,
+            log_start: inner.log.log_start(),
+            durable,
+        }
+    }
+
+    /// Puts a stamped batch behind the last one: into the file, or among what is held.
+    fn write(&self, inner: &mut Inner, batch: &Batch, entry: &Entry) -> Result<(), StoreError> {
+        let size = batch.bytes().len() as u64;
+        if inner.wants_roll(size, entry.max_timestamp) {
+            self.write_held(inner)?;
+            self.roll(inner)?;
+        }
+        // One copy, so that neither the cache nor what is held keeps a whole request in memory.
+        let mut bytes = BytesMut::with_capacity(batch.bytes().len());
+        bytes.put_slice(&entry.stamp.header(batch).encode());
+        bytes.put_slice(&batch.payload());
+        let bytes = bytes.freeze();
+        let (base_offset, last_offset) = (entry.stamp.base_offset, entry.last_offset);
+        let position = inner.active.index.end_position;
+        let held_bytes = position - inner.held.front().map_or(position, |first| first.position);
+        if held_bytes + size > HELD_BYTES_MAX {
+            self.write_held(inner)?;
+        }
+        if self.disk.faults().hold_unflushed() || !inner.held.is_empty() {
+            self.full_on_request(inner, &[], position)?;
+            inner.held.push_back(Held { base_offset, last_offset, position, bytes });
+        } else {
+            self.write_at(inner, &bytes, position)?;
+            self.disk.cache.insert(self.id, base_offset, last_offset, bytes);
+        }
+        inner.active.index.note(base_offset, entry.next_offset(), size, entry.max_timestamp);
+        Ok(())
+    }
+
+    /// Writes at the end of the active segment's file, wholly or not at all.
+    fn write_at(&self, inner: &mut Inner, bytes: &[u8], position: u64) -> Result<(), StoreError> {
+        let Active { file, path, .. } = &inner.active;
+        if let Some(cut) = inner.cut_to {
+            file.set_len(cut).map_err(StoreError::io("cut", path))?;
+            inner.cut_to = None;
+        }
+        self.full_on_request(inner, bytes, position)?;
+        let Active { file, path, .. } = &inner.active;
+        let Err(error) = file.write_all_at(bytes, position) else { return Ok(()) };
+        // Part of it may be there: take it back, now or before the next write.
+        inner.cut_to = file.set_len(position).is_err().then_some(position);
+        Err(StoreError::io("write", path)(error))
+    }
+
+    /// The fault "disk full": half of the batch reaches the file before the device refuses, as with a real one.
+    fn full_on_request(&self, inner: &mut Inner, bytes: &[u8], position: u64) -> Result<(), StoreError> {
+        if !self.disk.faults().disk_full() {
+            return Ok(());
+        }
+        let Active { file, path, .. } = &inner.active;
+        if !bytes.is_empty() {
+            let half = file.write_all_at(&bytes[..bytes.len() / 2], position);
+            inner.cut_to = half.and_then(|()| file.set_len(position)).is_err().then_some(position);
+        }
+        Err(StoreError::io("write (fault on request)", path)(io::Error::from(io::ErrorKind::StorageFull)))
+    }
+
+    /// Writes what the fault "hold unflushed" kept back.
+    pub fn write_held(&self, inner: &mut Inner) -> Result<(), StoreError> {
+        while let Some(held) = inner.held.pop_front() {
+            if let Err(error) = self.write_at(inner, &held.bytes, held.position) {
+                inner.held.push_front(held);
+                return Err(error);
+            }
+            self.disk.cache.insert(self.id, held.base_offset, held.last_offset, held.bytes);
+        }
+        Ok(())
+    }
+
+    /// Closes the active segment and begins another at the log end. Nothing is held.
+    pub fn roll(&self, inner: &mut Inner) -> Result<(), StoreError> {
+        let base_offset = inner.log.log_end();
+        let path = segment::log_path(&self.dir, base_offset);
+        if self.disk.faults().disk_full() {
+            let full = io::Error::from(io::ErrorKind::StorageFull);
+            return Err(StoreError::io("create segment (fault on request)", &path)(full));
+        }
+        let file = segment::create(&path, base_offset)?;
+        let next = Active {
+            id: self.disk.new_id(),
+            base_offset,
+            path,
+            file: Arc::new(file),
+            index: Index::new(base_offset, segment::HEADER_BYTES, false),
+        };
+        let closed = std::mem::replace(&mut inner.active, next);
+        inner.cut_to = None;
+        inner.durable_position = None;
+        let opened =
+            Arc::new(OpenSegment { file: closed.file, path: closed.path.clone(), index: Arc::new(closed.index) });
+        inner.sealed.push(Sealed {
+            id: closed.id,
+            base_offset: closed.base_offset,
+            path: closed.path,
+            size_bytes: opened.index.end_position,
+            max_timestamp: opened.index.max_timestamp,
+            compacted: false,
+        });
+        self.disk.segments.insert(closed.id, Arc::clone(&opened));
+        inner.rolled.push(opened);
+        Ok(())
+    }
+}
+
+impl Inner {
+    pub fn usable(&self) -> Result<(), StoreError> {
+        self.offline.map_or(Ok(()), |reason| Err(StoreError::Offline(reason)))
+    }
+
+    fn wants_roll(&self, size: u64, max_timestamp: i64) -> bool {
+        let index = &self.active.index;
+        if index.end_position == segment::HEADER_BYTES {
+            return false;
+        }
+        let config = self.log.config();
+        let full = index.end_position + size > config.segment_bytes;
+        let old = index.first_timestamp >= 0 && max_timestamp.saturating_sub(index.first_timestamp) > config.segment_ms;
+        full || old
+    }
+
+    /// The segments as retention sees them, oldest first, the active one last.
+    pub fn summaries(&self) -> Vec<SegmentSummary> {
+        let ends = self.sealed.iter().skip(1).map(|sealed| sealed.base_offset).chain([self.active.base_offset]);
+        let sealed = self.sealed.iter().zip(ends).map(|(sealed, end_offset)| SegmentSummary {
+            base_offset: sealed.base_offset,
+            end_offset,
+            size_bytes: sealed.size_bytes,
+            max_timestamp: sealed.max_timestamp,
+        });
+        let active = SegmentSummary {
+            base_offset: self.active.base_offset,
+            end_offset: self.log.log_end(),
+            size_bytes: self.active.index.end_position,
+            max_timestamp: self.active.index.max_timestamp,
+        };
+        sealed.chain([active]).collect()
+    }
+}
