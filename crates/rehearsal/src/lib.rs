@@ -7,6 +7,15 @@
 //! processes met at their HTTP contract and at their topic.
 
 pub mod check;
+pub mod clock;
+pub mod expectations;
 pub mod history;
+pub mod load;
+pub mod measure;
+pub mod observe;
 pub mod plan;
+pub mod progress;
+mod record_value;
+pub mod recorder;
 pub mod scenario;
+pub mod service_process;

@@ -123,15 +123,20 @@ fn arrivals(
     let mut rate_before = 0.0;
     for (phase, (start, _)) in scenario.phases.iter().zip(phases) {
         let (rate_end, lasts, ramp) = (phase.rates[service], phase.lasts.as_secs_f64(), phase.ramp.as_secs_f64());
-        let rate_most = if ramp > 0.0 { rate_end.max(rate_before) } else { rate_end };
+        let rate_start = rate_before;
+        let rate_most = if ramp > 0.0 { rate_end.max(rate_start) } else { rate_end };
+        rate_before = rate_end;
+        if rate_most == 0.0 {
+            continue;
+        }
         let mut at = 0.0;
-        while rate_most > 0.0 {
+        loop {
             // 1 - u lies in (0, 1], so the logarithm is finite.
             at -= (1.0 - clock.random::<f64>()).ln() / rate_most;
             if at >= lasts {
                 break;
             }
-            let rate = if at < ramp { rate_before + (rate_end - rate_before) * at / ramp } else { rate_end };
+            let rate = if at < ramp { rate_start + (rate_end - rate_start) * at / ramp } else { rate_end };
             if clock.random::<f64>() * rate_most >= rate {
                 continue;
             }
@@ -151,7 +156,6 @@ fn arrivals(
                 amount_minor: (amount / 100.0) as i64 * 100,
             });
         }
-        rate_before = rate_end;
     }
 }
 

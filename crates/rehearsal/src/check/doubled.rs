@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 
+use naru_model::invariant::LOG_2;
+
 use super::Verdict;
 use crate::history::{Claim, History, LogRecord};
 
 /// Each operation, and each identifier, stands in the log at one place only.
 pub(super) fn check(history: &History) -> Verdict {
-    let mut verdict = Verdict::open("LOG-2", "no record is doubled", "records in the log");
+    let mut verdict = Verdict::on(&LOG_2, "records in the log");
     let mut by_operation: HashMap<&Claim, &LogRecord> = HashMap::with_capacity(history.log.len());
     let mut by_id: HashMap<(u16, &str), &LogRecord> = HashMap::with_capacity(history.log.len());
     for record in &history.log {

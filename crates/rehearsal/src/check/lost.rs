@@ -1,11 +1,13 @@
 //! LOG-1: no acknowledged record is lost.
 
+use naru_model::invariant::LOG_1;
+
 use super::Verdict;
 use crate::history::{Claim, History, Outcome};
 
 /// Every acknowledged operation stands in the log, under the identifier and the number that were acknowledged.
 pub(super) fn check(history: &History) -> Verdict {
-    let mut verdict = Verdict::open("LOG-1", "no acknowledged record is lost", "acknowledged operations");
+    let mut verdict = Verdict::on(&LOG_1, "acknowledged operations");
     let mut standing: Vec<Option<usize>> = vec![None; history.operations.len()];
     for (index, record) in history.log.iter().enumerate() {
         if let Claim::Operation(number) = record.claim

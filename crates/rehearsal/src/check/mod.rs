@@ -11,7 +11,8 @@ mod unsent;
 #[cfg(test)]
 mod tests;
 
-use serde::Serialize;
+use naru_model::invariant::Invariant;
+use serde::{Deserialize, Serialize};
 
 use crate::history::History;
 
@@ -19,7 +20,7 @@ use crate::history::History;
 pub const NAMED_MAX: usize = 25;
 
 /// What one checker says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
     /// The invariant's identifier, or the rehearsal's own name of the check.
     pub check: String,
@@ -38,7 +39,7 @@ pub struct Verdict {
 }
 
 /// One record (or operation) for which it does not hold.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     /// Which one.
     pub record: String,
@@ -47,6 +48,11 @@ pub struct Finding {
 }
 
 impl Verdict {
+    /// An open verdict on an invariant of the catalogue.
+    pub fn on(invariant: &Invariant, unit: &str) -> Self {
+        Self::open(invariant.id(), invariant.sentence(), unit)
+    }
+
     /// A verdict to which findings are still to be added.
     pub fn open(check: &str, sentence: &str, unit: &str) -> Self {
         Self {

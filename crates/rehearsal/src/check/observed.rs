@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use naru_model::invariant::LOG_4;
+
 use super::Verdict;
 use crate::history::{History, LogRecord, Observation, Place};
 
@@ -12,8 +14,7 @@ type LastDelivered = HashMap<(u16, u32, Place), i64>;
 /// offset; an observer saw a record where the log holds none; delivery goes back within a session (nonmonotonic poll);
 /// delivery passes over a record that is there (poll skip), within a session or for a group as a whole.
 pub(super) fn check(history: &History) -> Verdict {
-    let mut verdict =
-        Verdict::open("LOG-4", "consumers agree on what stands at an offset, and skip nothing", "observations");
+    let mut verdict = Verdict::on(&LOG_4, "observations");
     let log: BTreeMap<Place, &LogRecord> = history.log.iter().map(|record| (record.place, record)).collect();
     let starts: HashMap<Place, i64> = history.log_starts.iter().copied().collect();
     let name = |observer: u16| history.observers.get(usize::from(observer)).map_or("?", |o| o.name.as_str());

@@ -2,13 +2,15 @@
 
 use std::collections::{HashMap, HashSet};
 
+use naru_model::invariant::LOG_3;
+
 use super::Verdict;
 use crate::history::{History, LogRecord};
 
 /// Within a topic, the records of one key stand in one partition and their numbers rise with the offset. A second copy of
 /// a record is LOG-2's to report and is passed over here.
 pub(super) fn check(history: &History) -> Verdict {
-    let mut verdict = Verdict::open("LOG-3", "records of a key keep their order", "records in the log");
+    let mut verdict = Verdict::on(&LOG_3, "records in the log");
     let mut log: Vec<&LogRecord> = history.log.iter().collect();
     log.sort_by_key(|record| record.place);
     let mut last: HashMap<(u16, &str), &LogRecord> = HashMap::new();

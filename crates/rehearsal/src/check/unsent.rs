@@ -1,11 +1,13 @@
 //! LOG-5: nothing is read that was never sent.
 
+use naru_model::invariant::LOG_5;
+
 use super::Verdict;
 use crate::history::{Claim, History, Outcome, user_key};
 
 /// Every record belongs to an operation that was sent and not refused, and carries that operation's key and amount.
 pub(super) fn check(history: &History) -> Verdict {
-    let mut verdict = Verdict::open("LOG-5", "nothing is read that was never sent", "records and observations");
+    let mut verdict = Verdict::on(&LOG_5, "records and observations");
     for record in &history.log {
         verdict.examined += 1;
         let Claim::Operation(number) = record.claim else {

@@ -1,0 +1,276 @@
+//! Observers: the consumer group that a customer would run, and one reader outside it.
+//!
+//! Each is a thread, because librdkafka's consumer is polled from one. They take down what they are given, in the order in
+//! which they are given it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::{Offset, TopicPartitionList};
+
+use crate::history::{Claim, Observation, Observer, Place};
+use crate::record_value;
+use crate::recorder::{Recorder, topics};
+
+/// How long one poll waits: also how quickly an observer notices that it should leave.
+const POLL: Duration = Duration::from_millis(50);
+/// How often a member commits what it was given, as a customer's consumer does.
+const COMMIT_EVERY: Duration = Duration::from_secs(1);
+/// How long one question for a partition's end may take.
+const WATERMARK_WITHIN: Duration = Duration::from_millis(500);
+
+/// What all observers of a run share.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    /// Where the log is.
+    pub bootstrap: String,
+    /// The group's id.
+    pub group: String,
+    /// Partitions of every topic.
+    pub partitions: i32,
+    /// The run's seed.
+    pub seed: u64,
+    /// How many operations were planned.
+    pub operations: usize,
+    /// Takes the observations.
+    pub recorder: Arc<Recorder>,
+}
+
+/// The running observers. Dropping them stops their threads.
+#[derive(Debug)]
+pub struct Observers {
+    stop: Arc<AtomicBool>,
+    away: Vec<Arc<AtomicBool>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// Number of the consumer group among observers' groups.
+pub const GROUP: u16 = 0;
+/// Number of the lone reader's.
+pub const LONE: u16 = 1;
+
+impl Observers {
+    /// Starts `members` members and the lone reader.
+    ///
+    /// # Errors
+    /// If a thread cannot be started.
+    pub fn start(shared: &Shared, members: usize) -> std::io::Result<Self> {
+        let mut observers = Self { stop: Arc::default(), away: Vec::new(), threads: Vec::new() };
+        for member in 0..members {
+            let away = Arc::new(AtomicBool::new(false));
+            observers.away.push(Arc::clone(&away));
+            let (shared, stop) = (shared.clone(), Arc::clone(&observers.stop));
+            let thread = thread::Builder::new().name(format!("member-{member}"));
+            observers.threads.push(thread.spawn(move || member_loop(&shared, member as u16, &stop, &away))?);
+        }
+        let (shared, stop) = (shared.clone(), Arc::clone(&observers.stop));
+        let thread = thread::Builder::new().name("lone-reader".to_owned());
+        observers.threads.push(thread.spawn(move || lone_loop(&shared, members as u16, &stop))?);
+        Ok(observers)
+    }
+
+    /// Makes a member leave the group, or join it again.
+    pub fn set_away(&self, member: usize, away: bool) {
+        if let Some(flag) = self.away.get(member) {
+            flag.store(away, Ordering::Relaxed);
+        }
+    }
+
+    /// Stops all of them and waits for their threads; blocks for up to a session's close.
+    pub fn stop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("an observer panicked: its observations end early");
+            }
+        }
+    }
+
+    /// As the history names them.
+    pub fn names(members: usize) -> Vec<Observer> {
+        let mut names: Vec<Observer> =
+            (0..members).map(|member| Observer { name: format!("member {member}"), group: GROUP }).collect();
+        names.push(Observer { name: "lone reader".to_owned(), group: LONE });
+        names
+    }
+}
+
+impl Drop for Observers {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Counts a member's sessions: each assignment begins one.
+struct Sessions(Arc<AtomicU32>);
+
+impl ClientContext for Sessions {
+    fn log(&self, _level: RDKafkaLogLevel, fac: &str, message: &str) {
+        // A broker that is killed on purpose makes librdkafka log; none of it is an error of the run.
+        tracing::debug!(fac, message, "librdkafka");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(error = &error as &dyn std::error::Error, reason, "librdkafka");
+    }
+}
+
+impl ConsumerContext for Sessions {
+    fn post_rebalance(&self, _consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        if matches!(rebalance, Rebalance::Assign(_)) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+fn config(shared: &Shared, client_id: &str, group: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", &shared.bootstrap)
+        .set("client.id", client_id)
+        .set("group.id", group)
+        .set("enable.auto.commit", "false")
+        .set("auto.offset.reset", "earliest")
+        // Come back quickly after the broker does: the outage is what is measured, not the client's patience.
+        .set("reconnect.backoff.ms", "50")
+        .set("reconnect.backoff.max.ms", "500")
+        .set("session.timeout.ms", "6000")
+        .set("heartbeat.interval.ms", "1000")
+        .set("fetch.wait.max.ms", "50")
+        .set("fetch.error.backoff.ms", "100")
+        .set_log_level(RDKafkaLogLevel::Warning);
+    config
+}
+
+fn member_loop(shared: &Shared, member: u16, stop: &AtomicBool, away: &AtomicBool) {
+    let sessions = Arc::new(AtomicU32::new(0));
+    while !stop.load(Ordering::Relaxed) {
+        if away.load(Ordering::Relaxed) {
+            thread::sleep(POLL);
+            continue;
+        }
+        sessions.fetch_add(1, Ordering::Relaxed);
+        let created: KafkaResult<BaseConsumer<Sessions>> =
+            config(shared, &format!("rehearsal-member-{member}"), &shared.group)
+                .create_with_context(Sessions(Arc::clone(&sessions)));
+        let consumer = match created {
+            Ok(consumer) => consumer,
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, member, "cannot make a group member");
+                return;
+            }
+        };
+        let names = topics();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        if let Err(error) = consumer.subscribe(&names) {
+            tracing::error!(error = &error as &dyn std::error::Error, member, "cannot subscribe");
+            return;
+        }
+        let mut committed = Instant::now();
+        while !stop.load(Ordering::Relaxed) && !away.load(Ordering::Relaxed) {
+            if let Some(Ok(message)) = consumer.poll(POLL) {
+                note(shared, &message, member, GROUP, sessions.load(Ordering::Relaxed));
+            }
+            if committed.elapsed() >= COMMIT_EVERY {
+                committed = Instant::now();
+                commit(&consumer, CommitMode::Async, member);
+            }
+        }
+        // Leaving in order: whoever takes over goes on where this member stopped.
+        if !stop.load(Ordering::Relaxed) {
+            commit(&consumer, CommitMode::Sync, member);
+        }
+    }
+}
+
+fn commit(consumer: &BaseConsumer<Sessions>, mode: CommitMode, member: u16) {
+    match consumer.commit_consumer_state(mode) {
+        // Nothing new to commit is no error; a commit that fails in an outage is made again a second later.
+        Ok(()) => {}
+        Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, member, "commit"),
+    }
+}
+
+/// Reads every partition from its beginning, without a group.
+fn lone_loop(shared: &Shared, observer: u16, stop: &AtomicBool) {
+    let created: KafkaResult<BaseConsumer<Sessions>> =
+        config(shared, "rehearsal-lone-reader", "rehearsal-lone-reader").create_with_context(Sessions(Arc::default()));
+    let assigned = created.and_then(|consumer| {
+        let mut list = TopicPartitionList::new();
+        for topic in topics() {
+            for partition in 0..shared.partitions {
+                list.add_partition_offset(&topic, partition, Offset::Beginning)?;
+            }
+        }
+        consumer.assign(&list)?;
+        Ok(consumer)
+    });
+    let consumer = match assigned {
+        Ok(consumer) => consumer,
+        Err(error) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "cannot make the lone reader");
+            return;
+        }
+    };
+    while !stop.load(Ordering::Relaxed) {
+        if let Some(Ok(message)) = consumer.poll(POLL) {
+            note(shared, &message, observer, LONE, 0);
+        }
+    }
+}
+
+fn note(shared: &Shared, message: &BorrowedMessage<'_>, observer: u16, group: u16, session: u32) {
+    let Some(topic) = topics().iter().position(|topic| topic == message.topic()) else { return };
+    let place = Place { topic: topic as u16, partition: message.partition(), offset: message.offset() };
+    let (key, value) = (message.key().unwrap_or_default(), message.payload().unwrap_or_default());
+    let record = record_value::read(shared.seed, shared.operations, place, key, value);
+    let operation = match record.claim {
+        Claim::Operation(number) => Some(number),
+        Claim::Stranger(_) => None,
+    };
+    let at_us = shared.recorder.clock().now_us();
+    let seen = Observation { observer, session, place, fingerprint: record.fingerprint, operation, at_us };
+    shared.recorder.observed(group, seen);
+}
+
+/// Asks the log for its partitions' ends: what the group has not been given is its lag.
+pub struct LagProbe {
+    consumer: BaseConsumer<Sessions>,
+    partitions: i32,
+}
+
+impl LagProbe {
+    /// Made without touching the network.
+    ///
+    /// # Errors
+    /// If librdkafka refuses its configuration.
+    pub fn new(shared: &Shared) -> KafkaResult<Self> {
+        let consumer = config(shared, "rehearsal-lag-probe", "rehearsal-lag-probe")
+            .create_with_context(Sessions(Arc::default()))?;
+        Ok(Self { consumer, partitions: shared.partitions })
+    }
+
+    /// The high watermark of every partition; `None` as soon as the log does not answer. Blocks.
+    pub fn ends(&self) -> Option<Vec<(Place, i64)>> {
+        let mut ends = Vec::new();
+        for (index, topic) in topics().iter().enumerate() {
+            for partition in 0..self.partitions {
+                let (_, high) = self.consumer.fetch_watermarks(topic, partition, WATERMARK_WITHIN).ok()?;
+                ends.push((Place { topic: index as u16, partition, offset: 0 }, high));
+            }
+        }
+        Some(ends)
+    }
+}
+
+/// Records below `ends` that `group` has not been given.
+pub fn lag(recorder: &Recorder, group: u16, ends: &[(Place, i64)]) -> u64 {
+    ends.iter().map(|(partition, end)| u64::try_from(end - recorder.next_offset(group, *partition)).unwrap_or(0)).sum()
+}
