@@ -16,12 +16,12 @@ pub const TICK: Duration = Duration::from_millis(500);
 const TICKS_PER_LINE: u64 = 4;
 
 /// Shows where the run is.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Progress {
     bars: Option<Bars>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Bars {
     all: MultiProgress,
     run: ProgressBar,

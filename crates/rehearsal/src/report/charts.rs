@@ -1,0 +1,110 @@
+//! The pictures of the report.
+
+use super::Report;
+use super::chart::{Chart, Scale, micros, thousands};
+use crate::measure::{Percentiles, ServiceFigures};
+
+const HEIGHT: f64 = 230.0;
+
+/// Percentiles as they are drawn: class, label, value.
+type Pick = (&'static str, &'static str, fn(&Percentiles) -> u64);
+const PICKS: [Pick; 4] = [
+    ("most", "max", |p| p.max_us),
+    ("p99", "p99", |p| p.p99_us),
+    ("p90", "p90", |p| p.p90_us),
+    ("p50", "p50", |p| p.p50_us),
+];
+
+fn seconds(report: &Report) -> usize {
+    let phases = report.phases.last().map_or(0, |phase| phase.to_s.ceil() as usize);
+    let backlog = report.backlog.last().map_or(0, |sample| (sample.at_us / 1_000_000) as usize + 1);
+    phases.max(report.consumers.seconds.len()).max(backlog)
+}
+
+/// Requests of one service by second: planned, acknowledged, failed.
+pub(super) fn load(report: &Report, service: &ServiceFigures) -> String {
+    let most = service.seconds.iter().map(|s| s.planned.max(s.acknowledged)).max().unwrap_or(0);
+    let describe = format!("Requests of the {} service per second: planned, acknowledged and failed", service.name);
+    let mut chart = Chart::new(&describe, HEIGHT, seconds(report), Scale::linear(most as f64), &report.phases);
+    chart.marks(&report.marks);
+    let list = |pick: fn(&crate::measure::Second) -> u64| -> Vec<f64> {
+        service.seconds.iter().map(|second| pick(second) as f64).collect()
+    };
+    chart.steps("steps acknowledged", None, &list(|second| second.acknowledged));
+    chart.steps("steps planned", None, &list(|second| second.planned));
+    chart.columns("column failed", list(|second| second.failed + second.unknown).into_iter());
+    chart.tooltips(|second| {
+        let figures = service.seconds.get(second).copied().unwrap_or_default();
+        format!(
+            "second {second}\nplanned {}\nacknowledged {}\nfailed {}\nunknown {}",
+            thousands(figures.planned),
+            thousands(figures.acknowledged),
+            figures.failed,
+            figures.unknown
+        )
+    });
+    chart.finish()
+}
+
+/// Latency of one service, from the planned time to the answer.
+pub(super) fn latency(report: &Report, service: &ServiceFigures) -> String {
+    let list: Vec<Option<Percentiles>> = service.seconds.iter().map(|second| second.latency).collect();
+    let describe = format!("Latency of the {} service over time, in percentiles", service.name);
+    percentiles(report, &describe, &list)
+}
+
+/// From a request's planned time until the consumer group was given its record.
+pub(super) fn to_consumer(report: &Report) -> String {
+    percentiles(report, "Time from a planned request to the consumer group, in percentiles", &report.consumers.seconds)
+}
+
+fn percentiles(report: &Report, describe: &str, list: &[Option<Percentiles>]) -> String {
+    let values = list.iter().flatten().flat_map(|p| [p.p50_us, p.max_us]);
+    let mut chart = Chart::new(describe, HEIGHT, seconds(report), Scale::micros(values), &report.phases);
+    chart.marks(&report.marks);
+    for (class, label, pick) in PICKS {
+        let points: Vec<(f64, Option<f64>)> = list
+            .iter()
+            .enumerate()
+            .map(|(second, p)| (second as f64 + 0.5, p.as_ref().map(|p| pick(p) as f64)))
+            .collect();
+        chart.curve(class, label, &points);
+    }
+    chart.tooltips(|second| match list.get(second).copied().flatten() {
+        None => format!("due in second {second}\nnone"),
+        Some(p) => format!(
+            "due in second {second}\np50 {}\np90 {}\np99 {}\nmax {}\nof {}",
+            micros(p.p50_us),
+            micros(p.p90_us),
+            micros(p.p99_us),
+            micros(p.max_us),
+            thousands(p.count)
+        ),
+    });
+    chart.finish()
+}
+
+/// What waited in the services' outboxes, and in the log for the consumers.
+pub(super) fn backlog(report: &Report) -> String {
+    let most = report.backlog.iter().flat_map(|sample| [sample.outbox, sample.lag]).flatten().max().unwrap_or(0);
+    let describe = "Records that wait: in the services' outboxes, and in the log for the consumer group";
+    let mut chart = Chart::new(describe, HEIGHT, seconds(report), Scale::linear(most as f64), &report.phases);
+    chart.marks(&report.marks);
+    let at = |us: u64| us as f64 / 1e6;
+    let list = |pick: fn(&crate::recorder::BacklogSample) -> Option<u64>| -> Vec<(f64, Option<f64>)> {
+        report.backlog.iter().map(|sample| (at(sample.at_us), pick(sample).map(|count| count as f64))).collect()
+    };
+    chart.curve("outbox", "outbox", &list(|sample| sample.outbox));
+    chart.curve("lag", "lag", &list(|sample| sample.lag));
+    let shown = |count: Option<u64>| count.map_or("unknown".to_owned(), thousands);
+    chart.tooltips(|second| {
+        let within = |us: u64| us / 1_000_000 == second as u64;
+        match report.backlog.iter().rfind(|sample| within(sample.at_us)) {
+            None => format!("second {second}\nno sample"),
+            Some(sample) => {
+                format!("second {second}\nin the outboxes {}\nlag {}", shown(sample.outbox), shown(sample.lag))
+            }
+        }
+    });
+    chart.finish()
+}

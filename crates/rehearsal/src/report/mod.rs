@@ -1,0 +1,106 @@
+//! The report: one versioned JSON document, and one page made from it that needs nothing else.
+
+mod chart;
+mod charts;
+mod page;
+mod svg;
+mod time;
+
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+pub use page::render;
+
+use crate::check::Verdict;
+use crate::measure::{ConsumerFigures, ServiceFigures};
+use crate::recorder::{BacklogSample, Mark};
+
+/// Version of the JSON document; rises when a field changes its meaning or goes away.
+pub const SCHEMA: u32 = 1;
+
+/// Everything that a run has to say.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// Whether every check held.
+    pub passed: bool,
+    /// The scenario's name.
+    pub scenario: String,
+    /// The scenario's title.
+    pub title: String,
+    /// All randomness came from it.
+    pub seed: u64,
+    /// The command that plays the same plan again.
+    pub replay: String,
+    /// What was rehearsed, and where.
+    pub environment: Environment,
+    /// The phases, in their order.
+    pub phases: Vec<PhaseSpan>,
+    /// What happened to the subject.
+    pub marks: Vec<Mark>,
+    /// Each service.
+    pub services: Vec<ServiceFigures>,
+    /// The consumer group.
+    pub consumers: ConsumerFigures,
+    /// What waited between the two.
+    pub backlog: Vec<BacklogSample>,
+    /// The verdict of each check.
+    pub verdicts: Vec<Verdict>,
+    /// Records that the log held at the end.
+    pub log_records: u64,
+    /// How many records all observers were given together.
+    pub observations: u64,
+}
+
+/// A phase on the run's clock.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PhaseSpan {
+    /// Its name.
+    pub name: String,
+    /// Start, in seconds.
+    pub from_s: f64,
+    /// End, in seconds.
+    pub to_s: f64,
+}
+
+/// What was rehearsed, and on what.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Environment {
+    /// What played the log: `stand-in 0.1.0`, `Apache Kafka 4.3.1`.
+    pub subject: String,
+    /// How the clusters were set up: `a: fsync, b: fsync`.
+    pub clusters: String,
+    /// Version of this program.
+    pub naru: String,
+    /// Version of librdkafka, which the services and consumers use.
+    pub librdkafka: String,
+    /// Processors that this process may use.
+    pub cores: usize,
+    /// The operating system's kernel.
+    pub kernel: String,
+    /// When the run began, in UTC.
+    pub began: String,
+}
+
+impl Environment {
+    /// Looks at this machine.
+    pub fn here(subject: String, clusters: String, began: SystemTime) -> Self {
+        // Linux keeps it where anybody may read it; on a system without it the report says so.
+        let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease")
+            .map_or_else(|_| "unknown kernel".to_owned(), |release| format!("Linux {}", release.trim()));
+        Self {
+            subject,
+            clusters,
+            naru: env!("CARGO_PKG_VERSION").to_owned(),
+            librdkafka: rdkafka::util::get_rdkafka_version().1,
+            cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            kernel,
+            began: time::utc(began),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

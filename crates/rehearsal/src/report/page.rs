@@ -1,0 +1,202 @@
+//! The page: one HTML file without scripts and without anything from elsewhere.
+
+use std::fmt::Write as _;
+
+use super::chart::{micros, thousands};
+use super::svg::escape;
+use super::{Report, charts};
+use crate::check::Verdict;
+use crate::recorder::MarkKind;
+
+const STYLE: &str = include_str!("page.css");
+
+/// Writes to a string, which cannot fail.
+macro_rules! put {
+    ($page:expr, $($argument:tt)+) => {
+        writeln!($page, $($argument)+).expect("writing to a string cannot fail")
+    };
+}
+
+/// The report as a page.
+pub fn render(report: &Report) -> String {
+    let mut page = String::new();
+    let word = if report.passed { "passed" } else { "failed" };
+    put!(page, "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">");
+    put!(page, "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">");
+    put!(page, "<meta name=\"color-scheme\" content=\"light dark\">");
+    put!(page, "<title>Rehearsal {}: {word}</title>", escape(&report.scenario));
+    put!(page, "<style>\n{STYLE}</style>\n</head>\n<body>\n<main>");
+    head(&mut page, report);
+    tiles(&mut page, report);
+    verdicts(&mut page, report);
+    put!(page, "<section>\n<h2>Load</h2>");
+    put!(
+        page,
+        "<p class=\"lead\">Requests per second. The load is open loop: each request is sent at its planned time, whatever \
+         became of the ones before. <span class=\"key planned\">planned</span> <span class=\"key acknowledged\">acknowledged\
+         </span> <span class=\"key failed\">failed or unknown</span></p>"
+    );
+    for service in &report.services {
+        figure(&mut page, &service.name, &charts::load(report, service));
+    }
+    put!(page, "</section>\n<section>\n<h2>Latency of the services</h2>");
+    put!(
+        page,
+        "<p class=\"lead\">From the planned time to the answer, by the second in which the request was due; logarithmic. \
+         A service commits to its own database and answers; its record follows through an outbox, so an outage of the log \
+         should hardly show here.</p>"
+    );
+    for service in &report.services {
+        figure(&mut page, &service.name, &charts::latency(report, service));
+    }
+    put!(page, "</section>\n<section>\n<h2>Time to the consumers</h2>");
+    put!(
+        page,
+        "<p class=\"lead\">From the planned time until a member of the consumer group was given the record; logarithmic. \
+         This is where an outage shows: what was due while the log was away waits for its return.</p>"
+    );
+    figure(&mut page, "both services", &charts::to_consumer(report));
+    put!(page, "</section>\n<section>\n<h2>What waits</h2>");
+    put!(
+        page,
+        "<p class=\"lead\">Records committed by the services that the log has not taken (<span class=\"key outbox\">outbox\
+         </span>), and records in the log that the group has not been given (<span class=\"key lag\">lag</span>; \
+         interrupted while the log does not answer).</p>"
+    );
+    figure(&mut page, "records", &charts::backlog(report));
+    put!(page, "</section>");
+    environment(&mut page, report);
+    put!(page, "</main>\n</body>\n</html>");
+    page
+}
+
+fn head(page: &mut String, report: &Report) {
+    let failed = report.verdicts.iter().filter(|verdict| !verdict.passed).count();
+    let (class, sign, word, sentence) = if report.passed {
+        ("pass", "✓", "PASS", format!("all {} checks hold", report.verdicts.len()))
+    } else {
+        ("fail", "✗", "FAIL", format!("{failed} of {} checks do not hold", report.verdicts.len()))
+    };
+    put!(page, "<header>\n<p class=\"eyebrow\">Naru rehearsal · {}</p>", escape(&report.scenario));
+    put!(page, "<h1>{}</h1>", escape(&report.title));
+    put!(
+        page,
+        "<p class=\"verdict {class}\"><span class=\"badge\">{sign} {word}</span> {sentence}</p>\n<p class=\"meta\">{} · {} · seed {}</p>\n</header>",
+        escape(&report.environment.subject),
+        escape(&report.environment.began),
+        report.seed
+    );
+}
+
+fn tiles(page: &mut String, report: &Report) {
+    let sum = |pick: fn(&crate::measure::Second) -> u64| report.services.iter().map(|s| pick(&s.whole)).sum::<u64>();
+    let (planned, acknowledged) = (sum(|s| s.planned), sum(|s| s.acknowledged));
+    let not_good = sum(|s| s.failed) + sum(|s| s.unknown);
+    put!(page, "<dl class=\"tiles\">");
+    let mut tile = |name: &str, value: &str, note: &str| {
+        put!(
+            page,
+            "<div><dt>{}</dt><dd>{}</dd><dd class=\"note\">{}</dd></div>",
+            escape(name),
+            escape(value),
+            escape(note)
+        );
+    };
+    tile("Requests", &thousands(planned), "planned, open loop");
+    tile("Acknowledged", &thousands(acknowledged), &format!("{} failed or unknown", thousands(not_good)));
+    tile("Records in the log", &thousands(report.log_records), "read back at the end");
+    let slowest = report.services.iter().filter_map(|s| s.whole.latency.map(|l| (l.p99_us, &s.name))).max();
+    if let Some((p99_us, name)) = slowest {
+        tile("Service p99", &micros(p99_us), &format!("{name}, from the planned time"));
+    }
+    if let Some(whole) = report.consumers.whole {
+        tile("To the consumers", &micros(whole.p50_us), &format!("p50; the longest took {}", micros(whole.max_us)));
+    }
+    let outage_us: u64 = outages(report).map(|(from, to)| to - from).sum();
+    if outage_us > 0 {
+        let waiting = report.backlog.iter().filter_map(|sample| sample.outbox).max().unwrap_or(0);
+        tile("Log away", &micros(outage_us), &format!("{} records waited at most", thousands(waiting)));
+    }
+    put!(page, "</dl>");
+}
+
+/// From each kill to the broker's first answer, in microseconds.
+fn outages(report: &Report) -> impl Iterator<Item = (u64, u64)> + '_ {
+    report.marks.iter().enumerate().filter(|(_, mark)| mark.kind == MarkKind::Killed).filter_map(|(index, mark)| {
+        let later = report.marks[index..].iter();
+        let end = later.clone().find(|end| end.kind == MarkKind::Answering && end.subject == mark.subject)?;
+        Some((mark.at_us, end.at_us))
+    })
+}
+
+fn verdicts(page: &mut String, report: &Report) {
+    put!(page, "<section>\n<h2>Verdict</h2>\n<table class=\"verdicts\">");
+    put!(
+        page,
+        "<thead><tr><th>Result</th><th>Check</th><th>What must hold</th><th class=\"number\">Looked at</th></tr></thead>\n<tbody>"
+    );
+    for verdict in &report.verdicts {
+        let (class, word) = if verdict.passed { ("pass", "✓ PASS") } else { ("fail", "✗ FAIL") };
+        put!(
+            page,
+            "<tr><td class=\"{class}\">{word}</td><td class=\"id\">{}</td><td>{}{}</td><td class=\"number\">{} <span class=\"unit\">{}</span></td></tr>",
+            escape(&verdict.check),
+            escape(&verdict.sentence),
+            findings(verdict),
+            thousands(verdict.examined),
+            escape(&verdict.unit)
+        );
+    }
+    put!(page, "</tbody>\n</table>\n</section>");
+}
+
+fn findings(verdict: &Verdict) -> String {
+    if verdict.passed {
+        return String::new();
+    }
+    let mut text = String::new();
+    let named = verdict.named.len() as u64;
+    let rest = match verdict.findings_total - named {
+        0 => String::new(),
+        _ => format!(", the first {named} of them named here"),
+    };
+    put!(text, "<details open><summary>{} found{rest}</summary><ul>", thousands(verdict.findings_total));
+    for finding in &verdict.named {
+        put!(text, "<li><code>{}</code> {}</li>", escape(&finding.record), escape(&finding.detail));
+    }
+    put!(text, "</ul></details>");
+    text
+}
+
+fn figure(page: &mut String, caption: &str, picture: &str) {
+    put!(page, "<figure><figcaption>{}</figcaption>{picture}</figure>", escape(caption));
+}
+
+fn environment(page: &mut String, report: &Report) {
+    let environment = &report.environment;
+    put!(page, "<section>\n<h2>Play it again</h2>\n<pre><code>{}</code></pre>", escape(&report.replay));
+    put!(
+        page,
+        "<p class=\"lead\">The same seed gives the same requests at the same planned times and the same faults. Every \
+         request of this run, with its times and its place in the log, stands in <code>operations.jsonl</code> beside this \
+         page; all figures stand in <code>report.json</code>.</p>\n<table class=\"environment\"><tbody>"
+    );
+    let rows = [
+        ("Log", format!("{} ({})", environment.subject, environment.clusters)),
+        ("Naru", environment.naru.clone()),
+        ("librdkafka", environment.librdkafka.clone()),
+        ("Machine", format!("{} cores, {}", environment.cores, environment.kernel)),
+        (
+            "Observations",
+            format!("{} records given to the consumers and the lone reader", thousands(report.observations)),
+        ),
+    ];
+    for (name, value) in rows {
+        put!(page, "<tr><th>{name}</th><td>{}</td></tr>", escape(&value));
+    }
+    for mark in &report.marks {
+        let at = mark.at_us as f64 / 1e6;
+        put!(page, "<tr><th>{at:.3} s</th><td>{} {}</td></tr>", escape(&mark.subject), mark.kind.name());
+    }
+    put!(page, "</tbody></table>\n</section>");
+}
