@@ -1,3 +1,6 @@
 //! Integration tests of the binary; one file of tests per subject.
 
+#![allow(clippy::unwrap_used)] // a test panics on failure
+
+mod conformance;
 mod outside;

@@ -1,0 +1,96 @@
+//! The broker under test, chosen by NARU_SUBJECT, and one running node that all tests share.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use naru_kafka::node::{Node, NodeKind, NodeOptions};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    StandIn,
+    Kafka3,
+    Kafka4,
+}
+
+/// Intervals that a test would otherwise wait for, by Kafka's names.
+const QUICK: [(&str, &str); 5] = [
+    ("log.retention.check.interval.ms", "200"),
+    ("log.initial.task.delay.ms", "200"),
+    ("producer.id.expiration.check.interval.ms", "200"),
+    ("offsets.retention.check.interval.ms", "200"),
+    ("log.cleaner.backoff.ms", "200"),
+];
+
+/// A variable of the test run.
+#[allow(clippy::disallowed_methods)] // the tests' configuration is read here and nowhere else
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+pub fn subject() -> Subject {
+    match variable("NARU_SUBJECT").as_deref() {
+        None | Some("stand-in") => Subject::StandIn,
+        Some("kafka-3.9.2") => Subject::Kafka3,
+        Some("kafka-4.3.1") => Subject::Kafka4,
+        Some(other) => panic!("NARU_SUBJECT is {other}: say stand-in, kafka-3.9.2 or kafka-4.3.1"),
+    }
+}
+
+/// The address of the node that every test may use: topics and groups have names of their own.
+pub fn shared() -> SocketAddr {
+    // Statics are not dropped: the node ends with this process, by the kernel.
+    static SHARED: LazyLock<Node> = LazyLock::new(|| start("shared"));
+    SHARED.address()
+}
+
+/// A node of the test's own, for what cannot be shared: killing, cutting and restarting.
+pub fn start(name: &str) -> Node {
+    let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("conformance");
+    remove_left_behind(&root);
+    let dir = root.join(format!("{}-{name}", std::process::id()));
+    let (kind, options) = match subject() {
+        Subject::StandIn => (NodeKind::StandIn { exe: env!("CARGO_BIN_EXE_naru").into() }, stand_in_args()),
+        Subject::Kafka3 => (apache("kafka-3.9.2"), Vec::new()),
+        Subject::Kafka4 => (apache("kafka-4.3.1"), Vec::new()),
+    };
+    let mut node = NodeOptions::new(kind, dir);
+    node.args = options;
+    node.properties = QUICK.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    block_on(Node::start(node)).unwrap_or_else(|error| panic!("{:?} does not start: {error}", subject()))
+}
+
+/// Waits for one of the node's futures; the tests themselves block.
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+fn stand_in_args() -> Vec<std::ffi::OsString> {
+    Vec::new()
+}
+
+fn apache(version: &str) -> NodeKind {
+    let peers = variable("NARU_PEERS").expect("NARU_PEERS names the folder of Kafka's jars: run ./x test");
+    let java = match variable("JAVA_HOME") {
+        Some(home) => Path::new(&home).join("bin/java"),
+        None => PathBuf::from("java"),
+    };
+    NodeKind::Apache { libs: Path::new(&peers).join(version).join("libs"), java }
+}
+
+/// Removes the directories of runs whose process is gone: a killed run cannot tidy up after itself.
+fn remove_left_behind(root: &Path) {
+    fs::create_dir_all(root).unwrap();
+    for entry in fs::read_dir(root).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let owner = name.split('-').next().unwrap();
+        if !Path::new("/proc").join(owner).exists()
+            && let Err(error) = fs::remove_dir_all(&path)
+        {
+            // Another run may be removing it at the same time.
+            assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{}", path.display());
+        }
+    }
+}
