@@ -6,3 +6,8 @@
 //! domain: it depends on no crate of ours.
 
 pub mod config;
+mod durable;
+pub mod keys;
+
+pub use durable::{AppendError, Durability};
+pub mod segments;
