@@ -11,3 +11,4 @@ pub mod keys;
 
 pub use durable::{AppendError, Durability};
 pub mod segments;
+pub mod spool;
