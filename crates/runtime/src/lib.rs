@@ -10,5 +10,9 @@ mod durable;
 pub mod keys;
 
 pub use durable::{AppendError, Durability};
+pub mod clocks;
+pub mod mtls;
 pub mod segments;
+pub mod shutdown;
 pub mod spool;
+pub mod tasks;

@@ -107,17 +107,15 @@ fn a_sealed_segment_altered_at_any_byte_is_refused_with_its_file_and_entry() {
         let good = fs::read(&path).unwrap();
         let header = frames(&path)[0].len();
         for at in 0..good.len() {
-            for flip in [0x01, 0x80, 0xFF] {
-                let mut altered = good.clone();
-                altered[at] ^= flip;
-                fs::write(&path, altered).unwrap();
-                let (file, fault) = bench.fault(Expect::SEALED);
-                assert_eq!(file, path, "byte {at}: {fault}");
-                match fault {
-                    SegmentFault::NoHeader => assert!(at < header, "byte {at}"),
-                    SegmentFault::Altered { offset, .. } => assert!(offset as usize <= at, "byte {at}: {offset}"),
-                    other => panic!("byte {at}: {other}"),
-                }
+            let mut altered = good.clone();
+            altered[at] ^= 1 << (at % 8);
+            fs::write(&path, altered).unwrap();
+            let (file, fault) = bench.fault(Expect::SEALED);
+            assert_eq!(file, path, "byte {at}: {fault}");
+            match fault {
+                SegmentFault::NoHeader => assert!(at < header, "byte {at}"),
+                SegmentFault::Altered { offset, .. } => assert!(offset as usize <= at, "byte {at}: {offset}"),
+                other => panic!("byte {at}: {other}"),
             }
         }
         fs::write(&path, good).unwrap();
