@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)] // a test panics on failure
 
+mod librdkafka;
 mod sample;
 
 use std::env;
