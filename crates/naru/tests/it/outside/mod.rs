@@ -3,11 +3,15 @@
 
 #![allow(clippy::unwrap_used)] // a test panics on failure
 
+mod java;
+mod kafka_python;
+mod kcat;
 mod librdkafka;
 mod sample;
 
 use std::env;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use naru_kafka::node::{Node, NodeKind, NodeOptions};
@@ -15,6 +19,8 @@ use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{Message, Offset, TopicPartitionList};
 use tempfile::TempDir;
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
 
 /// How long a client may take for what it is asked: two cores may be compiling, and a JVM starts in it.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -111,4 +117,29 @@ fn read_all(bootstrap: &str, topic: &str) -> Vec<Seen> {
     }
     seen.sort();
     seen
+}
+
+/// Runs a client's program to its end, and gives what it wrote. It must end well and in time.
+async fn run(command: &mut Command, input: &str) -> String {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let what = format!("{:?}", command.as_std());
+    let mut child =
+        command.spawn().unwrap_or_else(|error| panic!("{what}: {error}: run `./x test`, which installs it"));
+    let mut stdin = child.stdin.take().unwrap();
+    let ended = async {
+        let (written, output) = tokio::join!(
+            async {
+                stdin.write_all(input.as_bytes()).await.unwrap();
+                drop(stdin);
+            },
+            child.wait_with_output()
+        );
+        let () = written;
+        output.unwrap()
+    };
+    let output = tokio::time::timeout(PATIENCE, ended).await.unwrap_or_else(|_| panic!("{what}: not done in time"));
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    let (stdout, stderr) = (text(output.stdout), text(output.stderr));
+    assert!(output.status.success(), "{what}: {}\n{stdout}\n{stderr}", output.status);
+    stdout
 }
