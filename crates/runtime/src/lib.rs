@@ -16,3 +16,4 @@ pub mod segments;
 pub mod shutdown;
 pub mod spool;
 pub mod tasks;
+pub mod telemetry;
