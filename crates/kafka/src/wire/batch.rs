@@ -360,23 +360,31 @@ const fn crc_multiply(a: u32, mut b: u32) -> u32 {
     product
 }
 
-/// Element k carries a checksum over 2^k bytes: x to the power of 8 * 2^k.
-const CRC_POWERS: [u32; 32] = {
-    let mut powers = [0x0080_0000; 32];
-    let mut index = 1;
-    while index < powers.len() {
-        powers[index] = crc_multiply(powers[index - 1], powers[index - 1]);
-        index += 1;
+/// Element `[k][n]` carries a checksum over n * 16^k bytes: x to the power of 8 * n * 16^k.
+const CRC_POWERS: [[u32; 16]; 8] = {
+    // The constant term alone: over no bytes.
+    let mut powers = [[0x8000_0000; 16]; 8];
+    let mut step = 0x0080_0000;
+    let mut digit = 0;
+    while digit < powers.len() {
+        let mut value = 1;
+        while value < 16 {
+            powers[digit][value] = crc_multiply(powers[digit][value - 1], step);
+            value += 1;
+        }
+        step = crc_multiply(powers[digit][15], step);
+        digit += 1;
     }
     powers
 };
 
-/// Carries a checksum over as many bytes as follow. A batch is below 2^31 bytes. `crc32c_combine` does the same, but
-/// squares matrices at each call and so takes longer than reading a batch of 16 KiB.
+/// Carries a checksum over as many bytes as follow, a digit of the number at a time. A batch is below 2^31 bytes.
+/// `crc32c_combine` does the same, but squares matrices at each call and so takes longer than reading 16 KiB.
 fn crc_over_zeros(mut crc: u32, bytes: usize) -> u32 {
-    for (index, power) in CRC_POWERS.iter().enumerate() {
-        if bytes >> index & 1 != 0 {
-            crc = crc_multiply(*power, crc);
+    for (digit, powers) in CRC_POWERS.iter().enumerate() {
+        let value = bytes >> (4 * digit) & 15;
+        if value != 0 {
+            crc = crc_multiply(powers[value], crc);
         }
     }
     crc

@@ -99,7 +99,8 @@ impl Records {
                 return Err(WireError::BadCount { field: "header count", count: i64::from(count), max: max as u64 });
             }
         };
-        let mut headers = Vec::with_capacity(count);
+        // Most records have few; a count that lies is found out as it is read.
+        let mut headers = Vec::with_capacity(count.min(16));
         for _ in 0..count {
             let name = self.piece("header key")?.ok_or(WireError::Null { field: "header key" })?;
             headers.push((name, self.piece("header value")?));

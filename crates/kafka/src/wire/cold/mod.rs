@@ -15,9 +15,9 @@ use kafka_protocol::protocol::{Decodable, Encodable, Message, Request};
 use crate::wire::{ApiKey, OutFrame, WireError};
 use shape::Field;
 
-/// Elements of variable size (structures, strings) in one request. The decoder takes up to 300 bytes for one that
-/// is a byte on the wire; this keeps a request below 32 MiB. The largest honest one, a commit of offsets, has one per
-/// partition.
+/// Elements of variable size (structures, strings, unknown tags) in one request. The decoder takes up to some 400
+/// bytes for one that is two bytes on the wire; this keeps a request below 40 MiB. The largest honest one, a commit of
+/// offsets, has one per partition.
 pub const REQUEST_ELEMENTS_MAX: usize = 100_000;
 
 /// The same for an answer: metadata of a large cluster has one per partition and more.

@@ -150,7 +150,11 @@ impl Walk<'_> {
             previous = Some(tag);
             let size = self.uvarint(name)? as usize;
             let value = self.take(size, name)?;
-            let Some(known) = fields.iter().find(|field| field.tag == Some(tag)) else { continue };
+            let Some(known) = fields.iter().find(|field| field.tag == Some(tag)) else {
+                // The decoder keeps it in a map.
+                self.elements += possible(1, self.elements_max - self.elements, name)?;
+                continue;
+            };
             if !known.is_in(self.version) {
                 return Err(WireError::BadTag { field: known.name, tag });
             }
