@@ -10,9 +10,12 @@ use kafka_protocol::messages as theirs;
 use kafka_protocol::messages::{fetch_request, fetch_response, produce_request, produce_response};
 use kafka_protocol::protocol::{Decodable, Encodable};
 
-use super::fetch::{FetchRequest, FetchResponse};
-use super::produce::{ProduceRequest, ProduceResponse};
-use super::{ApiKey, OutFrame, RecordData, StrBytes, WireError};
+use proptest::prelude::*;
+
+use super::fetch::{FetchRequest, FetchResponse, FetchedPartition};
+use super::produce::{ProducePartition, ProduceRequest, ProduceResponse};
+use super::write::put_uvarlong;
+use super::{ApiKey, OutFrame, RecordData, StrBytes, Tags, Topic, TopicId, TopicTable, WireError, tags};
 
 /// The first version of Produce and Fetch with tagged fields.
 const PRODUCE_FLEXIBLE: i16 = 9;
@@ -28,7 +31,7 @@ fn unknown(flexible: bool) -> BTreeMap<i32, Bytes> {
     if flexible { BTreeMap::from(tags) } else { BTreeMap::new() }
 }
 
-fn produce_request(version: i16) -> theirs::ProduceRequest {
+pub(super) fn produce_request(version: i16) -> theirs::ProduceRequest {
     let tags = unknown(version >= PRODUCE_FLEXIBLE);
     let partition = |index, records| {
         produce_request::PartitionProduceData::default()
@@ -66,7 +69,7 @@ fn produce_request(version: i16) -> theirs::ProduceRequest {
         .with_unknown_tagged_fields(tags)
 }
 
-fn produce_response(version: i16) -> theirs::ProduceResponse {
+pub(super) fn produce_response(version: i16) -> theirs::ProduceResponse {
     let tags = unknown(version >= PRODUCE_FLEXIBLE);
     let mut partition = produce_response::PartitionProduceResponse::default()
         .with_index(3)
@@ -115,7 +118,7 @@ fn produce_response(version: i16) -> theirs::ProduceResponse {
     response
 }
 
-fn fetch_request(version: i16) -> theirs::FetchRequest {
+pub(super) fn fetch_request(version: i16) -> theirs::FetchRequest {
     let tags = unknown(version >= FETCH_FLEXIBLE);
     let mut partition = fetch_request::FetchPartition::default()
         .with_partition(5)
@@ -178,7 +181,7 @@ fn fetch_request(version: i16) -> theirs::FetchRequest {
     }
 }
 
-fn fetch_response(version: i16) -> theirs::FetchResponse {
+pub(super) fn fetch_response(version: i16) -> theirs::FetchResponse {
     let tags = unknown(version >= FETCH_FLEXIBLE);
     let aborted = fetch_response::AbortedTransaction::default()
         .with_producer_id(theirs::ProducerId(4))
@@ -291,6 +294,74 @@ fn check_golden<T: Encodable + Decodable + PartialEq + Debug, O: PartialEq + Deb
     for version in [api.versions().start() - 1, api.versions().end() + 1, i16::MIN, i16::MAX] {
         assert_eq!(decode(version, Bytes::new()).map(|_| ()), Err(WireError::Unsupported { api: api as i16, version }));
     }
+}
+
+fn any_tags() -> impl Strategy<Value = Tags> {
+    prop::collection::btree_map(10..u32::MAX, prop::collection::vec(any::<u8>(), 0..9), 0..3).prop_map(|fields| {
+        let mut raw = Vec::new();
+        for (tag, value) in &fields {
+            put_uvarlong(&mut raw, u64::from(*tag));
+            put_uvarlong(&mut raw, value.len() as u64);
+            raw.extend_from_slice(value);
+        }
+        if fields.is_empty() { Tags::default() } else { tags::raw(fields.len() as u32, raw.into()) }
+    })
+}
+
+fn any_table<P: Debug>(partition: impl Strategy<Value = P>) -> impl Strategy<Value = TopicTable<P>> {
+    let topic = ("[a-z]{0,9}", any::<[u8; 16]>(), any_tags(), prop::collection::vec(partition, 0..4));
+    prop::collection::vec(topic, 0..4).prop_map(|topics| {
+        let mut table = TopicTable::new();
+        for (name, id, tags, partitions) in topics {
+            table.push_topic(Topic { name: name.into(), id: TopicId(id), tags });
+            partitions.into_iter().for_each(|partition| table.push(partition));
+        }
+        table
+    })
+}
+
+fn any_records() -> impl Strategy<Value = RecordData> {
+    let bytes = || prop::collection::vec(any::<u8>(), 0..600).prop_map(Bytes::from);
+    prop_oneof![
+        Just(RecordData::Null),
+        bytes().prop_map(RecordData::Whole),
+        prop::collection::vec(bytes(), 0..3).prop_map(RecordData::Chunks),
+    ]
+}
+
+proptest! {
+    /// What is written and read is written again as the same bytes.
+    #[test]
+    fn messages_of_any_content_come_back(
+        requested in any_table((any::<i32>(), any_records(), any_tags())
+            .prop_map(|(index, records, tags)| ProducePartition { index, records, tags })),
+        fetched in any_table((any::<i32>(), any::<i64>(), any_records(), any_tags())
+            .prop_map(|(partition, high_watermark, records, tags)| FetchedPartition {
+                partition, high_watermark, records, tags, ..FetchedPartition::default()
+            })),
+        tags in any_tags(),
+        produce_version in 3..=13_i16,
+        fetch_version in 4..=18_i16,
+    ) {
+        let request = ProduceRequest { topics: requested, tags: tags.clone(), ..ProduceRequest::default() };
+        check_again(produce_version, &request, ProduceRequest::decode, ProduceRequest::encode);
+        let response = FetchResponse { topics: fetched, tags, ..FetchResponse::default() };
+        check_again(fetch_version, &response, FetchResponse::decode, FetchResponse::encode);
+    }
+}
+
+fn check_again<O>(
+    version: i16,
+    message: &O,
+    decode: fn(i16, Bytes) -> Result<O, WireError>,
+    encode: fn(&O, i16, &mut OutFrame) -> Result<(), WireError>,
+) {
+    let mut once = OutFrame::new();
+    encode(message, version, &mut once).unwrap();
+    let read = decode(version, once.to_bytes()).unwrap();
+    let mut twice = OutFrame::new();
+    encode(&read, version, &mut twice).unwrap();
+    assert_eq!(twice.to_bytes(), once.to_bytes());
 }
 
 #[test]

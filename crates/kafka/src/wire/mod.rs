@@ -20,6 +20,8 @@ mod golden;
 pub mod produce;
 mod read;
 pub mod record;
+#[cfg(test)]
+mod seeds;
 mod tags;
 mod topics;
 mod write;

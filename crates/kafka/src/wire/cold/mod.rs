@@ -7,7 +7,7 @@ mod requests;
 mod responses;
 mod shape;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use bytes::Bytes;
 use kafka_protocol::protocol::{Decodable, Encodable, Message, Request};
