@@ -46,3 +46,8 @@ pub const PARTITIONS_MAX: usize = 65_536;
 
 /// Tagged fields in one structure. Kafka's schemas have at most five; the rest is room for the future.
 pub const TAGS_MAX: usize = 64;
+
+// The figures above, held by the compiler.
+const _: () = assert!(TOPICS_MAX * (size_of::<Topic>() + size_of::<usize>()) <= 4 << 20);
+const _: () = assert!(PARTITIONS_MAX * size_of::<fetch::FetchedPartition>() <= 24 << 20);
+const _: () = assert!(PARTITIONS_MAX * size_of::<produce::ProducedPartition>() <= 24 << 20);

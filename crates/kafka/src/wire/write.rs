@@ -116,19 +116,33 @@ impl OutFrame {
         self.i32(0);
     }
 
-    /// Ends the frame begun last: writes its length, which must be within `bytes_max`.
+    /// Ends the frame begun last: writes its length, which must be within `bytes_max`. A frame that is not is taken
+    /// back.
     pub fn finish(&mut self, bytes_max: usize) -> Result<(), WireError> {
-        let Some((at, start)) = self.begun.take() else {
+        let Some((at, start)) = self.begun else {
             return Err(WireError::Unwritable { field: "frame that was not begun", version: 0 });
         };
         let size = self.len() - start - 4;
         match i32::try_from(size) {
             Ok(length) if size <= bytes_max => {
                 self.small[at..at + 4].copy_from_slice(&length.to_be_bytes());
+                self.begun = None;
                 Ok(())
             }
-            _ => Err(WireError::TooLarge { field: "frame", size: size as u64, max: bytes_max as u64 }),
+            _ => {
+                self.abandon();
+                Err(WireError::TooLarge { field: "frame", size: size as u64, max: bytes_max as u64 })
+            }
         }
+    }
+
+    /// Takes back the frame begun last, for instance when its message could not be written. Frames before it stay.
+    pub fn abandon(&mut self) {
+        let Some((at, start)) = self.begun.take() else { return };
+        self.small.truncate(at);
+        // A piece at the position itself belongs to the frame before: this one begins with its length.
+        self.large.retain(|(position, _)| *position <= at);
+        self.large_bytes = start - at;
     }
 
     /// The pieces in order.
@@ -453,6 +467,8 @@ mod tests {
         out.begin();
         out.push(Bytes::from(vec![0; 1_001]));
         assert_eq!(out.finish(1_000), Err(WireError::TooLarge { field: "frame", size: 1_001, max: 1_000 }));
+        assert_eq!(out.to_bytes(), bytes, "the frames before it stay");
+        assert!(out.finish(1_000).is_err(), "nothing is begun");
     }
 
     #[test]
