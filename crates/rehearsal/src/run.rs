@@ -386,9 +386,13 @@ async fn start_nodes(options: &Options, state: &State) -> Result<Nodes, Rehearsa
             }
             LogKind::Kafka => {}
         }
-        let name = cluster.name.clone();
+        let (name, lossy) = (cluster.name.clone(), cluster.lose_unflushed_tail);
         starting.spawn(async move {
-            let node = Node::start(node).await.map_err(|source| RehearsalError::Node { cluster: name, source })?;
+            let started = Node::start(node).await;
+            let node = started.map_err(|source| RehearsalError::Node { cluster: name.clone(), source })?;
+            if lossy {
+                lose_unflushed_tail(&name, &node).await?;
+            }
             Ok((index, node))
         });
     }
@@ -471,13 +475,13 @@ impl Act {
             FaultKind::Kill { cluster } => {
                 let error = |source| self.node_error(cluster, source);
                 let mut node = self.nodes[cluster].lock().await;
-                if self.scenario.clusters[cluster].lose_unflushed_tail {
-                    self.lose_unflushed_tail(cluster, &node).await?;
-                }
                 node.kill().map_err(error)?;
                 self.mark(MarkKind::Killed);
                 tokio::time::sleep(self.fault.lasts).await;
                 node.restart().await.map_err(error)?;
+                if self.scenario.clusters[cluster].lose_unflushed_tail {
+                    lose_unflushed_tail(&self.scenario.clusters[cluster].name, &node).await?;
+                }
                 self.mark(MarkKind::Answering);
             }
             FaultKind::Pause { cluster } => {
@@ -508,18 +512,17 @@ impl Act {
         let subject = expectations::subject(&self.scenario, self.fault.kind);
         self.progress.mark(&self.recorder.mark(kind, subject));
     }
+}
 
-    /// A killed process leaves what it wrote to the operating system, a machine without power does not: the stand-in is
-    /// told to cut off what it has not flushed.
-    async fn lose_unflushed_tail(&self, cluster: usize, node: &Node) -> Result<(), RehearsalError> {
-        let name = &self.scenario.clusters[cluster].name;
-        let admin = node.admin().ok_or_else(|| RehearsalError::Unfit(format!("cluster {name} has no admin port")))?;
-        let error = |source| RehearsalError::Fault { cluster: name.clone(), source };
-        let client = reqwest::Client::builder().no_proxy().timeout(STATUS_WITHIN).build()?;
-        let request = client.post(format!("http://{admin}/faults/lose-unflushed-tail"));
-        request.send().await.and_then(reqwest::Response::error_for_status).map_err(error)?;
-        Ok(())
-    }
+/// A killed process leaves what it wrote to the operating system, a machine without power does not: the stand-in is told
+/// to keep back what it has not flushed, so that SIGKILL takes it along.
+async fn lose_unflushed_tail(cluster: &str, node: &Node) -> Result<(), RehearsalError> {
+    let admin = node.admin().ok_or_else(|| RehearsalError::Unfit(format!("cluster {cluster} has no admin port")))?;
+    let client = reqwest::Client::builder().no_proxy().timeout(STATUS_WITHIN).build()?;
+    let request =
+        client.post(format!("http://{admin}/faults")).json(&serde_json::json!({ "lose_unflushed_tail": true }));
+    let answer = request.send().await.and_then(reqwest::Response::error_for_status);
+    answer.map(|_shown| ()).map_err(|source| RehearsalError::Fault { cluster: cluster.to_owned(), source })
 }
 
 /// Asks the services how many records wait in their outboxes.

@@ -25,9 +25,9 @@ pub(super) enum Scale {
     },
     /// Microseconds, in decades.
     Micros {
-        /// The lowest value shown; a power of ten.
+        /// The lowest value shown.
         low: f64,
-        /// The highest; a power of ten.
+        /// The highest.
         high: f64,
     },
 }
@@ -48,8 +48,10 @@ impl Scale {
         if high == 0.0 {
             (low, high) = (1e3, 1e6);
         }
-        let (low, high) = (10_f64.powf(low.log10().floor()), 10_f64.powf(high.log10().ceil()));
-        Self::Micros { low, high: if high > low { high } else { low * 10.0 } }
+        // The next 1, 2 or 5 outside: whole decades would leave half of a picture empty.
+        let (low, high) = (round(low, false), round(high, true));
+        // At least a decade, so that noise does not look like a mountain.
+        Self::Micros { low, high: high.max(low * 10.0) }
     }
 
     /// Where in the height a value stands: 0 at the bottom, 1 at the top.
@@ -68,11 +70,24 @@ impl Scale {
                 (0..=count).map(|n| n as f64 * step).map(|value| (value, thousands(value as u64))).collect()
             }
             Self::Micros { low, high } => {
-                let decades = (high / low).log10().round() as i32;
-                (0..=decades).map(|n| low * 10_f64.powi(n)).map(|value| (value, micros(value as u64))).collect()
+                let (first, last) = (low.log10().ceil() as i32, (high.log10() + 1e-9).floor() as i32);
+                let decades = (first..=last).map(|n| 10_f64.powi(n));
+                decades.map(|value| (value, micros(value as u64))).collect()
             }
         }
     }
+}
+
+/// The nearest 1, 2 or 5 times a power of ten that is not below (`up`) or not above `value`.
+fn round(value: f64, up: bool) -> f64 {
+    let decade = 10_f64.powf(value.log10().floor());
+    let steps = [1.0, 2.0, 5.0, 10.0].map(|step| step * decade);
+    let found = if up {
+        steps.into_iter().find(|step| *step >= value * 0.999)
+    } else {
+        steps.into_iter().rfind(|step| *step <= value * 1.001)
+    };
+    found.unwrap_or(value)
 }
 
 /// A step of 1, 2 or 5 times a power of ten that cuts `most` into three to six.
@@ -108,13 +123,21 @@ pub(super) fn micros(us: u64) -> String {
     format!("{rounded} {unit}")
 }
 
+/// The name of a line, beside its end.
+struct Label {
+    x: f64,
+    y: f64,
+    class: &'static str,
+    text: String,
+}
+
 /// One picture.
 pub(super) struct Chart {
     svg: Svg,
     scale: Scale,
     seconds: usize,
     height: f64,
-    labels: Vec<(f64, &'static str, String)>,
+    labels: Vec<Label>,
 }
 
 impl Chart {
@@ -215,7 +238,7 @@ impl Chart {
     }
 
     /// A line of steps, one per second, filled down to the axis if the class says so.
-    pub(super) fn steps(&mut self, class: &str, label: Option<&str>, values: &[f64]) {
+    pub(super) fn steps(&mut self, class: &str, values: &[f64]) {
         let mut path = format!("M{} {}", Px(self.x(0.0)), Px(self.bottom()));
         for (second, value) in values.iter().enumerate() {
             let y = self.y(*value);
@@ -223,16 +246,13 @@ impl Chart {
         }
         path.push_str(&format!("V{}", Px(self.bottom())));
         self.svg.leaf("path", &[("class", &class), ("d", &path)]);
-        if let (Some(label), Some(last)) = (label, values.last()) {
-            self.labels.push((self.y(*last), "text", label.to_owned()));
-        }
     }
 
     /// A line through points in time; `None` interrupts it. The label stands beside its end, in its colour.
     pub(super) fn curve(&mut self, class: &'static str, label: &str, points: &[(f64, Option<f64>)]) {
         let mut path = String::new();
         let mut alone = Vec::new();
-        let mut last_y = None;
+        let mut last = None;
         for run in points.chunk_by(|a, b| a.1.is_some() == b.1.is_some()).filter(|run| run[0].1.is_some()) {
             let whole: Vec<(f64, f64)> =
                 run.iter().filter_map(|(at, value)| value.map(|value| (self.x(*at), self.y(value)))).collect();
@@ -243,36 +263,38 @@ impl Chart {
             if let [point] = whole[..] {
                 alone.push(point);
             }
-            last_y = whole.last().map(|(_, y)| *y);
+            last = whole.last().copied();
         }
         self.svg.leaf("path", &[("class", &format!("curve {class}")), ("d", &path)]);
         for (x, y) in alone {
             self.svg.leaf("circle", &[("class", &format!("dot {class}")), ("cx", &Px(x)), ("cy", &Px(y)), ("r", &2)]);
         }
-        if let Some(y) = last_y {
-            self.labels.push((y, class, label.to_owned()));
+        if let Some((x, y)) = last {
+            self.labels.push(Label { x, y, class, text: label.to_owned() });
         }
     }
 
     /// The names beside the lines' ends, pushed apart where they would overlap.
     fn direct_labels(&mut self) {
         let mut labels = std::mem::take(&mut self.labels);
-        labels.sort_by(|a, b| a.0.total_cmp(&b.0));
+        labels.sort_by(|a, b| a.y.total_cmp(&b.y));
         let mut floor = TOP;
         for label in &mut labels {
-            label.0 = label.0.max(floor);
-            floor = label.0 + LABEL_GAP;
+            label.y = label.y.max(floor);
+            floor = label.y + LABEL_GAP;
         }
         // Pushed below the axis: move the lowest ones up again.
         let mut ceiling = self.bottom();
         for label in labels.iter_mut().rev() {
-            label.0 = label.0.min(ceiling);
-            ceiling = label.0 - LABEL_GAP;
+            label.y = label.y.min(ceiling);
+            ceiling = label.y - LABEL_GAP;
         }
-        for (y, class, text) in labels {
-            let class = format!("name {class}");
-            let at = [("class", &class as _), ("x", &Px(WIDTH - RIGHT + 8.0) as _), ("y", &Px(y + 4.0) as _)];
-            self.svg.text("text", &at, &text);
+        // One column for all, right of the line that ends last.
+        let x = labels.iter().map(|label| label.x).fold(LEFT, f64::max) + 8.0;
+        for label in labels {
+            let class = format!("name {}", label.class);
+            let at = [("class", &class as _), ("x", &Px(x) as _), ("y", &Px(label.y + 4.0) as _)];
+            self.svg.text("text", &at, &label.text);
         }
     }
 

@@ -30,8 +30,8 @@ pub(super) fn load(report: &Report, service: &ServiceFigures) -> String {
     let list = |pick: fn(&crate::measure::Second) -> u64| -> Vec<f64> {
         service.seconds.iter().map(|second| pick(second) as f64).collect()
     };
-    chart.steps("steps acknowledged", None, &list(|second| second.acknowledged));
-    chart.steps("steps planned", None, &list(|second| second.planned));
+    chart.steps("steps acknowledged", &list(|second| second.acknowledged));
+    chart.steps("steps planned", &list(|second| second.planned));
     chart.columns("column failed", list(|second| second.failed + second.unknown).into_iter());
     chart.tooltips(|second| {
         let figures = service.seconds.get(second).copied().unwrap_or_default();

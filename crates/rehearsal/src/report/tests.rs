@@ -1,1 +1,88 @@
+#![allow(clippy::unwrap_used, reason = "a test panics on failure")]
 
+use super::*;
+use crate::check::Verdict;
+use crate::measure::{Percentiles, Second};
+use crate::recorder::MarkKind;
+
+fn sample() -> Report {
+    let latency = |us: u64| Some(Percentiles { count: 9, p50_us: us, p90_us: us * 2, p99_us: us * 5, max_us: us * 9 });
+    let second = |n: u64| Second { planned: n, acknowledged: n, failed: 0, unknown: 0, latency: latency(900 + n) };
+    let seconds: Vec<Second> = (0..30).map(second).collect();
+    let mut lost = Verdict::open("LOG-1", "no acknowledged record is lost", "acknowledged operations");
+    lost.find(|| "operation 7 (u<1>)".to_owned(), || "not in the \"log\"".to_owned());
+    let mark = |at_us, kind| Mark { at_us, kind, subject: "cluster a".to_owned() };
+    Report {
+        schema: SCHEMA,
+        passed: false,
+        scenario: "first".to_owned(),
+        title: "A & B <die>".to_owned(),
+        seed: 7,
+        replay: "naru rehearse --seed 7".to_owned(),
+        environment: Environment::here("stand-in".to_owned(), "a: fsync".to_owned(), SystemTime::UNIX_EPOCH),
+        phases: vec![
+            PhaseSpan { name: "steady".to_owned(), from_s: 0.0, to_s: 20.0 },
+            PhaseSpan { name: "a-name-that-is-far-too-long".to_owned(), from_s: 20.0, to_s: 21.0 },
+            PhaseSpan { name: "settle".to_owned(), from_s: 21.0, to_s: 30.0 },
+        ],
+        marks: vec![mark(9_500_000, MarkKind::Killed), mark(12_000_000, MarkKind::Answering)],
+        services: vec![ServiceFigures { name: "payment".to_owned(), seconds, whole: second(30) }],
+        consumers: ConsumerFigures {
+            seconds: (0..30).map(|n| if n % 7 == 3 { None } else { latency(5_000 + n) }).collect(),
+            whole: latency(5_000),
+        },
+        backlog: vec![
+            BacklogSample { at_us: 500_000, outbox: Some(1), lag: Some(3) },
+            BacklogSample { at_us: 1_000_000, outbox: Some(900), lag: None },
+        ],
+        verdicts: vec![lost],
+        log_records: 29,
+        observations: 87,
+    }
+}
+
+#[test]
+fn the_document_is_read_back_as_it_was_written() {
+    let report = sample();
+    let text = serde_json::to_string(&report).unwrap();
+    assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), report);
+    assert!(text.starts_with("{\"schema\":1,"), "the version comes first");
+}
+
+#[test]
+fn the_page_needs_nothing_from_elsewhere() {
+    let page = render(&sample());
+    for foreign in ["http:", "https:", "<script", "src=", "url(", "@import", "<link", "javascript:"] {
+        assert!(!page.contains(foreign), "the page contains {foreign:?}");
+    }
+}
+
+#[test]
+fn the_page_names_the_findings_and_escapes_them() {
+    let page = render(&sample());
+    assert!(page.contains("operation 7 (u&lt;1&gt;)"));
+    assert!(page.contains("A &amp; B &lt;die&gt;"));
+    assert!(page.contains("1 of 1 checks do not hold"));
+    assert!(page.contains("cluster a killed") && page.contains("answers again"));
+    assert!(!page.contains("far-too-long"), "a name that does not fit is left out");
+}
+
+#[test]
+fn every_element_of_the_page_is_closed() {
+    let page = render(&sample());
+    for tag in ["svg", "section", "table", "figure", "details", "text", "title", "div", "p", "main"] {
+        let opened = page.matches(&format!("<{tag}>")).count() + page.matches(&format!("<{tag} ")).count();
+        assert_eq!(opened, page.matches(&format!("</{tag}>")).count(), "<{tag}>");
+    }
+}
+
+#[test]
+fn an_empty_run_still_has_a_page() {
+    let mut report = sample();
+    report.services.clear();
+    report.consumers = ConsumerFigures { seconds: Vec::new(), whole: None };
+    report.backlog.clear();
+    report.marks.clear();
+    report.phases.clear();
+    assert!(render(&report).contains("</html>"));
+}
