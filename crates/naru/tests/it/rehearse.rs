@@ -168,8 +168,8 @@ fn ends_without_children(signal: Signal, code: Option<i32>) {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("scenario.toml");
     fs::write(&file, SHORT).unwrap();
-    let mut rehearsal = naru_rehearse(&file, &dir.path().join("out")).stdout(Stdio::null()).stderr(Stdio::null());
-    let mut rehearsal = KillOnDrop(rehearsal.spawn().unwrap());
+    let mut command = naru_rehearse(&file, &dir.path().join("out"));
+    let mut rehearsal = KillOnDrop(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
     let pid = rehearsal.0.id();
     let mut children = Vec::new();
     // One broker and two services.
