@@ -11,6 +11,7 @@ use kafka_protocol::messages::{
 
 use super::broker::{Broker, text, unique, until};
 use super::code::*;
+use super::commits::Commit;
 use super::raw::Pending;
 
 pub fn group_id(group: &str) -> GroupId {
@@ -165,10 +166,14 @@ impl Member {
     }
 }
 
+/// A group whose coordinator is known. It has a committed offset: brokers drop empty groups without any when they
+/// look for expired offsets, which they are told to do often here, and a member's joining takes two steps.
 fn group(hint: &str) -> (Broker, String) {
     let mut broker = Broker::shared();
     let group = unique(hint);
     broker.find_coordinator(&group);
+    let topic = broker.topic(hint);
+    assert_eq!(broker.commit(8, &topic, &Commit::simple(&group, 1)), 0);
     (broker, group)
 }
 

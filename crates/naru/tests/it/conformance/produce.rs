@@ -187,6 +187,53 @@ fn what_is_not_there_is_answered_per_partition() {
 }
 
 #[test]
+fn one_request_holds_many_partitions_and_each_has_its_own_answer() {
+    let mut broker = Broker::shared();
+    let (first, second) = (broker.topic_with("many", 2, &[]), broker.topic("many"));
+    let missing = Topic { name: topic_name("no-such-topic"), ..first.clone() };
+    let mut corrupt = batch("a").encode().to_vec();
+    corrupt[60] ^= 1;
+    let parts = [
+        (&first, 1, batch("a").encode(), (0, 0)),
+        (&first, 0, corrupt.into(), (CORRUPT_MESSAGE, -1)),
+        (&second, 0, batch("b").encode(), (0, 0)),
+        (&missing, 0, batch("c").encode(), (UNKNOWN_TOPIC_OR_PARTITION, -1)),
+    ];
+    let mut request = ProduceRequest::default().with_acks(-1).with_timeout_ms(10_000);
+    for (topic, partition, records, _) in &parts {
+        let mut one = produce_request(topic, *partition, records.clone());
+        match request.topic_data.iter_mut().find(|data| data.name == topic.name) {
+            Some(data) => data.partition_data.append(&mut one.topic_data[0].partition_data),
+            None => request.topic_data.append(&mut one.topic_data),
+        }
+    }
+    let answer = broker.call(7, &request);
+    for (topic, partition, _, expect) in &parts {
+        let answer = answer.responses.iter().find(|answer| answer.name == topic.name).unwrap();
+        let answer = answer.partition_responses.iter().find(|answer| answer.index == *partition).unwrap();
+        assert_eq!((answer.error_code, answer.base_offset), *expect, "{:?} {partition}", topic.name);
+    }
+}
+
+#[test]
+fn requests_in_flight_on_one_connection_are_done_in_their_order() {
+    let mut broker = Broker::shared();
+    let topic = broker.topic("flight");
+    let sent: Vec<_> = (0..50)
+        .map(|sequence| {
+            let batch = batch(&sequence.to_string()).producer(FOREIGN_ID, 0, sequence);
+            broker.send(7, &produce_request(&topic, 0, batch.encode()))
+        })
+        .collect();
+    for (offset, pending) in (0..).zip(&sent) {
+        let answer = &broker.receive(pending).responses[0].partition_responses[0];
+        assert_eq!((answer.error_code, answer.base_offset), (0, offset));
+    }
+    let expect: Vec<String> = (0..50).map(|sequence| sequence.to_string()).collect();
+    assert_eq!(broker.values(&topic, 0), expect);
+}
+
+#[test]
 fn a_topic_id_that_is_gone_is_unknown() {
     let mut broker = Broker::shared();
     if !versions::offered(&mut broker, 0).contains(&13) {
