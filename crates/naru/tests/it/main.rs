@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used)] // a test panics on failure
 
 mod conformance;
+mod node;
 mod outside;
 mod rehearse;

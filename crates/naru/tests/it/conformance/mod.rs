@@ -32,7 +32,7 @@
 //! Not here: access control. The stand-in has no authorizer; whoever needs one tests it on Kafka.
 
 mod batch;
-mod broker;
+pub mod broker;
 mod code;
 mod codec;
 mod commits;
