@@ -1,4 +1,5 @@
-//! Bytes of a socket: frames, request headers, and the body as a request and as an answer of that API.
+//! Bytes of a socket: frames, request headers, and the body as a request and as an answer of that API. And the same
+//! bytes as one body, the first two choosing API and version, so that no length before it need be right.
 //!
 //! What is read is written again and read again, and must be the same. Memory stays in proportion to the input
 //! (WIRE-1).
@@ -29,6 +30,10 @@ fuzz_target!(|data: &[u8]| {
             assert!(frame.len() <= FRAME_BYTES_MAX);
             request(frame);
         }
+        if let [api, version, rest @ ..] = data {
+            let api = ApiKey::ALL[usize::from(*api) % ApiKey::ALL.len()];
+            body(api, i16::from(*version), &Bytes::copy_from_slice(rest));
+        }
     });
 });
 
@@ -39,17 +44,20 @@ fn request(mut frame: Bytes) {
     assert_eq!(RequestHeader::decode(&mut out.to_bytes()).as_ref(), Ok(&header));
 
     let api = ApiKey::from_i16(header.api_key).expect("the header's key was known");
-    let version = header.api_version;
+    body(api, header.api_version, &frame);
+}
+
+fn body(api: ApiKey, version: i16, body: &Bytes) {
     match api {
         ApiKey::Produce => {
-            hot(version, &frame, ProduceRequest::decode, ProduceRequest::encode);
-            hot(version, &frame, ProduceResponse::decode, ProduceResponse::encode);
+            hot(version, body, ProduceRequest::decode, ProduceRequest::encode);
+            hot(version, body, ProduceResponse::decode, ProduceResponse::encode);
         }
         ApiKey::Fetch => {
-            hot(version, &frame, FetchRequest::decode, FetchRequest::encode);
-            hot(version, &frame, FetchResponse::decode, FetchResponse::encode);
+            hot(version, body, FetchRequest::decode, FetchRequest::encode);
+            hot(version, body, FetchResponse::decode, FetchResponse::encode);
         }
-        _ => cold_body(api, version, &frame),
+        _ => cold_body(api, version, body),
     }
 }
 

@@ -84,6 +84,27 @@ fn the_seeds_of_frames_are_in_step() {
     }
 }
 
+/// The other form that the target takes: place of the API, version, body.
+fn check_body(api: ApiKey, version: i16, direction: &str, body: &[u8]) {
+    let place = ApiKey::ALL.iter().position(|one| *one == api).unwrap();
+    let bytes = [&[place as u8, version as u8], body].concat();
+    check_seed("frames", &format!("seed-body-{}-{direction}", api.name().to_lowercase()), &bytes);
+}
+
+#[test]
+fn the_seeds_of_bodies_are_in_step() {
+    check_body(ApiKey::Produce, 13, "request", &encoded(&golden::produce_request(13), 13));
+    check_body(ApiKey::Produce, 13, "answer", &encoded(&golden::produce_response(13), 13));
+    check_body(ApiKey::Fetch, 18, "request", &encoded(&golden::fetch_request(18), 18));
+    check_body(ApiKey::Fetch, 18, "answer", &encoded(&golden::fetch_response(18), 18));
+    for api in [ApiKey::Metadata, ApiKey::OffsetFetch, ApiKey::JoinGroup, ApiKey::CreateTopics] {
+        let version = *api.versions().end();
+        for (direction, name) in [(cold::Direction::Request, "request"), (cold::Direction::Response, "answer")] {
+            check_body(api, version, name, &cold::tests::filled(api, direction, version).unwrap());
+        }
+    }
+}
+
 #[test]
 fn the_seeds_of_batches_are_in_step() {
     for codec in Compression::ALL {
