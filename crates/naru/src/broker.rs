@@ -1,12 +1,179 @@
-//! `naru broker`.
+//! `naru broker`: one stand-in broker as a process.
 
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
+
+use naru_kafka::standin::storage::Flush as StoreFlush;
+use naru_kafka::standin::{Standin, StandinConfig, StandinError};
+use naru_runtime::config::{ByteSize, Flags, HostPort};
+use naru_runtime::shutdown::Signals;
+use naru_runtime::tasks::Tasks;
+use naru_runtime::telemetry::{Telemetry, TelemetryConfig, TelemetryError};
+
+/// Threads that serve connections. Two: the stand-in shares a small machine with what it stands in for, and file work
+/// that blocks has threads of its own.
+const WORKERS: usize = 2;
+
+naru_runtime::choice! {
+    /// When a write counts as done.
+    pub enum Flush {
+        /// When it is on the disk: what acks=all acknowledged survives SIGKILL and the loss of power.
+        Fsync = "fsync",
+        /// When the operating system has it, as Kafka does by default: it survives SIGKILL only.
+        Write = "write",
+    }
+}
+
+naru_runtime::config! {
+    /// A stand-in broker: one node of the log. The defaults of behaviour are Kafka's.
+    pub struct BrokerConfig for "broker" {
+        /// Directory that holds everything; made if missing, for one process at a time.
+        pub data: PathBuf,
+        /// Address on which clients connect; port 0 takes a free one.
+        pub listen: SocketAddr = "127.0.0.1:9092",
+        /// Host and port that clients are told to connect to; without it, the address over which they came.
+        pub advertised: Option<HostPort>,
+        /// Identity of the cluster; without it, one is made at the first start and kept.
+        pub cluster_id: Option<String>,
+        /// Number of the node.
+        #[range("0", "1000000")]
+        pub node_id: i32 = "1",
+        /// When a write counts as done.
+        pub flush: Flush = "fsync",
+        /// Address on which faults are asked for; without it, nowhere.
+        pub admin: Option<SocketAddr>,
+        /// Whether a topic that is asked for is made.
+        pub auto_create_topics: bool = "true",
+        /// Partitions of a topic when nobody says how many.
+        #[range("1", "1000")]
+        pub default_partitions: i32 = "1",
+        /// How long the first rebalance of a group waits for more members.
+        #[range("0s", "5m")]
+        pub group_initial_rebalance_delay: Duration = "3s",
+        /// How long the committed offsets of a group without members are kept.
+        pub offsets_retention: Duration = "7d",
+        /// How long a producer is remembered after its last batch.
+        pub producer_expiry: Duration = "1d",
+        /// How often retention, expiry and compaction look.
+        #[range("100ms", "1h")]
+        pub housekeeping_interval: Duration = "1m",
+        /// Most connections at once.
+        #[range("1", "100000")]
+        pub connections_max: u32 = "1000",
+        /// How long a connection may ask for nothing.
+        pub idle_timeout: Duration = "10m",
+        /// How long a request may take to arrive once it has begun, and an answer to be taken.
+        #[range("1s", "10m")]
+        pub transfer_timeout: Duration = "30s",
+        /// Largest request.
+        #[range("1KiB", "1GiB")]
+        pub request_bytes_max: ByteSize = "100MiB",
+        /// Most memory of all requests in flight; never less than one largest request.
+        #[range("1MiB", "64GiB")]
+        pub request_memory_max: ByteSize = "256MiB",
+        /// Most memory of all records on their way out.
+        #[range("1MiB", "64GiB")]
+        pub answer_memory_max: ByteSize = "256MiB",
+        /// Longest wait for requests in hand when the broker is told to stop.
+        pub drain_max: Duration = "10s",
+        /// Logs, metrics and traces.
+        pub telemetry: TelemetryConfig,
+    }
+}
 
 /// Arguments of `naru broker`.
-#[derive(Debug, clap::Args)]
-pub struct Args {}
+pub type Args = Flags<BrokerConfig>;
 
-/// Runs the role until it is told to stop.
-pub fn run(_args: &Args) -> ExitCode {
-    ExitCode::from(2)
+impl BrokerConfig {
+    fn standin(&self) -> StandinConfig {
+        StandinConfig {
+            advertised: self.advertised.as_ref().map(|a| (a.host.clone(), a.port)),
+            cluster_id: self.cluster_id.clone(),
+            node_id: self.node_id,
+            flush: match self.flush {
+                Flush::Fsync => StoreFlush::Fsync,
+                Flush::Write => StoreFlush::Write,
+            },
+            admin: self.admin,
+            auto_create_topics: self.auto_create_topics,
+            default_partitions: self.default_partitions,
+            group_initial_rebalance_delay: self.group_initial_rebalance_delay,
+            offsets_retention: self.offsets_retention,
+            producer_expiry: self.producer_expiry,
+            housekeeping_interval: self.housekeeping_interval,
+            connections_max: self.connections_max as usize,
+            idle_timeout: self.idle_timeout,
+            transfer_timeout: self.transfer_timeout,
+            request_bytes_max: self.request_bytes_max.as_usize(),
+            request_memory_bytes: self.request_memory_max.as_usize(),
+            answer_memory_bytes: self.answer_memory_max.as_usize(),
+            ..StandinConfig::new(self.data.clone(), self.listen)
+        }
+    }
+}
+
+/// Runs the broker until it is told to stop.
+pub fn run(args: &Args) -> ExitCode {
+    let config = match args.load() {
+        Ok(config) => config,
+        Err(errors) => {
+            eprint!("{errors}");
+            return errors.exit_code();
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
+    let served = match runtime {
+        Ok(runtime) => runtime.block_on(serve(&config)),
+        Err(error) => Err(Failure::System(error)),
+    };
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("naru broker: {}", chain(&failure));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Why the broker did not run to its end.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("the system refused")]
+    System(#[from] std::io::Error),
+    #[error(transparent)]
+    Standin(#[from] StandinError),
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+}
+
+async fn serve(config: &BrokerConfig) -> Result<(), Failure> {
+    // Caught before anyone is told that the broker is ready.
+    let mut signals = Signals::listen()?;
+    let tasks = Tasks::new();
+    let telemetry = Telemetry::start("naru-broker", &config.telemetry, &tasks).await?;
+    let standin = Standin::start(config.standin()).await?;
+    let admin = standin.admin_addr().map(|addr| format!(" admin={addr}")).unwrap_or_default();
+    writeln!(std::io::stdout(), "ready listen={}{admin}", standin.local_addr())?;
+    let signal = signals.next().await;
+    tracing::info!(signal, "draining");
+    let stopped = standin.shutdown(config.drain_max).await;
+    tasks.stop();
+    tasks.drained().await;
+    telemetry.shutdown().await;
+    Ok(stopped?)
+}
+
+/// An error with its causes, on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
 }

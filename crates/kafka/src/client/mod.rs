@@ -7,7 +7,6 @@
 //! Requests that only read, or that can be repeated without harm, are retried within [`ClientConfig::attempts_max`].
 
 pub mod admin;
-mod ask;
 pub mod backoff;
 pub mod config;
 pub mod connection;
@@ -18,14 +17,10 @@ mod leaders;
 mod link;
 pub mod metadata;
 pub mod offsets;
-#[cfg(test)]
-mod peer;
 mod pool;
 pub mod produce;
 pub mod reader;
 pub mod sasl;
-#[cfg(test)]
-mod tests;
 pub mod tls;
 pub mod versions;
 

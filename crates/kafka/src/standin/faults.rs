@@ -36,7 +36,7 @@ pub struct FaultRequest {
     pub delay_ms: Option<u64>,
     /// Drop the connection.
     pub drop: Option<Drop>,
-    /// Lose what was written and not flushed, at once, as a power failure would; then stop.
+    /// Keep what is not flushed out of the files, so that SIGKILL loses it as a power failure would; or stop doing so.
     pub lose_unflushed_tail: Option<bool>,
     /// Refuse every write as if the disk were full, or stop doing so.
     pub disk_full: Option<bool>,
@@ -58,8 +58,8 @@ pub enum Action {
 pub enum Fault {
     /// For the next requests.
     Rule(Rule),
-    /// At once.
-    LoseUnflushedTail,
+    /// From now on, or no longer: what is not flushed is lost with the process.
+    LoseUnflushedTail(bool),
     /// From now on, or no longer.
     DiskFull(bool),
 }
@@ -113,8 +113,7 @@ impl FaultRequest {
             return fail("api and count go with error, delay_ms or drop only".into());
         }
         match (self.lose_unflushed_tail, self.disk_full) {
-            (Some(true), _) => return Ok(Fault::LoseUnflushedTail),
-            (Some(false), _) => return fail("lose_unflushed_tail happens at once and cannot be taken back".into()),
+            (Some(lose), _) => return Ok(Fault::LoseUnflushedTail(lose)),
             (_, Some(full)) => return Ok(Fault::DiskFull(full)),
             (None, None) => {}
         }
@@ -223,7 +222,7 @@ mod tests {
         );
         check(r#"{"delay_ms":5}"#, rule(None, 1, Action::Delay(Duration::from_millis(5))));
         check(r#"{"drop":"after-write"}"#, rule(None, 1, Action::Drop(Drop::AfterWrite)));
-        check(r#"{"lose_unflushed_tail":true}"#, Ok(Fault::LoseUnflushedTail));
+        check(r#"{"lose_unflushed_tail":true}"#, Ok(Fault::LoseUnflushedTail(true)));
         check(r#"{"disk_full":false}"#, Ok(Fault::DiskFull(false)));
         check(r#"{"api":"Prduce","error":"NOT_ENOUGH_REPLICAS"}"#, Err("is not known"));
         check(r#"{"error":"NONE"}"#, Err("is not known"));

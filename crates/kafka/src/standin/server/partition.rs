@@ -1,44 +1,45 @@
-//! One partition as the server holds it: its store, and who waits for records.
+//! One partition as the server holds it, and waiting for several at once.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
-use crate::standin::storage::PartitionStore;
-
-/// Waiters that are kept before the dead ones are looked for: a long poll of an idle partition leaves one behind
-/// every time.
-const WAITERS_BEFORE_SWEEP: usize = 64;
+use crate::standin::storage::{PartitionStore, Progress};
 
 /// One partition.
 #[derive(Debug)]
 pub(crate) struct Partition {
     pub(crate) index: i32,
-    pub(crate) store: Arc<PartitionStore>,
-    waiters: Mutex<Vec<Weak<Notify>>>,
+    pub(crate) store: PartitionStore,
 }
 
-impl Partition {
-    pub(crate) fn new(index: i32, store: Arc<PartitionStore>) -> Self {
-        Self { index, store, waiters: Mutex::new(Vec::new()) }
+/// What a long poll waits for: any of these partitions gets on, or goes.
+#[derive(Default)]
+pub(crate) struct Watched(Vec<watch::Receiver<Progress>>);
+
+impl Watched {
+    /// Watches a partition from now on.
+    pub(crate) fn add(&mut self, partition: &Partition) {
+        self.0.push(partition.store.subscribe());
     }
 
-    /// Wakes `waiter` once, at the next append or when the partition goes.
-    pub(crate) fn wait(&self, waiter: &Arc<Notify>) {
-        let mut waiters = lock(&self.waiters);
-        if waiters.len() >= WAITERS_BEFORE_SWEEP {
-            waiters.retain(|w| w.strong_count() > 0);
+    /// Resolves when any of them has changed since it was added or last waited for; never if there are none.
+    pub(crate) async fn changed(&mut self) {
+        let mut changes: Vec<Pin<Box<dyn Future<Output = ()> + Send + '_>>> = Vec::with_capacity(self.0.len());
+        for receiver in &mut self.0 {
+            changes.push(Box::pin(async move {
+                // An error says that the partition was closed, which the reader must find out too.
+                let _closed = receiver.changed().await.is_err();
+            }));
         }
-        waiters.push(Arc::downgrade(waiter));
-    }
-
-    /// Records were appended, or the partition goes.
-    pub(crate) fn wake(&self) {
-        for waiter in lock(&self.waiters).drain(..) {
-            if let Some(waiter) = waiter.upgrade() {
-                waiter.notify_one();
-            }
-        }
+        poll_fn(|context| {
+            let ready = changes.iter_mut().any(|change| change.as_mut().poll(context).is_ready());
+            if ready { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
     }
 }
 

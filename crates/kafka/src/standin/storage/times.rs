@@ -59,8 +59,7 @@ impl PartitionStore {
     }
 
     fn first_at(&self, timestamp: i64) -> Result<Option<TimestampOffset>, ReadError> {
-        let segments = self.shared.inner().summaries();
-        for segment in segments {
+        for segment in self.shared.inner().summaries() {
             if segment.max_timestamp < timestamp {
                 continue;
             }

@@ -1,0 +1,243 @@
+//! Starting and stopping a stand-in broker.
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::blocking::blocking;
+use super::identity::fresh;
+use super::broker::Broker;
+use super::clock::Clock;
+use super::coordinator::Coordinator;
+use super::memory::Budget;
+use super::topics::Topics;
+use super::{admin, connection, housekeeping};
+use crate::standin::StandinConfig;
+use crate::standin::faults::Faults;
+use crate::standin::storage::{Disk, DiskConfig, StoreError};
+use crate::standin::topics::catalogue::{Catalogue, CatalogueError};
+use crate::wire::TopicId;
+
+/// How long accepting pauses after the system refused a connection, such as for want of file handles.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Why a broker does not start. Always our side; a retry helps after what the sentence names is mended.
+#[derive(Debug, thiserror::Error)]
+pub enum StandinError {
+    /// The data directory cannot be used.
+    #[error("{}: cannot be used as a data directory", path.display())]
+    Data {
+        /// The directory or a file in it.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Another process uses the data directory.
+    #[error("{}: in use by another process", path.display())]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The catalogue is damaged or foreign.
+    #[error("the catalogue cannot be used")]
+    Catalogue(#[from] CatalogueError),
+    /// A partition or the coordinator's log cannot be opened.
+    #[error("the stored logs cannot be opened")]
+    Store(#[from] StoreError),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {addr} for {what}")]
+    Listen {
+        /// Clients or administration.
+        what: &'static str,
+        /// The address.
+        addr: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// A running stand-in broker. [`Self::shutdown`] drains it; dropping it stops it at once.
+#[derive(Debug)]
+pub struct Standin {
+    broker: Arc<Broker>,
+    local: SocketAddr,
+    admin: Option<SocketAddr>,
+    /// Accepting, background work, the admin port: they end when `stopping` is set.
+    tasks: TaskTracker,
+    /// Connections still open after the drain are cut by this.
+    cut: CancellationToken,
+    _lock: File,
+}
+
+impl Drop for Standin {
+    fn drop(&mut self) {
+        self.broker.stopping.cancel();
+        self.cut.cancel();
+        self.broker.coordinator.abandon();
+    }
+}
+
+impl Standin {
+    /// Opens the data directory, recovers what is there, and listens.
+    pub async fn start(config: StandinConfig) -> Result<Self, StandinError> {
+        let opening = config.clone();
+        let (lock, catalogue, disk, topics) =
+            blocking(move || open(&opening)).await.map_err(StandinError::Store)??;
+        let clock = Arc::new(Clock::new());
+        let tasks = TaskTracker::new();
+        let stopping = CancellationToken::new();
+        let known: Vec<String> = topics.all().iter().map(|t| t.name.clone()).collect();
+        let coordinator = Coordinator::open(&config, &disk, Arc::clone(&clock), &known).await?;
+        let listener = listen("clients", config.listen).await?;
+        let admin_listener = match config.admin {
+            Some(addr) => Some(listen("administration", addr).await?),
+            None => None,
+        };
+        let failed = |addr| move |source| StandinError::Listen { what: "clients", addr, source };
+        let local = listener.local_addr().map_err(failed(config.listen))?;
+        let admin = match (&admin_listener, config.admin) {
+            (Some(listener), Some(addr)) => Some(listener.local_addr().map_err(failed(addr))?),
+            _ => None,
+        };
+        let broker = Arc::new(Broker {
+            cluster_id: catalogue,
+            clock,
+            disk,
+            topics: Arc::new(topics),
+            coordinator,
+            faults: Mutex::new(Faults::default()),
+            requests: Budget::new(config.request_memory_bytes.max(config.request_bytes_max)),
+            answers: Budget::new(config.answer_memory_bytes),
+            connections: 0.into(),
+            stopping,
+            config,
+        });
+        let cut = CancellationToken::new();
+        if let Some(listener) = admin_listener {
+            tasks.spawn(admin::serve(Arc::clone(&broker), listener));
+        }
+        tasks.spawn(housekeeping::run(Arc::clone(&broker)));
+        tasks.spawn(Arc::clone(&broker).tick_groups());
+        tasks.spawn(accept(Arc::clone(&broker), listener, tasks.clone(), cut.clone()));
+        Ok(Self { broker, local, admin, tasks, cut, _lock: lock })
+    }
+
+    /// Where clients connect.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Where faults are asked for, if anywhere.
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.admin
+    }
+
+    /// The cluster's identity.
+    pub fn cluster_id(&self) -> &str {
+        &self.broker.cluster_id
+    }
+
+    /// Takes no further request, answers those in hand, closes, and writes down what is not yet. What is not answered
+    /// by the deadline is cut off.
+    pub async fn shutdown(self, deadline: Duration) -> Result<(), StandinError> {
+        self.broker.stopping.cancel();
+        self.broker.coordinator.release_waiting();
+        self.tasks.close();
+        if tokio::time::timeout(deadline, self.tasks.wait()).await.is_err() {
+            tracing::warn!(?deadline, "requests were cut off at the deadline of the drain");
+            self.cut.cancel();
+            self.tasks.wait().await;
+        }
+        self.broker.coordinator.close().await?;
+        let broker = Arc::clone(&self.broker);
+        let closed = blocking(move || {
+            let topics = broker.topics.all();
+            topics.iter().flat_map(|topic| &topic.partitions).try_for_each(|partition| partition.store.close())
+        });
+        closed.await??;
+        Ok(())
+    }
+}
+
+/// Opens everything that blocks: the lock, the catalogue, the partitions.
+fn open(config: &StandinConfig) -> Result<(File, String, Arc<Disk>, Topics), StandinError> {
+    let dir = &config.data;
+    let lock = lock_directory(dir)?;
+    let mut catalogue = match Catalogue::load(dir)? {
+        Some(catalogue) => {
+            catalogue.check_owner(dir, config.cluster_id.as_deref(), config.node_id)?;
+            catalogue
+        }
+        None => {
+            let made = || TopicId(fresh()).to_string();
+            Catalogue::new(config.cluster_id.clone().unwrap_or_else(made), config.node_id)
+        }
+    };
+    catalogue.starts += 1;
+    catalogue.store(dir)?;
+    let disk = Disk::start(&DiskConfig::default());
+    let cluster_id = catalogue.cluster_id.clone();
+    let expiry_ms = i64::try_from(config.producer_expiry.as_millis()).unwrap_or(i64::MAX);
+    let topics = Topics::open(dir, catalogue, Arc::clone(&disk), config.flush, expiry_ms)?;
+    Ok((lock, cluster_id, disk, topics))
+}
+
+fn lock_directory(dir: &Path) -> Result<File, StandinError> {
+    let data = |path: &Path| {
+        let path = path.to_owned();
+        move |source| StandinError::Data { path, source }
+    };
+    std::fs::create_dir_all(dir).map_err(data(dir))?;
+    let path = dir.join("lock");
+    let file = File::create(&path).map_err(data(&path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(StandinError::Locked { path: dir.to_owned() }),
+        Err(std::fs::TryLockError::Error(source)) => Err(StandinError::Data { path, source }),
+    }
+}
+
+async fn listen(what: &'static str, addr: SocketAddr) -> Result<TcpListener, StandinError> {
+    TcpListener::bind(addr).await.map_err(|source| StandinError::Listen { what, addr, source })
+}
+
+async fn accept(broker: Arc<Broker>, listener: TcpListener, tasks: TaskTracker, cut: CancellationToken) {
+    loop {
+        let accepted = tokio::select! {
+            () = broker.stopping.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let (socket, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let open = broker.connections.fetch_add(1, Ordering::Relaxed);
+        if open >= broker.config.connections_max {
+            broker.connections.fetch_sub(1, Ordering::Relaxed);
+            tracing::info!(%peer, open, "connection refused: as many as allowed are open");
+            continue;
+        }
+        let serving = Arc::clone(&broker);
+        let cut = cut.clone();
+        tasks.spawn(async move {
+            tokio::select! {
+                () = connection::serve(Arc::clone(&serving), socket, peer) => {}
+                () = cut.cancelled() => {}
+            }
+            serving.connections.fetch_sub(1, Ordering::Relaxed);
+        });
+    }
+}
