@@ -7,7 +7,7 @@ use naru_runtime::config::{RoleReference, option_reference};
 
 /// Every role with a configuration, in the order of the reference.
 fn roles() -> Vec<RoleReference> {
-    Vec::new()
+    vec![RoleReference::of::<crate::sample::SampleConfig>()]
 }
 
 /// Prints the reference.

@@ -1,14 +1,17 @@
 //! `naru sample`: a service of the customer's side.
 
 use std::error::Error;
-use std::io::Write;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use naru_runtime::config::{Flags, HostPort, Mistake};
+use naru_runtime::shutdown::Signals;
+use naru_runtime::tasks::Tasks;
+use naru_runtime::telemetry::{Telemetry, TelemetryConfig};
 use naru_sample::{Config, Kind, Service};
-use tokio::signal::unix::{SignalKind, signal};
 
 /// Arguments of `naru sample`.
 #[derive(Debug, clap::Args)]
@@ -20,63 +23,63 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Which {
     /// Users pay merchants; publishes to the topic `payments`
-    Payment(Options),
+    Payment(Flags<SampleConfig>),
     /// Users send money to each other; publishes to the topic `transfers`
-    Transfer(Options),
+    Transfer(Flags<SampleConfig>),
 }
 
-#[derive(Debug, clap::Args)]
-struct Options {
-    /// Address to serve HTTP on; port 0 takes a free one
-    #[arg(long, value_name = "ADDR")]
-    listen: SocketAddr,
-    /// Directory of the database; made when there is none
-    #[arg(long, value_name = "DIR")]
-    data: PathBuf,
-    /// Brokers of the log
-    #[arg(long, value_name = "HOST:PORT,...", value_parser = brokers)]
-    brokers: String,
-    /// What a user's wallet is opened with at its first use, in minor units of the currency
-    #[arg(long, value_name = "MINOR", default_value_t = 1_000_000_000, value_parser = clap::value_parser!(i64).range(0..=1_000_000_000_000_000))]
-    opening_grant: i64,
-}
-
-/// How long SIGTERM waits for requests, and then for the log, before it leaves the rest to the next start.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-fn brokers(text: &str) -> Result<String, String> {
-    for broker in text.split(',') {
-        let port = broker.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port.parse::<u16>());
-        if !matches!(port, Some(Ok(1..))) {
-            return Err(format!("`{broker}` is not HOST:PORT: write, for example, 127.0.0.1:9092"));
-        }
+naru_runtime::config! {
+    /// A sample service: a payment or a transfer service, as a customer would write it.
+    pub struct SampleConfig for "sample" {
+        /// Address to serve HTTP on. Port 0 takes a free one.
+        pub listen: SocketAddr = "127.0.0.1:8080",
+        /// Directory of the database; made when there is none. Each service needs one of its own.
+        pub data: PathBuf,
+        /// Brokers of the log; one that answers is enough.
+        #[check(some)]
+        pub brokers: Vec<HostPort>,
+        /// What a user's wallet is opened with at its first use, in minor units of the currency it is used in.
+        #[range(0, 1_000_000_000_000_000)]
+        pub opening_grant: i64 = 1_000_000_000,
+        /// Longest wait for begun requests, and again for the log, when told to stop. The outbox keeps the rest.
+        #[range("0s", "10m")]
+        pub drain_max: Duration = "5s",
+        /// Logs, metrics and traces.
+        pub telemetry: TelemetryConfig,
     }
-    Ok(text.to_owned())
+}
+
+// The configuration hands a check the field as it is declared.
+#[allow(clippy::ptr_arg)]
+fn some(brokers: &Vec<HostPort>) -> Result<(), Mistake> {
+    if brokers.is_empty() {
+        return Err(Mistake::new("names no broker", "give the address of one, such as 127.0.0.1:9092"));
+    }
+    Ok(())
 }
 
 /// Runs the service until SIGTERM or SIGINT.
 pub fn run(args: &Args) -> ExitCode {
-    let (kind, options) = match &args.service {
-        Which::Payment(options) => (Kind::Payment, options),
-        Which::Transfer(options) => (Kind::Transfer, options),
+    let (kind, flags) = match &args.service {
+        Which::Payment(flags) => (Kind::Payment, flags),
+        Which::Transfer(flags) => (Kind::Transfer, flags),
     };
-    let config = Config {
-        kind,
-        listen: options.listen,
-        data: options.data.clone(),
-        brokers: options.brokers.clone(),
-        opening_grant: options.opening_grant,
+    let config = match flags.load() {
+        Ok(config) => config,
+        Err(errors) => {
+            eprintln!("{errors}");
+            return errors.exit_code();
+        }
     };
     let served = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(Into::into)
-        .and_then(|runtime| runtime.block_on(serve(config)));
+        .and_then(|runtime| runtime.block_on(serve(kind, config)));
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let mut text = error.to_string();
-            let mut cause = error.source();
+            let (mut text, mut cause) = (error.to_string(), error.source());
             while let Some(error) = cause {
                 text = format!("{text}: {error}");
                 cause = error.source();
@@ -87,16 +90,25 @@ pub fn run(args: &Args) -> ExitCode {
     }
 }
 
-async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let service = Service::start(config).await?;
+async fn serve(kind: Kind, config: SampleConfig) -> Result<(), Box<dyn Error>> {
+    let SampleConfig { listen, data, brokers, opening_grant, drain_max, telemetry } = config;
+    let mut signals = Signals::listen()?;
+    let tasks = Tasks::new();
+    let telemetry = Telemetry::start(kind.name(), &telemetry, &tasks).await?;
+    let brokers = brokers.iter().map(HostPort::to_string).collect::<Vec<_>>().join(",");
+    let service = Service::start(Config { kind, listen, data, brokers, opening_grant }).await?;
     let mut stdout = std::io::stdout();
     writeln!(stdout, "ready listen={}", service.address())?;
     stdout.flush()?;
+    let signal = signals.next().await;
+    tracing::info!(signal, "draining");
     tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        () = service.drain(drain_max) => {}
+        // A second signal: the outbox keeps what is not published.
+        _ = signals.next() => {}
     }
-    service.drain(PATIENCE).await;
+    tasks.stop();
+    tasks.drained().await;
+    telemetry.shutdown().await;
     Ok(())
 }

@@ -9,7 +9,6 @@ mod kcat;
 mod librdkafka;
 mod sample;
 
-use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -28,6 +27,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The `naru` under test.
 const NARU: &str = env!("CARGO_BIN_EXE_naru");
 
+/// A variable of the test run.
+#[allow(clippy::disallowed_methods)] // the tests' configuration is read here
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 /// A node of the subject, and the directory that all of the test's files are in.
 struct Subject {
     node: Node,
@@ -37,12 +42,12 @@ struct Subject {
 impl Subject {
     async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let kind = match env::var("NARU_SUBJECT").as_deref() {
-            Err(_) | Ok("stand-in") => NodeKind::StandIn { exe: NARU.into() },
-            Ok(kafka @ ("kafka-3.9.2" | "kafka-4.3.1")) => {
+        let kind = match variable("NARU_SUBJECT").as_deref() {
+            None | Some("stand-in") => NodeKind::StandIn { exe: NARU.into() },
+            Some(kafka @ ("kafka-3.9.2" | "kafka-4.3.1")) => {
                 NodeKind::Apache { libs: peer(&format!("{kafka}/libs")), java: "java".into() }
             }
-            Ok(other) => panic!("NARU_SUBJECT={other}: write stand-in, kafka-3.9.2 or kafka-4.3.1"),
+            Some(other) => panic!("NARU_SUBJECT={other}: write stand-in, kafka-3.9.2 or kafka-4.3.1"),
         };
         let options = NodeOptions::new(kind, dir.path().join("node"));
         let node = Node::start(options).await.unwrap_or_else(|error| panic!("the subject did not start: {error}"));
@@ -60,7 +65,7 @@ impl Subject {
 
 /// A program or directory that was fetched for the tests. Its absence is a failure, never a reason to skip.
 fn peer(path: &str) -> PathBuf {
-    let Ok(peers) = env::var("NARU_PEERS") else {
+    let Some(peers) = variable("NARU_PEERS") else {
         panic!("NARU_PEERS is not set, so there is no {path}: run `./x test`, which fetches it");
     };
     let found = Path::new(&peers).join(path);

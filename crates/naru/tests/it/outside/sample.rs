@@ -1,8 +1,8 @@
 //! The sample services and the log: whatever is killed, each operation stands in the log once and in its user's order.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader};
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -29,11 +29,13 @@ struct Api {
 }
 
 impl Service {
-    fn start(kind: &'static str, data: &Path, brokers: &str) -> Self {
+    fn start(kind: &'static str, subject: &Subject) -> Self {
+        let log = OpenOptions::new().create(true).append(true).open(subject.path("sample.log")).unwrap();
         let mut child = Command::new(NARU)
-            .args(["sample", kind, "--listen", "127.0.0.1:0", "--brokers", brokers, "--data"])
-            .arg(data)
+            .args(["sample", kind, "--listen", "127.0.0.1:0", "--brokers", &subject.bootstrap(), "--data"])
+            .arg(subject.path("sample"))
             .stdout(Stdio::piped())
+            .stderr(log)
             .spawn()
             .unwrap();
         let mut line = String::new();
@@ -138,6 +140,13 @@ impl Load {
     }
 }
 
+/// What the service's operator would have been woken for.
+fn check_no_errors(subject: &Subject) {
+    let log = fs::read_to_string(subject.path("sample.log")).unwrap();
+    let errors: Vec<_> = log.lines().filter(|line| line.contains("ERROR")).collect();
+    assert!(errors.is_empty(), "{errors:#?}");
+}
+
 /// Every operation that was acknowledged stands in the log; none twice; each user's sequence without gap and in order.
 fn check_log(subject: &Subject, topic: &str, acknowledged: &BTreeSet<String>) {
     let mut keys = BTreeSet::new();
@@ -153,13 +162,14 @@ fn check_log(subject: &Subject, topic: &str, acknowledged: &BTreeSet<String>) {
     }
     let lost: Vec<_> = acknowledged.difference(&keys).collect();
     assert!(lost.is_empty(), "{} of {} are lost: {lost:?}", lost.len(), acknowledged.len());
+    check_no_errors(subject);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn payments_wait_for_a_log_that_is_away() {
     let mut subject = Subject::start().await;
     subject.node.kill().unwrap();
-    let mut service = Service::start("payment", &subject.path("sample"), &subject.bootstrap());
+    let mut service = Service::start("payment", &subject);
     let load = Load::start(&service.api, "k");
     load.answers(500).await;
     let acknowledged = load.end().await;
@@ -173,7 +183,7 @@ async fn payments_wait_for_a_log_that_is_away() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_is_killed_under_load_gets_each_transfer_once() {
     let mut subject = Subject::start().await;
-    let service = Service::start("transfer", &subject.path("sample"), &subject.bootstrap());
+    let service = Service::start("transfer", &subject);
     let load = Load::start(&service.api, "k");
     for _ in 0..3 {
         load.answers(300).await;
@@ -191,13 +201,13 @@ async fn a_service_that_is_killed_under_load_publishes_each_payment_once() {
     let subject = Subject::start().await;
     let mut acknowledged = BTreeSet::new();
     for round in 0..4 {
-        let mut service = Service::start("payment", &subject.path("sample"), &subject.bootstrap());
+        let mut service = Service::start("payment", &subject);
         let load = Load::start(&service.api, &format!("k{round}"));
         load.answers(if round == 0 { 600 } else { 200 }).await;
         service.kill();
         acknowledged.append(&mut load.end().await);
     }
-    let mut service = Service::start("payment", &subject.path("sample"), &subject.bootstrap());
+    let mut service = Service::start("payment", &subject);
     service.api.outbox_is_empty().await;
     check_log(&subject, "payments", &acknowledged);
     service.terminate();
