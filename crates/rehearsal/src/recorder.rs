@@ -94,6 +94,7 @@ pub struct Recorder {
     clock: RunClock,
     operations: Mutex<Vec<Operation>>,
     observed: Mutex<Observed>,
+    observations_max: usize,
     live: Vec<Live>,
     marks: Mutex<Vec<Mark>>,
     backlog: Mutex<Vec<BacklogSample>>,
@@ -143,6 +144,7 @@ impl Recorder {
             clock,
             operations: Mutex::new(operations.collect()),
             observed: Mutex::default(),
+            observations_max: (plan.operations.len() * OBSERVATIONS_PER_OPERATION_MAX).max(OBSERVATIONS_MIN),
             live: scenario.services.iter().map(|_| live()).collect(),
             marks: Mutex::default(),
             backlog: Mutex::default(),
@@ -198,11 +200,10 @@ impl Recorder {
 
     /// Notes a record that an observer was given.
     pub fn observed(&self, group: u16, observation: Observation) {
-        let room = (lock(&self.operations).len() * OBSERVATIONS_PER_OPERATION_MAX).max(OBSERVATIONS_MIN);
         let mut observed = lock(&self.observed);
         let next = observed.next.entry((group, observation.place.partition_key())).or_default();
         *next = (*next).max(observation.place.offset + 1);
-        if observed.list.len() < room {
+        if observed.list.len() < self.observations_max {
             observed.list.push(observation);
         } else {
             observed.dropped += 1;

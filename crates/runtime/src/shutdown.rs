@@ -153,4 +153,15 @@ mod tests {
         check(&[Does::EndsOnStop, Does::Fails], &[], ending(Cause::TaskFailed("fails"), &[], false), failed);
         check(&[Does::EndsOnStop, Does::StopsAll], &[], ending(Cause::Requested, &[], false), ok);
     }
+
+    #[tokio::test]
+    async fn a_signal_of_the_operating_system_arrives_by_name() {
+        let mut signals = Signals::listen().expect("handlers");
+        for name in ["SIGTERM", "SIGINT"] {
+            let pid = std::process::id().to_string();
+            let sent = std::process::Command::new("kill").args(["-s", &name[3..], &pid]).status();
+            assert!(sent.expect("kill is a command").success());
+            assert_eq!(signals.next().await, name);
+        }
+    }
 }

@@ -4,24 +4,27 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use kafka_protocol::{
     messages::{
-        CreatePartitionsRequest, CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest,
-        DescribeClusterRequest, DescribeConfigsRequest, DescribeProducersRequest, IncrementalAlterConfigsRequest,
-        InitProducerIdRequest, ProducerId,
+        CreatePartitionsRequest, CreateTopicsRequest, DeleteRecordsRequest, DeleteRecordsResponse, DeleteTopicsRequest,
+        DescribeClusterRequest, DescribeConfigsRequest, DescribeConfigsResponse, DescribeProducersRequest,
+        DescribeProducersResponse, IncrementalAlterConfigsRequest, InitProducerIdRequest, ProducerId,
         create_partitions_request::CreatePartitionsTopic,
         create_topics_request::{CreatableTopic, CreatableTopicConfig},
         delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic},
         describe_configs_request::DescribeConfigsResource,
+        describe_configs_response::DescribeConfigsResourceResult,
         describe_producers_request::TopicRequest,
+        describe_producers_response,
         incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig},
     },
     protocol::StrBytes,
 };
 
 use super::{
-    Asked, Broker, CallOptions, Client, ClientError, Connection, Lane, Outcome, TopicPartition, config::join_address,
-    leaders::by_topic, offsets::answers,
+    Broker, CallOptions, Client, ClientError, TopicPartition,
+    ask::{Repeat, Said, Target},
+    config::join_address,
 };
-use crate::wire::{ApiKey, ErrorCode, TopicId};
+use crate::wire::TopicId;
 
 /// How long a broker may work on a change before it answers. As the Java client's.
 const CHANGE_WAIT: Duration = Duration::from_secs(30);
@@ -135,52 +138,11 @@ fn change_wait_ms() -> i32 {
     i32::try_from(CHANGE_WAIT.as_millis()).unwrap_or(i32::MAX)
 }
 
-/// The one result in an answer about one thing.
-fn only(connection: &Connection, asked: Asked, result: Option<(i16, Option<StrBytes>)>) -> Result<(), ClientError> {
-    match result {
-        None => Err(connection.incomplete(asked, "a result")),
-        Some((0, _)) => Ok(()),
-        Some((code, message)) => Err(connection.answered_error(asked, ErrorCode(code), message.as_ref())),
-    }
-}
-
 impl Client {
-    /// Runs a change on the controller, or the broker that stands in for it. Tried again, within the bound on
-    /// attempts, only if it was not done.
-    async fn change<T>(
-        &self,
-        mut run: impl AsyncFnMut(Connection) -> Result<T, ClientError>,
-    ) -> Result<T, ClientError> {
-        let mut retry = self.retry();
-        loop {
-            let result = match self.controller_connection().await {
-                Ok(connection) => run(connection).await,
-                Err(error) => Err(error),
-            };
-            match result {
-                Ok(value) => return Ok(value),
-                Err(error) if error.outcome() == Outcome::Unknown => return Err(error),
-                Err(error) => retry.wait(error).await?,
-            }
-        }
-    }
-
-    async fn controller_connection(&self) -> Result<Connection, ClientError> {
-        let metadata = self.metadata(Some(&[])).await?;
-        let controller = metadata.brokers.iter().find(|broker| broker.node_id == metadata.controller);
-        let broker = controller.or(metadata.brokers.first()).ok_or_else(|| ClientError::NoBroker {
-            asked: Asked::about(ApiKey::Metadata, "the controller"),
-            attempts: 1,
-        })?;
-        self.connection(broker, Lane::Control).await
-    }
-
     /// The cluster's id, controller and brokers.
     pub async fn describe_cluster(&self) -> Result<Cluster, ClientError> {
-        let asked = Asked::api(ApiKey::DescribeCluster);
-        self.on_any_broker(asked.clone(), async |connection| {
-            let answer = connection.call(&DescribeClusterRequest::default()).await?;
-            only(&connection, asked.clone(), Some((answer.error_code, answer.error_message)))?;
+        self.ask_any(&DescribeClusterRequest::default(), &CallOptions::default(), |said, answer| {
+            said.check(answer.error_code, answer.error_message.as_ref())?;
             let brokers = answer.brokers.iter().map(|broker| Broker {
                 address: Arc::from(join_address(&broker.host, broker.port)),
                 node_id: Some(broker.broker_id.0),
@@ -211,13 +173,10 @@ impl Client {
             .with_validate_only(validate_only);
         let options = CallOptions::about(&topic.name).broker_wait(CHANGE_WAIT);
         let made = self
-            .change(async |connection| {
-                let mut answer = connection.call_with(&request, &options).await?;
-                let result = answer.topics.pop();
-                let id = result.as_ref().map_or(TopicId::NIL, |result| TopicId::from(result.topic_id));
-                let asked = Asked::about(ApiKey::CreateTopics, &topic.name);
-                only(&connection, asked, result.map(|result| (result.error_code, result.error_message)))?;
-                Ok(id)
+            .ask(Target::Controller, Repeat::IfNotDone, &request, &options, |said, mut answer| {
+                let result = answer.topics.pop().ok_or_else(|| said.lacks("a result"))?;
+                said.check(result.error_code, result.error_message.as_ref())?;
+                Ok(TopicId::from(result.topic_id))
             })
             .await?;
         self.forget_leaders(&topic.name);
@@ -230,10 +189,9 @@ impl Client {
             DeleteTopicsRequest::default().with_topic_names(vec![named(name).into()]).with_timeout_ms(change_wait_ms());
         // From version 6 the request has another shape, for identities.
         let options = CallOptions::about(name).broker_wait(CHANGE_WAIT).versions(1, 5);
-        self.change(async |connection| {
-            let mut answer = connection.call_with(&request, &options).await?;
-            let result = answer.responses.pop().map(|result| (result.error_code, result.error_message));
-            only(&connection, Asked::about(ApiKey::DeleteTopics, name), result)
+        self.ask(Target::Controller, Repeat::IfNotDone, &request, &options, |said, mut answer| {
+            let result = answer.responses.pop().ok_or_else(|| said.lacks("a result"))?;
+            said.check(result.error_code, result.error_message.as_ref())
         })
         .await?;
         self.forget_leaders(name);
@@ -246,10 +204,9 @@ impl Client {
             CreatePartitionsTopic::default().with_name(named(name).into()).with_count(count).with_assignments(None);
         let request = CreatePartitionsRequest::default().with_topics(vec![topic]).with_timeout_ms(change_wait_ms());
         let options = CallOptions::about(name).broker_wait(CHANGE_WAIT);
-        self.change(async |connection| {
-            let mut answer = connection.call_with(&request, &options).await?;
-            let result = answer.results.pop().map(|result| (result.error_code, result.error_message));
-            only(&connection, Asked::about(ApiKey::CreatePartitions, name), result)
+        self.ask(Target::Controller, Repeat::IfNotDone, &request, &options, |said, mut answer| {
+            let result = answer.results.pop().ok_or_else(|| said.lacks("a result"))?;
+            said.check(result.error_code, result.error_message.as_ref())
         })
         .await?;
         self.forget_leaders(name);
@@ -258,26 +215,20 @@ impl Client {
 
     /// Moves the log start up to an offset (`None`: to the high watermark). Gives the log start. Repeatable.
     pub async fn delete_records(&self, at: &TopicPartition, before: Option<i64>) -> Result<i64, ClientError> {
-        let partitions = [at.clone()];
-        let partition =
-            DeleteRecordsPartition::default().with_partition_index(at.partition).with_offset(before.unwrap_or(-1));
-        let topic = DeleteRecordsTopic::default().with_name(named(&at.topic).into()).with_partitions(vec![partition]);
-        let request = DeleteRecordsRequest::default().with_topics(vec![topic]).with_timeout_ms(change_wait_ms());
-        let options = CallOptions::about(at).broker_wait(CHANGE_WAIT);
-        let mut starts = self
-            .on_leaders(&partitions, async |connection, indexes| {
-                let answer = connection.call_with(&request, &options).await?;
-                let found = answer
-                    .topics
-                    .iter()
-                    .flat_map(|topic| &topic.partitions)
-                    .find(|partition| partition.partition_index == at.partition);
-                Ok(answers(&connection, ApiKey::DeleteRecords, &partitions, &indexes, |_| {
-                    found.map(|found| (ErrorCode(found.error_code), None, found.low_watermark))
-                }))
-            })
-            .await;
-        starts.pop().expect("one asked for, one answered")
+        let make = || {
+            let partition =
+                DeleteRecordsPartition::default().with_partition_index(at.partition).with_offset(before.unwrap_or(-1));
+            let topic =
+                DeleteRecordsTopic::default().with_name(named(&at.topic).into()).with_partitions(vec![partition]);
+            DeleteRecordsRequest::default().with_topics(vec![topic]).with_timeout_ms(change_wait_ms())
+        };
+        let options = CallOptions::default().broker_wait(CHANGE_WAIT);
+        self.ask_leader(at, &options, make, |answer: &DeleteRecordsResponse, at| {
+            let topics = answer.topics.iter().flat_map(|topic| topic.partitions.iter().map(move |p| (topic, p)));
+            let (_, found) = { topics }.find(|(topic, p)| at.is(&topic.name, p.partition_index))?;
+            Some((found.error_code, found.low_watermark))
+        })
+        .await
     }
 
     /// All configurations of a topic or broker.
@@ -289,29 +240,23 @@ impl Client {
             .with_configuration_keys(None);
         let request = DescribeConfigsRequest::default().with_resources(vec![resource]);
         let options = CallOptions::about(owner);
-        let asked = Asked::about(ApiKey::DescribeConfigs, owner);
-        let ask = async |connection: Connection| {
-            let mut answer = connection.call_with(&request, &options).await?;
-            let Some(result) = answer.results.pop() else {
-                return Err(connection.incomplete(asked.clone(), "a result"));
-            };
-            only(&connection, asked.clone(), Some((result.error_code, result.error_message)))?;
-            let entry = |config: kafka_protocol::messages::describe_configs_response::DescribeConfigsResourceResult| {
-                ConfigEntry {
-                    name: config.name.to_string(),
-                    value: config.value.map(|value| value.to_string()),
-                    is_default: config.config_source == DEFAULT_SOURCE,
-                    read_only: config.read_only,
-                }
+        let read = |said: &Said<'_>, mut answer: DescribeConfigsResponse| {
+            let result = answer.results.pop().ok_or_else(|| said.lacks("a result"))?;
+            said.check(result.error_code, result.error_message.as_ref())?;
+            let entry = |config: DescribeConfigsResourceResult| ConfigEntry {
+                name: config.name.to_string(),
+                value: config.value.map(|value| value.to_string()),
+                is_default: config.config_source == DEFAULT_SOURCE,
+                read_only: config.read_only,
             };
             Ok(result.configs.into_iter().map(entry).collect())
         };
         match owner {
-            ConfigOwner::Topic(_) => self.on_any_broker(asked.clone(), ask).await,
+            ConfigOwner::Topic(_) => self.ask_any(&request, &options, read).await,
             // A broker's configuration is asked of itself.
             ConfigOwner::Broker(id) => {
                 let broker = self.node(*id).await?;
-                ask(self.connection(&broker, Lane::Control).await?).await
+                self.ask(Target::Broker(&broker), Repeat::Freely, &request, &options, read).await
             }
         }
     }
@@ -334,46 +279,33 @@ impl Client {
             .with_configs(changes.iter().map(change).collect());
         let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
         let options = CallOptions::about(owner).broker_wait(CHANGE_WAIT);
-        self.change(async |connection| {
-            let mut answer = connection.call_with(&request, &options).await?;
-            let result = answer.responses.pop().map(|result| (result.error_code, result.error_message));
-            only(&connection, Asked::about(ApiKey::IncrementalAlterConfigs, owner), result)
+        self.ask(Target::Controller, Repeat::IfNotDone, &request, &options, |said, mut answer| {
+            let result = answer.responses.pop().ok_or_else(|| said.lacks("a result"))?;
+            said.check(result.error_code, result.error_message.as_ref())
         })
         .await
     }
 
     /// What the leader of a partition remembers of its producers.
     pub async fn describe_producers(&self, at: &TopicPartition) -> Result<Vec<ProducerState>, ClientError> {
-        let partitions = [at.clone()];
-        let mut states = self
-            .on_leaders(&partitions, async |connection, indexes| {
-                let topics = by_topic(&partitions, &indexes, |topic, _| {
-                    TopicRequest::default().with_name(named(topic).into()).with_partition_indexes(vec![at.partition])
-                });
-                let request = DescribeProducersRequest::default().with_topics(topics);
-                let answer = connection.call_with(&request, &CallOptions::about(at)).await?;
-                let found = answer
-                    .topics
-                    .iter()
-                    .flat_map(|topic| &topic.partitions)
-                    .find(|partition| partition.partition_index == at.partition);
-                Ok(answers(&connection, ApiKey::DescribeProducers, &partitions, &indexes, |_| {
-                    let found = found?;
-                    let state =
-                        |state: &kafka_protocol::messages::describe_producers_response::ProducerState| ProducerState {
-                            producer_id: state.producer_id.0,
-                            epoch: state.producer_epoch,
-                            last_sequence: state.last_sequence,
-                            last_timestamp_ms: state.last_timestamp,
-                            transaction_start: (state.current_txn_start_offset >= 0)
-                                .then_some(state.current_txn_start_offset),
-                        };
-                    let states: Vec<_> = found.active_producers.iter().map(state).collect();
-                    Some((ErrorCode(found.error_code), found.error_message.clone(), states))
-                }))
-            })
-            .await;
-        states.pop().expect("one asked for, one answered")
+        let make = || {
+            let topic =
+                TopicRequest::default().with_name(named(&at.topic).into()).with_partition_indexes(vec![at.partition]);
+            DescribeProducersRequest::default().with_topics(vec![topic])
+        };
+        self.ask_leader(at, &CallOptions::default(), make, |answer: &DescribeProducersResponse, at| {
+            let topics = answer.topics.iter().flat_map(|topic| topic.partitions.iter().map(move |p| (topic, p)));
+            let (_, found) = { topics }.find(|(topic, p)| at.is(&topic.name, p.partition_index))?;
+            let state = |state: &describe_producers_response::ProducerState| ProducerState {
+                producer_id: state.producer_id.0,
+                epoch: state.producer_epoch,
+                last_sequence: state.last_sequence,
+                last_timestamp_ms: state.last_timestamp,
+                transaction_start: (state.current_txn_start_offset >= 0).then_some(state.current_txn_start_offset),
+            };
+            Some((found.error_code, found.active_producers.iter().map(state).collect()))
+        })
+        .await
     }
 
     /// A fresh producer id and its epoch, without a transactional id.
@@ -383,10 +315,9 @@ impl Client {
             .with_transaction_timeout_ms(i32::MAX)
             .with_producer_id(ProducerId(-1))
             .with_producer_epoch(-1);
-        let asked = Asked::api(ApiKey::InitProducerId);
-        self.on_any_broker(asked.clone(), async |connection| {
-            let answer = connection.call(&request).await?;
-            only(&connection, asked.clone(), Some((answer.error_code, None)))?;
+        // Repeating it costs an id of the broker's 2^63.
+        self.ask_any(&request, &CallOptions::default(), |said, answer| {
+            said.check(answer.error_code, None)?;
             Ok((answer.producer_id.0, answer.producer_epoch))
         })
         .await

@@ -305,7 +305,7 @@ impl Connection {
             broker: Box::new(self.inner.broker.clone()),
             asked,
             code,
-            message: message.map(|text| printable(text)),
+            message: message.map(printable),
         }
     }
 
@@ -368,7 +368,7 @@ impl Connection {
         match ErrorCode(handshake.error_code) {
             ErrorCode::NONE => {}
             code => {
-                let offered = handshake.mechanisms.iter().map(|name| printable(name)).collect::<Vec<_>>().join(", ");
+                let offered = handshake.mechanisms.iter().map(printable).collect::<Vec<_>>().join(", ");
                 return Err(failed(format!("{}, the broker offers {offered}", code.name())));
             }
         }
@@ -408,7 +408,7 @@ impl Connection {
         match ErrorCode(answer.error_code) {
             ErrorCode::NONE => Ok(answer),
             code => {
-                let detail = answer.error_message.as_ref().map(|text| printable(text)).unwrap_or_default();
+                let detail = answer.error_message.as_ref().map(printable).unwrap_or_default();
                 Err(failed(format!("{}: {detail}", code.name())))
             }
         }

@@ -69,7 +69,9 @@ impl Client {
     /// reader asks again from where it stands; errors that show a moved leader make the next call look for it.
     pub async fn fetch(&self, wanted: &[FetchFrom], options: &FetchOptions) -> Vec<Result<Fetched, ClientError>> {
         let mut results: Vec<Option<Result<Fetched, ClientError>>> = wanted.iter().map(|_| None).collect();
-        let (led, leaderless) = self.by_leader(wanted.iter().map(|from| &from.at).enumerate()).await;
+        let partitions: Vec<_> = wanted.iter().map(|from| from.at.clone()).collect();
+        let places: Vec<_> = (0..wanted.len()).collect();
+        let (led, leaderless) = self.by_leader(&partitions, &places).await;
         for (index, error) in leaderless {
             results[index] = Some(Err(error));
         }
@@ -77,8 +79,9 @@ impl Client {
         let mut sent = Vec::with_capacity(led.len());
         for (broker, mut indexes) in led.into_values() {
             indexes.sort_by(|a, b| wanted[*a].at.topic.cmp(&wanted[*b].at.topic));
+            let request = request(indexes.iter().map(|index| &wanted[*index]), options);
             let reply = match self.connection(&broker, Lane::Fetch).await {
-                Ok(connection) => begin(&connection, indexes.iter().map(|index| &wanted[*index]), options).await,
+                Ok(connection) => begin(&connection, request, options).await,
                 Err(error) => Err(error),
             };
             sent.push((indexes, reply));
@@ -106,14 +109,8 @@ impl Client {
     }
 }
 
-async fn begin<'a>(
-    connection: &Connection,
-    wanted: impl IntoIterator<Item = &'a FetchFrom>,
-    options: &FetchOptions,
-) -> Result<Reply, ClientError> {
-    let api = ApiKey::Fetch;
-    let call = CallOptions::default().broker_wait(options.max_wait);
-    let version = connection.pick(api, *api.versions().start(), NAMED_MAX, &call)?;
+/// Parts of one topic must stand together.
+fn request<'a>(wanted: impl IntoIterator<Item = &'a FetchFrom>, options: &FetchOptions) -> FetchRequest {
     let mut request = FetchRequest {
         max_wait_ms: i32::try_from(options.max_wait.as_millis()).unwrap_or(i32::MAX),
         min_bytes: options.bytes_min,
@@ -138,6 +135,13 @@ async fn begin<'a>(
             ..FetchPartition::default()
         });
     }
+    request
+}
+
+async fn begin(connection: &Connection, request: FetchRequest, options: &FetchOptions) -> Result<Reply, ClientError> {
+    let api = ApiKey::Fetch;
+    let call = CallOptions::default().broker_wait(options.max_wait);
+    let version = connection.pick(api, *api.versions().start(), NAMED_MAX, &call)?;
     let encode = |frame: &mut OutFrame| -> Result<(), WireError> { request.encode(version, frame) };
     connection.begin(api, version, true, encode, &call).await
 }

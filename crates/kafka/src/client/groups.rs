@@ -11,6 +11,7 @@ use kafka_protocol::{
     messages::{
         DeleteGroupsRequest, DescribeGroupsRequest, FindCoordinatorRequest, GroupId, LeaveGroupRequest,
         ListGroupsRequest, OffsetCommitRequest, OffsetFetchRequest,
+        describe_groups_response::DescribedGroupMember,
         leave_group_request::MemberIdentity,
         offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic},
         offset_fetch_request::OffsetFetchRequestTopic,
@@ -19,9 +20,11 @@ use kafka_protocol::{
 };
 
 use super::{
-    Asked, Broker, CallOptions, Client, ClientError, Connection, Lane, Outcome, TopicPartition, config::join_address,
+    Broker, CallOptions, Client, ClientError, TopicPartition,
+    ask::{Repeat, Target},
+    config::join_address,
 };
-use crate::wire::{ApiKey, ErrorCode};
+use crate::wire::ErrorCode;
 
 /// Coordinators kept in mind; beyond it all are forgotten and asked for again.
 const COORDINATORS_CACHED_MAX: usize = 10_000;
@@ -108,20 +111,14 @@ impl Client {
         if let Some(broker) = self.shared.coordinators.map().get(group).cloned() {
             return Ok(broker);
         }
-        let asked = Asked::about(ApiKey::FindCoordinator, about(group));
         let request = FindCoordinatorRequest::default().with_key(named(group));
         // From version 4 the request is about many groups in another shape; brokers of today know both.
         let options = CallOptions::about(about(group)).versions(0, 3);
         let broker = self
-            .on_any_broker(asked.clone(), async |connection| {
-                let answer = connection.call_with(&request, &options).await?;
-                match ErrorCode(answer.error_code) {
-                    ErrorCode::NONE => Ok(Broker {
-                        address: Arc::from(join_address(&answer.host, answer.port)),
-                        node_id: Some(answer.node_id.0),
-                    }),
-                    code => Err(connection.answered_error(asked.clone(), code, answer.error_message.as_ref())),
-                }
+            .ask_any(&request, &options, |said, answer| {
+                said.check(answer.error_code, answer.error_message.as_ref())?;
+                let address = Arc::from(join_address(&answer.host, answer.port));
+                Ok(Broker { address, node_id: Some(answer.node_id.0) })
             })
             .await?;
         let mut known = self.shared.coordinators.map();
@@ -132,34 +129,8 @@ impl Client {
         Ok(broker)
     }
 
-    /// Runs a request on a group's coordinator, again after a retriable error within the bound on attempts: always if
-    /// it was not done, and if its outcome is unknown only where `repeatable`.
-    async fn on_coordinator<T>(
-        &self,
-        group: &str,
-        repeatable: bool,
-        mut run: impl AsyncFnMut(Connection) -> Result<T, ClientError>,
-    ) -> Result<T, ClientError> {
-        let mut retry = self.retry();
-        loop {
-            let broker = self.coordinator(group).await?;
-            let result = match self.connection(&broker, Lane::Group).await {
-                Ok(connection) => run(connection).await,
-                Err(error) => Err(error),
-            };
-            let error = match result {
-                Ok(value) => return Ok(value),
-                Err(error) => error.about(about(group)),
-            };
-            if error.retry_can_help() {
-                // It may have moved.
-                self.shared.coordinators.map().remove(group);
-            }
-            if !repeatable && error.outcome() == Outcome::Unknown {
-                return Err(error);
-            }
-            retry.wait(error).await?;
-        }
+    pub(super) fn forget_coordinator(&self, group: &str) {
+        self.shared.coordinators.map().remove(group);
     }
 
     /// Commits offsets without being a member ("simple" commit): works only while the group has no members. A commit
@@ -194,16 +165,11 @@ impl Client {
         if retention.is_some() {
             options = options.versions(2, 2);
         }
-        self.on_coordinator(group, false, async |connection| {
-            let answer = connection.call_with(&request, &options).await?;
+        self.ask(Target::Coordinator(group), Repeat::IfNotDone, &request, &options, |said, answer| {
             for topic in &answer.topics {
                 for partition in &topic.partitions {
-                    let code = ErrorCode(partition.error_code);
-                    if code != ErrorCode::NONE {
-                        let at = TopicPartition::new(topic.name.as_str(), partition.partition_index);
-                        let asked = Asked::about(ApiKey::OffsetCommit, format!("group {group}, {at}"));
-                        return Err(connection.answered_error(asked, code, None));
-                    }
+                    let at = TopicPartition::new(topic.name.as_str(), partition.partition_index);
+                    said.about(format_args!("group {group}, {at}")).check(partition.error_code, None)?;
                 }
             }
             Ok(())
@@ -231,22 +197,13 @@ impl Client {
         let request = OffsetFetchRequest::default().with_group_id(group_id(group)).with_topics(topics);
         // From version 8 the request is about many groups in another shape; version 2 is the first that can ask for all.
         let options = CallOptions::about(about(group)).versions(2, 7);
-        self.on_coordinator(group, true, async |connection| {
-            let answer = connection.call_with(&request, &options).await?;
-            let asked = || Asked::about(ApiKey::OffsetFetch, about(group));
-            let code = ErrorCode(answer.error_code);
-            if code != ErrorCode::NONE {
-                return Err(connection.answered_error(asked(), code, None));
-            }
+        self.ask(Target::Coordinator(group), Repeat::Freely, &request, &options, |said, answer| {
+            said.check(answer.error_code, None)?;
             let mut offsets = Vec::new();
             for topic in &answer.topics {
                 for partition in &topic.partitions {
                     let at = TopicPartition::new(topic.name.as_str(), partition.partition_index);
-                    let code = ErrorCode(partition.error_code);
-                    if code != ErrorCode::NONE {
-                        let asked = Asked::about(ApiKey::OffsetFetch, format!("group {group}, {at}"));
-                        return Err(connection.answered_error(asked, code, None));
-                    }
+                    said.about(format_args!("group {group}, {at}")).check(partition.error_code, None)?;
                     if partition.committed_offset >= 0 {
                         let epoch = partition.committed_leader_epoch;
                         offsets.push(GroupOffset {
@@ -268,24 +225,12 @@ impl Client {
         let brokers = self.metadata(Some(&[])).await?.brokers;
         let mut groups = BTreeSet::new();
         for broker in brokers {
-            let mut retry = self.retry();
-            let answer = loop {
-                let result = match self.connection(&broker, Lane::Control).await {
-                    Ok(connection) => match connection.call(&ListGroupsRequest::default()).await {
-                        Ok(answer) if answer.error_code == 0 => Ok(answer),
-                        Ok(answer) => {
-                            let asked = Asked::api(ApiKey::ListGroups);
-                            Err(connection.answered_error(asked, ErrorCode(answer.error_code), None))
-                        }
-                        Err(error) => Err(error),
-                    },
-                    Err(error) => Err(error),
-                };
-                match result {
-                    Ok(answer) => break answer,
-                    Err(error) => retry.wait(error).await?,
-                }
-            };
+            let (target, request) = (Target::Broker(&broker), ListGroupsRequest::default());
+            let answer = self
+                .ask(target, Repeat::Freely, &request, &CallOptions::default(), |said, answer| {
+                    said.check(answer.error_code, None).map(|()| answer)
+                })
+                .await?;
             groups.extend(answer.groups.into_iter().map(|group| ListedGroup {
                 group: group.group_id.to_string(),
                 protocol_type: group.protocol_type.to_string(),
@@ -300,22 +245,16 @@ impl Client {
     pub async fn describe_group(&self, group: &str) -> Result<DescribedGroup, ClientError> {
         let request = DescribeGroupsRequest::default().with_groups(vec![group_id(group)]);
         let options = CallOptions::about(about(group));
-        self.on_coordinator(group, true, async |connection| {
-            let asked = || Asked::about(ApiKey::DescribeGroups, about(group));
-            let mut answer = connection.call_with(&request, &options).await?;
-            let found = answer.groups.pop().ok_or_else(|| connection.incomplete(asked(), "this group"))?;
-            match ErrorCode(found.error_code) {
-                ErrorCode::NONE => {}
-                code => return Err(connection.answered_error(asked(), code, found.error_message.as_ref())),
-            }
-            let member =
-                |member: kafka_protocol::messages::describe_groups_response::DescribedGroupMember| GroupMember {
-                    member_id: member.member_id.to_string(),
-                    instance_id: member.group_instance_id.map(|id| id.to_string()),
-                    client_id: member.client_id.to_string(),
-                    client_host: member.client_host.to_string(),
-                    assignment: member.member_assignment,
-                };
+        self.ask(Target::Coordinator(group), Repeat::Freely, &request, &options, |said, mut answer| {
+            let found = answer.groups.pop().ok_or_else(|| said.lacks("this group"))?;
+            said.check(found.error_code, found.error_message.as_ref())?;
+            let member = |member: DescribedGroupMember| GroupMember {
+                member_id: member.member_id.to_string(),
+                instance_id: member.group_instance_id.map(|id| id.to_string()),
+                client_id: member.client_id.to_string(),
+                client_host: member.client_host.to_string(),
+                assignment: member.member_assignment,
+            };
             Ok(DescribedGroup {
                 group: found.group_id.to_string(),
                 state: found.group_state.to_string(),
@@ -331,14 +270,9 @@ impl Client {
     pub async fn delete_group(&self, group: &str) -> Result<(), ClientError> {
         let request = DeleteGroupsRequest::default().with_groups_names(vec![group_id(group)]);
         let options = CallOptions::about(about(group));
-        self.on_coordinator(group, false, async |connection| {
-            let asked = || Asked::about(ApiKey::DeleteGroups, about(group));
-            let answer = connection.call_with(&request, &options).await?;
-            match answer.results.first().map(|result| ErrorCode(result.error_code)) {
-                Some(ErrorCode::NONE) => Ok(()),
-                Some(code) => Err(connection.answered_error(asked(), code, None)),
-                None => Err(connection.incomplete(asked(), "this group")),
-            }
+        self.ask(Target::Coordinator(group), Repeat::IfNotDone, &request, &options, |said, answer| {
+            let result = answer.results.first().ok_or_else(|| said.lacks("this group"))?;
+            said.check(result.error_code, None)
         })
         .await
     }
@@ -359,17 +293,10 @@ impl Client {
             .with_members(members.iter().map(identity).collect());
         // Version 3 is the first that is about others than the sender.
         let options = CallOptions { version_min: Some(3), ..CallOptions::about(about(group)) };
-        self.on_coordinator(group, true, async |connection| {
-            let answer = connection.call_with(&request, &options).await?;
+        self.ask(Target::Coordinator(group), Repeat::Freely, &request, &options, |said, answer| {
             let codes = std::iter::once(answer.error_code).chain(answer.members.iter().map(|member| member.error_code));
-            let gone = [ErrorCode::NONE, ErrorCode::UNKNOWN_MEMBER_ID];
-            match codes.map(ErrorCode).find(|code| !gone.contains(code)) {
-                None => Ok(()),
-                Some(code) => {
-                    let asked = Asked::about(ApiKey::LeaveGroup, about(group));
-                    Err(connection.answered_error(asked, code, None))
-                }
-            }
+            let gone = ErrorCode::UNKNOWN_MEMBER_ID.0;
+            { codes }.try_for_each(|code| if code == gone { Ok(()) } else { said.check(code, None) })
         })
         .await
     }

@@ -2,67 +2,77 @@
 
 use std::collections::BTreeMap;
 
-use super::{Client, ClientError, Connection, Lane, TopicPartition, error::Broker};
+use kafka_protocol::protocol::Request;
+
+use super::{CallOptions, Client, ClientError, Lane, TopicPartition, ask::Said, error::Broker};
+use crate::wire::ErrorCode;
 
 /// The places, in the caller's list, of the partitions that one broker leads.
 pub(super) type ByLeader = BTreeMap<String, (Broker, Vec<usize>)>;
 
+/// What an answer says about one partition: its error code and the value that goes with none.
+pub(super) type Found<T> = Option<(i16, T)>;
+
 impl Client {
-    /// Sorts partitions by their leader. Those without one are given with the error.
-    pub(super) async fn by_leader<'a>(
+    /// Sorts partitions by their leader: those at the given places of the list. Those without one are given with the
+    /// error.
+    pub(super) async fn by_leader(
         &self,
-        partitions: impl IntoIterator<Item = (usize, &'a TopicPartition)>,
+        partitions: &[TopicPartition],
+        places: &[usize],
     ) -> (ByLeader, Vec<(usize, ClientError)>) {
         let mut led = ByLeader::new();
         let mut leaderless = Vec::new();
-        for (index, partition) in partitions {
-            match self.leader(partition).await {
+        for place in places {
+            match self.leader(&partitions[*place]).await {
                 Ok((broker, _)) => {
-                    led.entry(broker.to_string()).or_insert_with(|| (broker, Vec::new())).1.push(index);
+                    led.entry(broker.to_string()).or_insert_with(|| (broker, Vec::new())).1.push(*place);
                 }
-                Err(error) => leaderless.push((index, error)),
+                Err(error) => leaderless.push((*place, error)),
             }
         }
         (led, leaderless)
     }
 
     /// Asks each leader about its partitions; asks again about those that failed retriably, within the bound on
-    /// attempts. For requests that can be repeated. The answers stand in the order of `partitions`.
-    pub(super) async fn on_leaders<T>(
+    /// attempts. For requests that can be repeated. `make` gets the places of one leader's partitions, `find` looks
+    /// one of them up in an answer. The results stand in the order of `partitions`.
+    pub(super) async fn ask_leaders<R: Request, T>(
         &self,
         partitions: &[TopicPartition],
-        mut ask: impl AsyncFnMut(Connection, Vec<usize>) -> Result<Vec<Result<T, ClientError>>, ClientError>,
+        options: &CallOptions,
+        make: impl Fn(&[usize]) -> R,
+        find: impl Fn(&R::Response, &TopicPartition) -> Found<T>,
     ) -> Vec<Result<T, ClientError>> {
-        let mut answers: Vec<Option<Result<T, ClientError>>> = partitions.iter().map(|_| None).collect();
+        let mut results: Vec<Option<Result<T, ClientError>>> = partitions.iter().map(|_| None).collect();
         let mut open: Vec<usize> = (0..partitions.len()).collect();
         let mut retry = self.retry();
         loop {
-            let (led, leaderless) = self.by_leader(open.iter().map(|index| (*index, &partitions[*index]))).await;
-            for (index, error) in leaderless {
-                answers[index] = Some(Err(error));
+            let (led, leaderless) = self.by_leader(partitions, &open).await;
+            for (place, error) in leaderless {
+                results[place] = Some(Err(error));
             }
-            for (broker, indexes) in led.into_values() {
-                let result = match self.connection(&broker, Lane::Control).await {
-                    Ok(connection) => ask(connection, indexes.clone()).await,
+            for (broker, places) in led.into_values() {
+                let request = make(&places);
+                let answer = match self.connection(&broker, Lane::Control).await {
+                    Ok(connection) => connection.call_with(&request, options).await.map(|answer| (connection, answer)),
                     Err(error) => Err(error),
                 };
-                match result {
-                    Ok(results) => {
-                        for (index, result) in indexes.into_iter().zip(results) {
-                            answers[index] = Some(result);
+                for place in places {
+                    let at = &partitions[place];
+                    results[place] = Some(match &answer {
+                        Ok((connection, answer)) => {
+                            let said = Said { connection, asked: options.asked(R::KEY) };
+                            understood(&said.about(at), find(answer, at))
                         }
-                    }
-                    Err(error) => {
-                        for index in indexes {
-                            answers[index] = Some(Err(error.clone().about(&partitions[index])));
-                        }
-                    }
+                        Err(error) => Err(error.clone().about(at)),
+                    });
                 }
             }
             let mut failed = None;
-            open.retain(|index| match &answers[*index] {
+            open.retain(|place| match &results[*place] {
                 Some(Err(error)) if error.retry_can_help() => {
-                    self.heed(&partitions[*index].topic, error);
+                    self.heed(&partitions[*place].topic, error);
                     failed = Some(error.clone());
                     true
                 }
@@ -73,22 +83,64 @@ impl Client {
                 break;
             }
         }
-        answers
+        results
             .into_iter()
-            .map(|answer| answer.expect("each partition was led or leaderless in the first round"))
+            .map(|result| result.expect("each partition was led or leaderless in the first round"))
             .collect()
     }
+
+    /// As [`Client::ask_leaders`], about one partition.
+    pub(super) async fn ask_leader<R: Request, T>(
+        &self,
+        at: &TopicPartition,
+        options: &CallOptions,
+        make: impl Fn() -> R,
+        find: impl Fn(&R::Response, &TopicPartition) -> Found<T>,
+    ) -> Result<T, ClientError> {
+        let mut results = self.ask_leaders(std::slice::from_ref(at), options, |_| make(), find).await;
+        results.pop().expect("one asked for, one answered")
+    }
+}
+
+fn understood<T>(said: &Said<'_>, found: Found<T>) -> Result<T, ClientError> {
+    match found {
+        None => Err(said.lacks("this partition")),
+        Some((code, value)) => said.check(code, None).map(|()| value),
+    }
+}
+
+impl TopicPartition {
+    /// Whether this is that partition of that topic, as an answer names them.
+    pub(super) fn is(&self, topic: &str, partition: i32) -> bool {
+        *self.topic == *topic && self.partition == partition
+    }
+}
+
+/// Whether a code, in an answer about a partition, says: not here, or not yet, or not any more.
+pub(super) fn is_about_leadership(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::NOT_LEADER_OR_FOLLOWER
+            | ErrorCode::LEADER_NOT_AVAILABLE
+            | ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+            | ErrorCode::REPLICA_NOT_AVAILABLE
+            | ErrorCode::FENCED_LEADER_EPOCH
+            | ErrorCode::UNKNOWN_LEADER_EPOCH
+            | ErrorCode::KAFKA_STORAGE_ERROR
+            | ErrorCode::UNKNOWN_TOPIC_ID
+            | ErrorCode::INCONSISTENT_TOPIC_ID
+    )
 }
 
 /// Partitions grouped by topic as requests want them: `make` gets a topic's name and the places of its partitions.
 pub(super) fn by_topic<T>(
     partitions: &[TopicPartition],
-    indexes: &[usize],
-    mut make: impl FnMut(&str, Vec<&usize>) -> T,
+    places: &[usize],
+    mut make: impl FnMut(&str, &[usize]) -> T,
 ) -> Vec<T> {
-    let mut topics: BTreeMap<&str, Vec<&usize>> = BTreeMap::new();
-    for index in indexes {
-        topics.entry(&partitions[*index].topic).or_default().push(index);
+    let mut topics: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for place in places {
+        topics.entry(&partitions[*place].topic).or_default().push(*place);
     }
-    topics.into_iter().map(|(topic, indexes)| make(topic, indexes)).collect()
+    topics.into_iter().map(|(topic, places)| make(topic, &places)).collect()
 }

@@ -4,20 +4,21 @@ use std::{
     collections::{BTreeMap, HashMap},
     fmt,
     sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
 };
 
 use kafka_protocol::{
     messages::{MetadataRequest, MetadataResponse, metadata_request::MetadataRequestTopic},
     protocol::StrBytes,
 };
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::{
     Client,
     config::join_address,
     connection::CallOptions,
     error::{Asked, Broker, ClientError},
-    pool::Lane,
+    leaders::is_about_leadership,
 };
 use crate::wire::{ApiKey, ErrorCode, TopicId};
 
@@ -147,7 +148,7 @@ impl Metadata {
     }
 
     /// Known brokers, then the bootstrap addresses, starting one further each time.
-    fn next_broker(&self, bootstrap: &[String]) -> Option<Broker> {
+    pub(super) fn next_broker(&self, bootstrap: &[String]) -> Option<Broker> {
         let cache = self.cache();
         let count = cache.brokers.len() + bootstrap.len();
         let turn = cache.turn % count.max(1);
@@ -160,7 +161,7 @@ impl Metadata {
     }
 
     /// The broker of the current turn failed: the next request goes to another.
-    fn turn_on(&self) {
+    pub(super) fn turn_on(&self) {
         let mut cache = self.cache();
         cache.turn = cache.turn.wrapping_add(1);
     }
@@ -182,12 +183,9 @@ impl Client {
         // Below version 4 the request cannot say "do not create"; version 1 is the first with a null list.
         let options = CallOptions { version_min: Some(4), ..CallOptions::default() };
         let metadata = self
-            .on_any_broker(Asked::api(ApiKey::Metadata), async |connection| {
-                let answer = connection.call_with(&request, &options).await?;
-                match ErrorCode(answer.error_code) {
-                    ErrorCode::NONE => Ok(understood(answer)),
-                    code => Err(connection.answered_error(Asked::api(ApiKey::Metadata), code, None)),
-                }
+            .ask_any(&request, &options, |said, answer| {
+                said.check(answer.error_code, None)?;
+                Ok(understood(answer))
             })
             .await?;
         self.shared.metadata.store(&metadata, asked_at);
@@ -228,6 +226,38 @@ impl Client {
         }
     }
 
+    /// Waits until a topic has so many partitions and each has a leader: after making it, since brokers learn of a
+    /// topic one after the other. Gives the last error if the deadline passes first.
+    pub async fn await_topic(
+        &self,
+        name: &str,
+        partitions: usize,
+        deadline: Duration,
+    ) -> Result<Arc<TopicMetadata>, ClientError> {
+        let config = &self.shared.config;
+        let deadline = Instant::now() + deadline;
+        let mut failures = 0u32;
+        loop {
+            failures = failures.saturating_add(1);
+            self.forget_leaders(name);
+            let error = match self.topic(name).await {
+                Ok(topic) => {
+                    let led = topic.partitions.iter().filter(|partition| partition.leader.is_some()).count();
+                    if led >= partitions && led == topic.partitions.len() {
+                        return Ok(topic);
+                    }
+                    ClientError::NoBroker { asked: Asked::about(ApiKey::Metadata, name), attempts: failures }
+                }
+                Err(error) => error,
+            };
+            let wait = config.backoff.delay(failures, config.jitter.unit());
+            if !error.retry_can_help() || Instant::now() + wait > deadline {
+                return Err(error);
+            }
+            sleep(wait).await;
+        }
+    }
+
     /// The leader of a partition and its epoch, from the cache where it is fresh enough. One look: an error says
     /// whether a retry can help.
     pub async fn leader(&self, at: &TopicPartition) -> Result<(Broker, i32), ClientError> {
@@ -264,55 +294,13 @@ impl Client {
     /// Forgets a topic's leaders if the error shows, or may show, that they are stale.
     pub(super) fn heed(&self, topic: &str, error: &ClientError) {
         let stale = match error.code() {
-            Some(code) => leadership(code),
+            Some(code) => is_about_leadership(code),
             None => error.retry_can_help(),
         };
         if stale {
             self.shared.metadata.forget(topic);
         }
     }
-
-    /// Runs a repeatable request on one broker after the other until one answers, within the bound on attempts. Every
-    /// broker gets at least one.
-    pub(super) async fn on_any_broker<T>(
-        &self,
-        asked: Asked,
-        mut run: impl AsyncFnMut(super::Connection) -> Result<T, ClientError>,
-    ) -> Result<T, ClientError> {
-        let mut retry = self.retry();
-        loop {
-            let Some(broker) = self.shared.metadata.next_broker(&self.shared.config.bootstrap) else {
-                return Err(ClientError::NoBroker { asked, attempts: 0 });
-            };
-            let result = match self.connection(&broker, Lane::Control).await {
-                Ok(connection) => run(connection).await,
-                Err(error) => Err(error),
-            };
-            match result {
-                Ok(value) => return Ok(value),
-                Err(error) => {
-                    self.shared.metadata.turn_on();
-                    retry.wait(error).await?;
-                }
-            }
-        }
-    }
-}
-
-/// Codes that say: not here, or not yet, or not any more.
-fn leadership(code: ErrorCode) -> bool {
-    matches!(
-        code,
-        ErrorCode::NOT_LEADER_OR_FOLLOWER
-            | ErrorCode::LEADER_NOT_AVAILABLE
-            | ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
-            | ErrorCode::REPLICA_NOT_AVAILABLE
-            | ErrorCode::FENCED_LEADER_EPOCH
-            | ErrorCode::UNKNOWN_LEADER_EPOCH
-            | ErrorCode::KAFKA_STORAGE_ERROR
-            | ErrorCode::UNKNOWN_TOPIC_ID
-            | ErrorCode::INCONSISTENT_TOPIC_ID
-    )
 }
 
 fn understood(answer: MetadataResponse) -> ClusterMetadata {

@@ -7,6 +7,7 @@
 //! Requests that only read, or that can be repeated without harm, are retried within [`ClientConfig::attempts_max`].
 
 pub mod admin;
+mod ask;
 pub mod backoff;
 pub mod config;
 pub mod connection;
@@ -17,10 +18,14 @@ mod leaders;
 mod link;
 pub mod metadata;
 pub mod offsets;
+#[cfg(test)]
+mod peer;
 mod pool;
 pub mod produce;
 pub mod reader;
 pub mod sasl;
+#[cfg(test)]
+mod tests;
 pub mod tls;
 pub mod versions;
 

@@ -1,18 +1,15 @@
 //! Where a partition begins and ends, and what stands at a time or an epoch.
 
-use std::collections::HashMap;
-
 use kafka_protocol::{
     messages::{
-        BrokerId, ListOffsetsRequest, OffsetForLeaderEpochRequest,
+        BrokerId, ListOffsetsRequest, ListOffsetsResponse, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse,
         list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic},
         offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic},
     },
     protocol::StrBytes,
 };
 
-use super::{Asked, CallOptions, Client, ClientError, Connection, TopicPartition, leaders::by_topic};
-use crate::wire::{ApiKey, ErrorCode};
+use super::{CallOptions, Client, ClientError, TopicPartition, leaders::by_topic};
 
 /// A place in a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,10 +68,10 @@ impl Client {
     /// Places in partitions, answered in the order asked. A partition that is not there is its own error.
     pub async fn list_offsets(&self, asked: &[(TopicPartition, OffsetAt)]) -> Vec<Result<ListedOffset, ClientError>> {
         let partitions: Vec<_> = asked.iter().map(|(partition, _)| partition.clone()).collect();
-        self.on_leaders(&partitions, async |connection, indexes| {
-            let topics = by_topic(&partitions, &indexes, |topic, indexes| {
-                let partition = |index: &&usize| {
-                    let (at, place) = &asked[**index];
+        let make = |places: &[usize]| {
+            let topics = by_topic(&partitions, places, |topic, places| {
+                let partition = |place: &usize| {
+                    let (at, place) = &asked[*place];
                     ListOffsetsPartition::default()
                         .with_partition_index(at.partition)
                         .with_current_leader_epoch(-1)
@@ -82,28 +79,23 @@ impl Client {
                 };
                 ListOffsetsTopic::default()
                     .with_name(StrBytes::from_string(topic.to_owned()).into())
-                    .with_partitions(indexes.iter().map(partition).collect())
+                    .with_partitions(places.iter().map(partition).collect())
             });
-            let request = ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(topics);
-            // Version 7 is the first that knows the largest timestamp.
-            let newest = indexes.iter().any(|index| asked[*index].1 == OffsetAt::MaxTimestamp);
-            let options = CallOptions { version_min: newest.then_some(7), ..CallOptions::default() };
-            let answer = connection.call_with(&request, &options).await?;
-            let mut found = HashMap::new();
-            for topic in &answer.topics {
-                for partition in &topic.partitions {
-                    found.insert((topic.name.as_str(), partition.partition_index), partition);
-                }
-            }
-            Ok(answers(&connection, ApiKey::ListOffsets, &partitions, &indexes, |at| {
-                let partition = found.get(&(&*at.topic, at.partition))?;
-                let listed = ListedOffset {
-                    offset: known(partition.offset),
-                    timestamp_ms: known(partition.timestamp),
-                    leader_epoch: known(partition.leader_epoch),
-                };
-                Some((ErrorCode(partition.error_code), None, listed))
-            }))
+            // -1: a consumer.
+            ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(topics)
+        };
+        // Version 7 is the first that knows the largest timestamp.
+        let newest = asked.iter().any(|(_, place)| *place == OffsetAt::MaxTimestamp);
+        let options = CallOptions { version_min: newest.then_some(7), ..CallOptions::default() };
+        self.ask_leaders(&partitions, &options, make, |answer: &ListOffsetsResponse, at| {
+            let topics = answer.topics.iter().flat_map(|topic| topic.partitions.iter().map(move |p| (topic, p)));
+            let (_, found) = { topics }.find(|(topic, p)| at.is(&topic.name, p.partition_index))?;
+            let listed = ListedOffset {
+                offset: known(found.offset),
+                timestamp_ms: known(found.timestamp),
+                leader_epoch: known(found.leader_epoch),
+            };
+            Some((found.error_code, listed))
         })
         .await
     }
@@ -114,53 +106,23 @@ impl Client {
         at: &TopicPartition,
         leader_epoch: i32,
     ) -> Result<EpochEnd, ClientError> {
-        let partitions = [at.clone()];
-        let mut ends = self
-            .on_leaders(&partitions, async |connection, indexes| {
-                let partition = OffsetForLeaderPartition::default()
-                    .with_partition(at.partition)
-                    .with_current_leader_epoch(-1)
-                    .with_leader_epoch(leader_epoch);
-                let topic = OffsetForLeaderTopic::default()
-                    .with_topic(StrBytes::from_string(at.topic.to_string()).into())
-                    .with_partitions(vec![partition]);
-                // -1: a consumer, which version 2 cannot say and means.
-                let request =
-                    OffsetForLeaderEpochRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![topic]);
-                let answer = connection.call_with(&request, &CallOptions::about(at)).await?;
-                let found = answer
-                    .topics
-                    .iter()
-                    .filter(|topic| topic.topic.as_str() == &*at.topic)
-                    .flat_map(|topic| &topic.partitions)
-                    .find(|end| end.partition == at.partition);
-                Ok(answers(&connection, ApiKey::OffsetForLeaderEpoch, &partitions, &indexes, |_| {
-                    let end = found?;
-                    let known = EpochEnd { leader_epoch: known(end.leader_epoch), end_offset: known(end.end_offset) };
-                    Some((ErrorCode(end.error_code), None, known))
-                }))
-            })
-            .await;
-        ends.pop().expect("one asked for, one answered")
+        let make = || {
+            let partition = OffsetForLeaderPartition::default()
+                .with_partition(at.partition)
+                .with_current_leader_epoch(-1)
+                .with_leader_epoch(leader_epoch);
+            let topic = OffsetForLeaderTopic::default()
+                .with_topic(StrBytes::from_string(at.topic.to_string()).into())
+                .with_partitions(vec![partition]);
+            // -1: a consumer, which version 2 cannot say and means.
+            OffsetForLeaderEpochRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![topic])
+        };
+        self.ask_leader(at, &CallOptions::default(), make, |answer: &OffsetForLeaderEpochResponse, at| {
+            let topics = answer.topics.iter().flat_map(|topic| topic.partitions.iter().map(move |p| (topic, p)));
+            let (_, found) = { topics }.find(|(topic, p)| at.is(&topic.topic, p.partition))?;
+            let end = EpochEnd { leader_epoch: known(found.leader_epoch), end_offset: known(found.end_offset) };
+            Some((found.error_code, end))
+        })
+        .await
     }
-}
-
-/// One result per partition asked for: what `find` knows about it, its error code, or that the answer lacks it.
-pub(super) fn answers<T>(
-    connection: &Connection,
-    api: ApiKey,
-    partitions: &[TopicPartition],
-    indexes: &[usize],
-    find: impl Fn(&TopicPartition) -> Option<(ErrorCode, Option<StrBytes>, T)>,
-) -> Vec<Result<T, ClientError>> {
-    let one = |index: &usize| {
-        let at = &partitions[*index];
-        let asked = || Asked::about(api, at);
-        match find(at) {
-            None => Err(connection.incomplete(asked(), "this partition")),
-            Some((ErrorCode::NONE, _, value)) => Ok(value),
-            Some((code, message, _)) => Err(connection.answered_error(asked(), code, message.as_ref())),
-        }
-    };
-    indexes.iter().map(one).collect()
 }

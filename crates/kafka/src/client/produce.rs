@@ -125,7 +125,9 @@ impl Client {
             Acks::All => -1,
         };
         let mut results: Vec<Option<Result<Appended, ClientError>>> = batches.iter().map(|_| None).collect();
-        let (led, leaderless) = self.by_leader(batches.iter().map(|(at, _)| at).enumerate()).await;
+        let partitions: Vec<_> = batches.iter().map(|(at, _)| at.clone()).collect();
+        let places: Vec<_> = (0..batches.len()).collect();
+        let (led, leaderless) = self.by_leader(&partitions, &places).await;
         for (index, error) in leaderless {
             results[index] = Some(Err(error));
         }
@@ -133,11 +135,10 @@ impl Client {
         let mut sent = Vec::with_capacity(led.len());
         for (broker, mut indexes) in led.into_values() {
             indexes.sort_by(|a, b| batches[*a].0.topic.cmp(&batches[*b].0.topic));
+            let parts = indexes.iter().map(|index| (&batches[*index].0, batches[*index].1.clone()));
+            let request = request(parts, acks, TopicId::NIL, options);
             let reply = match self.connection(&broker, Lane::Produce).await {
-                Ok(connection) => {
-                    let parts = indexes.iter().map(|index| (&batches[*index].0, batches[*index].1.clone()));
-                    begin(&connection, parts, acks, TopicId::NIL, options, CallOptions::default()).await
-                }
+                Ok(connection) => begin(&connection, request, CallOptions::default(), options).await,
                 Err(error) => Err(error),
             };
             sent.push((indexes, reply));
@@ -168,22 +169,18 @@ impl Client {
     ) -> Result<Reply, ClientError> {
         let (broker, _) = self.leader(at).await?;
         let connection = self.connection(&broker, Lane::Produce).await?;
-        begin(&connection, [(at, batch)], acks, options.topic_id, options, CallOptions::about(at)).await
+        let request = request([(at, batch)], acks, options.topic_id, options);
+        begin(&connection, request, CallOptions::about(at), options).await
     }
 }
 
-async fn begin<'a>(
-    connection: &Connection,
+/// Parts of one topic must stand together.
+fn request<'a>(
     parts: impl IntoIterator<Item = (&'a TopicPartition, RecordData)>,
     acks: i16,
     topic_id: TopicId,
     options: &ProduceOptions,
-    call: CallOptions,
-) -> Result<Reply, ClientError> {
-    let api = ApiKey::Produce;
-    let (min, max) = if topic_id.is_nil() { (3, NAMED_MAX) } else { (NAMED_MAX + 1, *api.versions().end()) };
-    let call = call.broker_wait(options.replica_wait);
-    let version = connection.pick(api, min, max, &call)?;
+) -> ProduceRequest {
     let mut request = ProduceRequest {
         acks,
         timeout_ms: i32::try_from(options.replica_wait.as_millis()).unwrap_or(i32::MAX),
@@ -197,8 +194,22 @@ async fn begin<'a>(
         }
         request.topics.push(ProducePartition { index: at.partition, records, tags: Tags::default() });
     }
+    request
+}
+
+async fn begin(
+    connection: &Connection,
+    request: ProduceRequest,
+    call: CallOptions,
+    options: &ProduceOptions,
+) -> Result<Reply, ClientError> {
+    let api = ApiKey::Produce;
+    let identified = request.topics.iter().any(|(topic, _)| !topic.id.is_nil());
+    let (min, max) = if identified { (NAMED_MAX + 1, *api.versions().end()) } else { (3, NAMED_MAX) };
+    let call = call.broker_wait(options.replica_wait);
+    let version = connection.pick(api, min, max, &call)?;
     let encode = |frame: &mut OutFrame| -> Result<(), WireError> { request.encode(version, frame) };
-    connection.begin(api, version, acks != 0, encode, &call).await
+    connection.begin(api, version, request.acks != 0, encode, &call).await
 }
 
 /// A decoded answer and where it came from.

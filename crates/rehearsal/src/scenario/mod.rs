@@ -3,6 +3,7 @@
 //! A scenario is TOML. [`Scenario::parse`] reports every mistake of the file at once, each with line, column and fix,
 //! and refuses unknown keys: a misspelt fault that is silently not injected would be a rehearsal that proves nothing.
 
+mod fields;
 mod mistake;
 mod read;
 

@@ -103,3 +103,10 @@ fn a_misspelt_key_is_answered_with_the_right_one() {
     let mistakes = Scenario::parse("s.toml", &text).unwrap_err();
     assert!(mistakes.to_string().contains("did you mean `jitter_seconds`?"), "{mistakes}");
 }
+
+#[test]
+fn a_service_whose_records_nobody_reads_is_refused() {
+    let text = WHOLE.replacen("name = \"transfer\"\ncluster = \"a\"", "name = \"transfer\"\ncluster = \"b\"", 1);
+    let mistakes = Scenario::parse("s.toml", &text).unwrap_err();
+    assert!(mistakes.to_string().contains("publishes to cluster \"b\", but the consumers read \"a\""), "{mistakes}");
+}

@@ -19,6 +19,11 @@ impl RoleReference {
         };
         Self { role: C::ROLE, about: C::about(), options }
     }
+
+    /// The role's name.
+    pub fn role(&self) -> &'static str {
+        self.role
+    }
 }
 
 /// The whole reference, one section per role.
@@ -28,7 +33,7 @@ pub fn option_reference(roles: &[RoleReference]) -> String {
          A value comes from, weakest first: its default, the TOML file that `--config FILE` or `NARU_<ROLE>_CONFIG` names,\n\
          the environment, a flag. Keys with a dot stand in a table of the file. Every mistake is reported at once, with its\n\
          place and its fix, and the exit code is 2. Lists are arrays in the file and separated by commas elsewhere.\n\
-         Durations are whole numbers with d, h, m, s, ms or us; sizes whole numbers with B, KiB, MiB, GiB, kB, MB or GB.\n",
+         Durations are whole numbers with d, h, m, s, ms or us; sizes whole numbers with B, KiB, MiB, GiB, TiB, kB, MB, GB or TB.\n",
     );
     for role in roles {
         page.push_str(&format!("\n## naru {}\n\n{}\n", role.role, role.about));

@@ -124,3 +124,31 @@ impl DirectoryLock {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // a test panics on failure
+
+    use super::*;
+
+    #[test]
+    fn after_a_write_that_cannot_be_taken_back_nothing_more_is_taken() {
+        // Writes to it answer "no space left", and it cannot be cut.
+        let path = PathBuf::from("/dev/full");
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        let mut full = AppendFile { file, path, length: 0, durability: Durability::OnFlush, unknown: false };
+        assert!(matches!(full.append(b"entry"), Err(AppendError::Unknown { source: Some(_), .. })));
+        assert!(matches!(full.append(b"entry"), Err(AppendError::Unknown { source: None, .. })));
+        assert!(matches!(full.flush(), Err(AppendError::Unknown { source: None, .. })));
+    }
+
+    #[test]
+    fn one_process_holds_a_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        let lock = DirectoryLock::take(directory.path()).unwrap();
+        let second = DirectoryLock::take(directory.path());
+        assert_eq!(second.unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        drop(lock);
+        DirectoryLock::take(directory.path()).unwrap();
+    }
+}

@@ -257,6 +257,9 @@ impl Files {
         let Some((entry, next_entry)) = index.floor(offset) else {
             return if index.is_dense() { Ok(None) } else { Err(lost) };
         };
+        if entry.offset > offset && !index.is_dense() {
+            return Err(lost);
+        }
         let seek_bytes = usize::try_from(next_entry - entry.position).unwrap_or(usize::MAX);
         let window = seek_bytes.saturating_add(bytes_max);
         let mut walker = Walker::new(&open.file, &open.path, entry.position, index.end_position, window);

@@ -59,7 +59,8 @@ impl PartitionStore {
     }
 
     fn first_at(&self, timestamp: i64) -> Result<Option<TimestampOffset>, ReadError> {
-        for segment in self.shared.inner().summaries() {
+        let segments = self.shared.inner().summaries();
+        for segment in segments {
             if segment.max_timestamp < timestamp {
                 continue;
             }

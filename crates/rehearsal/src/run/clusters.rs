@@ -1,0 +1,135 @@
+//! The clusters of a run: started, given their topics, weakened where the scenario asks for it, stopped.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use naru_kafka::node::{Node, NodeKind, NodeOptions};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaErrorCode;
+use tokio::sync::Mutex;
+use tokio::task::JoinSet;
+
+use super::{ANSWER_WITHIN, DRAIN_WITHIN, KAFKA_VERSION, LogKind, Options, PARTITIONS, RehearsalError};
+use crate::recorder::topics;
+use crate::scenario::Scenario;
+use crate::state::State;
+
+/// How long making the topics may take: a JVM that has just started is slow.
+const TOPICS_WITHIN: std::time::Duration = std::time::Duration::from_secs(20);
+
+/// The nodes by index of their cluster.
+pub(super) type Nodes = Arc<Vec<Mutex<Node>>>;
+
+pub(super) async fn start(options: &Options, state: &State) -> Result<Nodes, RehearsalError> {
+    let kind = match options.log {
+        LogKind::StandIn => NodeKind::StandIn { exe: options.exe.clone() },
+        LogKind::Kafka => {
+            let peers = options.peers.as_ref().ok_or_else(|| {
+                RehearsalError::Unfit(
+                    "--log kafka needs --peers DIR, where Kafka's jars are: `./x rehearse` fetches them".to_owned(),
+                )
+            })?;
+            let libs = peers.join(format!("kafka-{KAFKA_VERSION}/libs"));
+            if !libs.is_dir() {
+                return Err(RehearsalError::Unfit(format!("--peers: there is no {}", libs.display())));
+            }
+            NodeKind::Apache { libs, java: PathBuf::from("java") }
+        }
+    };
+    let mut starting: JoinSet<Result<(usize, Node), RehearsalError>> = JoinSet::new();
+    for (index, cluster) in options.scenario.clusters.iter().enumerate() {
+        let mut node = NodeOptions::new(kind.clone(), state.child(&format!("cluster-{}", cluster.name)));
+        node.cluster_id = format!("naru-cluster-{:09}", index + 1);
+        match options.log {
+            LogKind::StandIn => {
+                node = node.arg("--flush").arg(cluster.flush.name());
+                if cluster.lose_unflushed_tail {
+                    node = node.arg("--admin").arg("127.0.0.1:0");
+                }
+            }
+            LogKind::Kafka if cluster.lose_unflushed_tail => {
+                return Err(RehearsalError::Unfit(format!(
+                    "cluster {}: only the stand-in can be told to lose its unflushed tail: leave out --log kafka",
+                    cluster.name
+                )));
+            }
+            LogKind::Kafka => {}
+        }
+        let (name, lossy) = (cluster.name.clone(), cluster.lose_unflushed_tail);
+        starting.spawn(async move {
+            let started = Node::start(node).await;
+            let node = started.map_err(|source| RehearsalError::Node { cluster: name.clone(), source })?;
+            if lossy {
+                lose_unflushed_tail(&name, &node).await?;
+            }
+            Ok((index, node))
+        });
+    }
+    let mut nodes = Vec::new();
+    while let Some(node) = starting.join_next().await {
+        nodes.push(node.map_err(RehearsalError::Part)??);
+    }
+    nodes.sort_by_key(|(index, _)| *index);
+    Ok(Arc::new(nodes.into_iter().map(|(_, node)| Mutex::new(node)).collect()))
+}
+
+pub(super) async fn bootstraps(nodes: &Nodes) -> Vec<String> {
+    let mut bootstraps = Vec::with_capacity(nodes.len());
+    for node in nodes.iter() {
+        bootstraps.push(node.lock().await.bootstrap());
+    }
+    bootstraps
+}
+
+pub(super) async fn stop(scenario: &Scenario, nodes: &Nodes) -> Result<(), RehearsalError> {
+    let mut stopped = JoinSet::new();
+    for (index, cluster) in scenario.clusters.iter().enumerate() {
+        let (nodes, cluster) = (Arc::clone(nodes), cluster.name.clone());
+        stopped.spawn(async move {
+            let outcome = nodes[index].lock().await.stop(DRAIN_WITHIN).await;
+            outcome.map(|_status| ()).map_err(|source| RehearsalError::Node { cluster, source })
+        });
+    }
+    while let Some(outcome) = stopped.join_next().await {
+        outcome.map_err(RehearsalError::Part)??;
+    }
+    Ok(())
+}
+
+pub(super) async fn make_topics(scenario: &Scenario, bootstraps: &[String]) -> Result<(), RehearsalError> {
+    let used = scenario.services.iter().map(|service| service.cluster).chain([scenario.consumers.cluster]);
+    let used: BTreeSet<usize> = used.collect();
+    for cluster in used {
+        let error = |source| RehearsalError::Topics { cluster: scenario.clusters[cluster].name.clone(), source };
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &bootstraps[cluster]).set_log_level(RDKafkaLogLevel::Warning);
+        let admin: AdminClient<DefaultClientContext> = config.create().map_err(error)?;
+        let names = topics();
+        let new: Vec<NewTopic<'_>> =
+            names.iter().map(|name| NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1))).collect();
+        let within = AdminOptions::new().request_timeout(Some(TOPICS_WITHIN));
+        for made in admin.create_topics(&new, &within).await.map_err(error)? {
+            if let Err((_, code)) = made
+                && code != RDKafkaErrorCode::TopicAlreadyExists
+            {
+                return Err(error(KafkaError::AdminOp(code)));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A killed process leaves what it wrote to the operating system, a machine without power does not: the stand-in is told
+/// to keep back what it has not flushed, so that SIGKILL takes it along.
+pub(super) async fn lose_unflushed_tail(cluster: &str, node: &Node) -> Result<(), RehearsalError> {
+    let admin = node.admin().ok_or_else(|| RehearsalError::Unfit(format!("cluster {cluster} has no admin port")))?;
+    let client = reqwest::Client::builder().no_proxy().timeout(ANSWER_WITHIN).build()?;
+    let request =
+        client.post(format!("http://{admin}/faults")).json(&serde_json::json!({ "lose_unflushed_tail": true }));
+    let answer = request.send().await.and_then(reqwest::Response::error_for_status);
+    answer.map(|_shown| ()).map_err(|source| RehearsalError::Fault { cluster: cluster.to_owned(), source })
+}
