@@ -69,6 +69,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_default_is_one_that_its_role_takes() {
+        for role in roles() {
+            assert_eq!(role.wrong_defaults(), [], "{}", role.role());
+        }
+    }
+
+    #[test]
     fn every_command_is_in_the_reference() {
         let page = reference();
         for command in crate::Cli::command().get_subcommands() {

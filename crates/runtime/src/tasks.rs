@@ -34,7 +34,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Running {
     next_id: u64,
-    tasks: BTreeMap<u64, (&'static str, AbortHandle)>,
+    /// A task is listed before it is spawned, and gets its handle behind that.
+    tasks: BTreeMap<u64, (&'static str, Option<AbortHandle>)>,
     failed: Option<&'static str>,
 }
 
@@ -90,9 +91,14 @@ impl Tasks {
 
     /// Runs a task until it ends by itself; the caller bounds how many.
     pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
-        let mut running = self.shared.running();
-        let id = running.next_id;
-        running.next_id += 1;
+        let id = {
+            let mut running = self.shared.running();
+            let id = running.next_id;
+            running.next_id += 1;
+            running.tasks.insert(id, (name, None));
+            id
+        };
+        // Not under the lock: a runtime that is shutting down drops the task at once, and the task then locks.
         let listed = Listed { shared: self.shared.clone(), id };
         let mut task = Box::pin(task);
         let handle = self.shared.tracker.spawn(async move {
@@ -106,7 +112,9 @@ impl Tasks {
                 listed.shared.fail(name);
             }
         });
-        running.tasks.insert(id, (name, handle.abort_handle()));
+        if let Some((_, listed)) = self.shared.running().tasks.get_mut(&id) {
+            *listed = Some(handle.abort_handle());
+        }
     }
 
     /// Runs a task whose failure stops the process.
@@ -133,8 +141,8 @@ impl Tasks {
 
     /// Aborts the tasks that have not ended; answers with their names.
     pub async fn abort(&self) -> Vec<&'static str> {
-        let left: Vec<(&'static str, AbortHandle)> = self.shared.running().tasks.values().cloned().collect();
-        left.iter().for_each(|(_, handle)| handle.abort());
+        let left: Vec<_> = self.shared.running().tasks.values().cloned().collect();
+        left.iter().filter_map(|(_, handle)| handle.as_ref()).for_each(AbortHandle::abort);
         self.shared.tracker.close();
         if tokio::time::timeout(ABORT_WAIT, self.shared.tracker.wait()).await.is_err() {
             tracing::warn!(tasks = ?self.names(), "tasks do not reach an await, going without them");
@@ -146,4 +154,34 @@ impl Tasks {
 fn panic_message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Spawns another task when it is dropped.
+    struct SpawnsWhenDropped(Tasks);
+
+    impl Drop for SpawnsWhenDropped {
+        fn drop(&mut self) {
+            self.0.spawn("too late", async {});
+        }
+    }
+
+    #[test]
+    fn a_task_spawned_while_the_runtime_goes_is_dropped_without_a_trace() {
+        let tasks = Tasks::new();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let held = SpawnsWhenDropped(tasks.clone());
+        runtime.block_on(async {
+            tasks.spawn("held", async move {
+                let _held = held;
+                std::future::pending().await
+            });
+            assert_eq!(tasks.names(), ["held"]);
+        });
+        drop(runtime);
+        assert!(tasks.names().is_empty());
+    }
 }

@@ -6,6 +6,9 @@ use super::error::{Mistake, Origin, Problem};
 use super::scalar::{Literal, Scalar};
 use super::source::{Node, Table, Value};
 
+/// What a required key is when nothing gives it.
+pub(crate) const MISSING: &str = "is required and missing";
+
 /// How a leaf is given on the command line and in text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
@@ -122,7 +125,7 @@ impl Problems {
             let flag = flag_name(&place.key);
             fix = format!("{fix} in the file, or with --{flag} or {}", variable_name(role, &place.key));
         }
-        self.add(origin, place, Mistake::new("is required and missing", fix));
+        self.add(origin, place, Mistake::new(MISSING, fix));
     }
 
     /// Enters a table: refuses what is not one, and every key that `options` does not name.

@@ -1,6 +1,8 @@
 //! The option reference in Markdown, from the declarations.
 
-use super::field::{Field, Form, OptionSpec, Role, Shape, flag_name, variable_name};
+use super::error::Problem;
+use super::field::{Field, Form, MISSING, OptionSpec, Role, Shape, flag_name, variable_name};
+use super::source::Sources;
 
 /// What the reference says about one role.
 #[derive(Debug, Clone)]
@@ -8,6 +10,7 @@ pub struct RoleReference {
     role: &'static str,
     about: String,
     options: Vec<OptionSpec>,
+    wrong_defaults: Vec<Problem>,
 }
 
 impl RoleReference {
@@ -17,7 +20,15 @@ impl RoleReference {
             Shape::Table(options) => options,
             Shape::Leaf { .. } | Shape::Tables(_) => Vec::new(),
         };
-        Self { role: C::ROLE, about: C::about(), options }
+        let alone = Sources::default().load::<C>();
+        let problems = alone.err().map(|errors| errors.problems().to_vec()).unwrap_or_default();
+        let wrong_defaults = problems.into_iter().filter(|problem| problem.mistake.what != MISSING).collect();
+        Self { role: C::ROLE, about: C::about(), options, wrong_defaults }
+    }
+
+    /// The defaults that the role itself would refuse: our mistakes, for a test to find.
+    pub fn wrong_defaults(&self) -> &[Problem] {
+        &self.wrong_defaults
     }
 
     /// The role's name.

@@ -310,6 +310,27 @@ fn the_reference_lists_every_option() {
     check("| `weight` | an integer, 1 to 9 | `1` | Its weight. |");
 }
 
+crate::config! {
+    /// Has defaults that it refuses itself.
+    #[derive(PartialEq)]
+    pub struct Careless for "careless" {
+        /// Not an address.
+        pub listen: SocketAddr = "localhost",
+        /// Below its own bound.
+        #[range(2, 4)]
+        pub copies: u8 = 1,
+    }
+}
+
+#[test]
+fn defaults_that_the_role_refuses_are_found() {
+    assert!(RoleReference::of::<Store>().wrong_defaults().is_empty());
+    let reference = RoleReference::of::<Careless>();
+    let keys: Vec<&str> = reference.wrong_defaults().iter().map(|problem| problem.key.as_str()).collect();
+    assert_eq!(keys, ["listen", "copies"]);
+    assert!(Sources::default().flag("listen", "1.1.1.1:1").flag("copies", "2").load::<Careless>().is_ok());
+}
+
 #[test]
 fn every_default_is_one_that_its_type_takes() {
     let store = Sources::default().flag("data", "d").load::<Store>().unwrap();
