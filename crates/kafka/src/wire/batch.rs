@@ -6,7 +6,7 @@
 use bytes::{Buf, Bytes};
 
 use crate::wire::record::Records;
-use crate::wire::{Compression, RecordData, WireError};
+use crate::wire::{Compression, RecordData, WireError, checksum};
 
 /// The size of a batch's header, bytes: all that stands before the records.
 pub const HEADER_BYTES: usize = 61;
@@ -224,7 +224,7 @@ impl Batch {
 
     /// Compares the checksum with the bytes.
     pub fn verify_crc(&self) -> Result<(), WireError> {
-        let computed = crc32c::crc32c(&self.bytes[CHECKED_FROM..]);
+        let computed = checksum::crc32c(&self.bytes[CHECKED_FROM..]);
         if computed != self.header.crc {
             return Err(WireError::BadCrc { stored: self.header.crc, computed });
         }
@@ -339,55 +339,8 @@ fn rewrite(header: &mut [u8; HEADER_BYTES], payload_bytes: usize, change: impl F
     change(header);
     let after = crc32c::crc32c(&header[CHECKED_FROM..]);
     let stored = u32::from_be_bytes([header[17], header[18], header[19], header[20]]);
-    let crc = stored ^ crc_over_zeros(before ^ after, payload_bytes);
+    let crc = stored ^ checksum::over_zeros(before ^ after, payload_bytes);
     header[17..21].copy_from_slice(&crc.to_be_bytes());
-}
-
-/// The polynomial of CRC-32C, bits reversed.
-const POLYNOMIAL: u32 = 0x82f6_3b78;
-
-/// The product of two polynomials modulo that of CRC-32C. The highest bit is the constant term.
-const fn crc_multiply(a: u32, mut b: u32) -> u32 {
-    let mut product = 0;
-    let mut mask = 1 << 31;
-    while mask != 0 {
-        if a & mask != 0 {
-            product ^= b;
-        }
-        b = if b & 1 != 0 { (b >> 1) ^ POLYNOMIAL } else { b >> 1 };
-        mask >>= 1;
-    }
-    product
-}
-
-/// Element `[k][n]` carries a checksum over n * 16^k bytes: x to the power of 8 * n * 16^k.
-const CRC_POWERS: [[u32; 16]; 8] = {
-    // The constant term alone: over no bytes.
-    let mut powers = [[0x8000_0000; 16]; 8];
-    let mut step = 0x0080_0000;
-    let mut digit = 0;
-    while digit < powers.len() {
-        let mut value = 1;
-        while value < 16 {
-            powers[digit][value] = crc_multiply(powers[digit][value - 1], step);
-            value += 1;
-        }
-        step = crc_multiply(powers[digit][15], step);
-        digit += 1;
-    }
-    powers
-};
-
-/// Carries a checksum over as many bytes as follow, a digit of the number at a time. A batch is below 2^31 bytes.
-/// `crc32c_combine` does the same, but squares matrices at each call and so takes longer than reading 16 KiB.
-fn crc_over_zeros(mut crc: u32, bytes: usize) -> u32 {
-    for (digit, powers) in CRC_POWERS.iter().enumerate() {
-        let value = bytes >> (4 * digit) & 15;
-        if value != 0 {
-            crc = crc_multiply(powers[value], crc);
-        }
-    }
-    crc
 }
 
 #[cfg(test)]
@@ -450,13 +403,6 @@ mod tests {
         set_producer(&mut bytes, 1, 0, 0).unwrap();
         let corrupt = Batch::split_first(&mut Bytes::from(bytes)).unwrap();
         assert!(matches!(corrupt.verify_crc(), Err(WireError::BadCrc { .. })));
-    }
-
-    #[test]
-    fn a_checksum_is_carried_as_the_crate_carries_it() {
-        for bytes in [0, 1, 2, 61, 16_384, 1_000_003] {
-            assert_eq!(crc_over_zeros(0x1234_5678, bytes), crc32c::crc32c_combine(0x1234_5678, 0, bytes), "{bytes}");
-        }
     }
 
     fn check_refused(change: impl FnOnce(&mut Vec<u8>), expect: WireError) {

@@ -9,6 +9,7 @@
 
 pub mod api;
 pub mod batch;
+mod checksum;
 pub mod cold;
 pub mod compression;
 mod error;
