@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)] // a test panics on failure
 
 mod conformance;
+mod disk_full;
+mod kill;
 mod node;
 mod outside;
 mod rehearse;
