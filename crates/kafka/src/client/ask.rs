@@ -62,7 +62,7 @@ async fn once<R: Request, T>(
     options: &CallOptions,
     read: &impl Fn(&Said<'_>, R::Response) -> Result<T, ClientError>,
 ) -> Result<T, ClientError> {
-    let connection = connection?;
+    let connection = connection.map_err(|error| error.not_sent(|| options.asked(R::KEY)))?;
     let answer = connection.call_with(request, options).await?;
     read(&Said { connection: &connection, asked: options.asked(R::KEY) }, answer)
 }

@@ -261,6 +261,16 @@ pub enum ClientError {
         /// Metadata refreshes made.
         attempts: u32,
     },
+    /// The request was never sent: what had to come before it (finding the broker, opening a session) failed with an
+    /// outcome of its own.
+    #[error("{asked}: not sent")]
+    NotSent {
+        /// What was to be asked.
+        asked: Asked,
+        /// What failed.
+        #[source]
+        source: Box<ClientError>,
+    },
     /// The client was shut down.
     #[error("the client is shut down")]
     ShutDown,
@@ -284,6 +294,7 @@ impl ClientError {
     /// The side that has to change something.
     pub fn fault(&self) -> Fault {
         match self {
+            Self::NotSent { source, .. } => source.fault(),
             Self::Config { .. }
             | Self::TlsConfig { .. }
             | Self::Encode { .. }
@@ -312,6 +323,7 @@ impl ClientError {
             // A restarting broker cuts handshakes; a refused certificate stays refused.
             Self::Tls { source, .. } => source.kind() != io::ErrorKind::InvalidData,
             Self::Answered { code, .. } => code.is_retriable(),
+            Self::NotSent { source, .. } => source.retry_can_help(),
             _ => false,
         }
     }
@@ -335,6 +347,7 @@ impl ClientError {
     pub fn code(&self) -> Option<ErrorCode> {
         match self {
             Self::Answered { code, .. } => Some(*code),
+            Self::NotSent { source, .. } => source.code(),
             _ => None,
         }
     }
@@ -351,6 +364,7 @@ impl ClientError {
             | Self::Decode { broker, .. }
             | Self::Incomplete { broker, .. }
             | Self::Answered { broker, .. } => Some(broker),
+            Self::NotSent { source, .. } => source.broker(),
             _ => None,
         }
     }
@@ -359,6 +373,14 @@ impl ClientError {
         let problem = format!("no session within {} ms", limit.as_millis());
         let source = Arc::new(io::Error::new(io::ErrorKind::TimedOut, problem));
         Self::Connect { broker: Box::new(broker.clone()), source }
+    }
+
+    /// The error of a request that this error kept from being sent.
+    pub(crate) fn not_sent(self, asked: impl FnOnce() -> Asked) -> Self {
+        match self.outcome() {
+            Outcome::NotDone => self,
+            Outcome::Unknown => Self::NotSent { asked: asked(), source: Box::new(self) },
+        }
     }
 
     /// Names the thing that the request was about, where the place that failed did not know it.
@@ -372,6 +394,7 @@ impl ClientError {
             | Self::Incomplete { asked, .. }
             | Self::Answered { asked, .. }
             | Self::NoBroker { asked, .. }
+            | Self::NotSent { asked, .. }
                 if asked.about.is_empty() =>
             {
                 asked.about = Arc::from(what.to_string());

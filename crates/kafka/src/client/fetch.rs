@@ -71,7 +71,7 @@ impl Client {
         let mut results: Vec<Option<Result<Fetched, ClientError>>> = wanted.iter().map(|_| None).collect();
         let partitions: Vec<_> = wanted.iter().map(|from| from.at.clone()).collect();
         let places: Vec<_> = (0..wanted.len()).collect();
-        let (led, leaderless) = self.by_leader(&partitions, &places).await;
+        let (led, leaderless) = self.by_leader(ApiKey::Fetch as i16, &partitions, &places).await;
         for (index, error) in leaderless {
             results[index] = Some(Err(error));
         }
@@ -82,7 +82,7 @@ impl Client {
             let request = request(indexes.iter().map(|index| &wanted[*index]), options);
             let reply = match self.connection(&broker, Lane::Fetch).await {
                 Ok(connection) => begin(&connection, request, options).await,
-                Err(error) => Err(error),
+                Err(error) => Err(error.not_sent(|| Asked::api(ApiKey::Fetch))),
             };
             sent.push((indexes, reply));
         }

@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 
 use kafka_protocol::protocol::Request;
 
-use super::{CallOptions, Client, ClientError, Lane, TopicPartition, ask::Said, error::Broker};
+use super::{
+    CallOptions, Client, ClientError, Lane, TopicPartition,
+    ask::Said,
+    error::{Asked, Broker},
+};
 use crate::wire::ErrorCode;
 
 /// The places, in the caller's list, of the partitions that one broker leads.
@@ -18,6 +22,7 @@ impl Client {
     /// error.
     pub(super) async fn by_leader(
         &self,
+        api_key: i16,
         partitions: &[TopicPartition],
         places: &[usize],
     ) -> (ByLeader, Vec<(usize, ClientError)>) {
@@ -28,7 +33,10 @@ impl Client {
                 Ok((broker, _)) => {
                     led.entry(broker.to_string()).or_insert_with(|| (broker, Vec::new())).1.push(*place);
                 }
-                Err(error) => leaderless.push((*place, error)),
+                Err(error) => {
+                    let asked = || Asked { api_key, about: partitions[*place].to_string().into() };
+                    leaderless.push((*place, error.not_sent(asked)));
+                }
             }
         }
         (led, leaderless)
@@ -48,7 +56,7 @@ impl Client {
         let mut open: Vec<usize> = (0..partitions.len()).collect();
         let mut retry = self.retry();
         loop {
-            let (led, leaderless) = self.by_leader(partitions, &open).await;
+            let (led, leaderless) = self.by_leader(R::KEY, partitions, &open).await;
             for (place, error) in leaderless {
                 results[place] = Some(Err(error));
             }
@@ -56,7 +64,7 @@ impl Client {
                 let request = make(&places);
                 let answer = match self.connection(&broker, Lane::Control).await {
                     Ok(connection) => connection.call_with(&request, options).await.map(|answer| (connection, answer)),
-                    Err(error) => Err(error),
+                    Err(error) => Err(error.not_sent(|| options.asked(R::KEY))),
                 };
                 for place in places {
                     let at = &partitions[place];

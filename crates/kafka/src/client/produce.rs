@@ -127,7 +127,7 @@ impl Client {
         let mut results: Vec<Option<Result<Appended, ClientError>>> = batches.iter().map(|_| None).collect();
         let partitions: Vec<_> = batches.iter().map(|(at, _)| at.clone()).collect();
         let places: Vec<_> = (0..batches.len()).collect();
-        let (led, leaderless) = self.by_leader(&partitions, &places).await;
+        let (led, leaderless) = self.by_leader(ApiKey::Produce as i16, &partitions, &places).await;
         for (index, error) in leaderless {
             results[index] = Some(Err(error));
         }
@@ -139,7 +139,7 @@ impl Client {
             let request = request(parts, acks, TopicId::NIL, options);
             let reply = match self.connection(&broker, Lane::Produce).await {
                 Ok(connection) => begin(&connection, request, CallOptions::default(), options).await,
-                Err(error) => Err(error),
+                Err(error) => Err(error.not_sent(|| Asked::api(ApiKey::Produce))),
             };
             sent.push((indexes, reply));
         }
@@ -167,8 +167,9 @@ impl Client {
         acks: i16,
         options: &ProduceOptions,
     ) -> Result<Reply, ClientError> {
-        let (broker, _) = self.leader(at).await?;
-        let connection = self.connection(&broker, Lane::Produce).await?;
+        let not_sent = |error: ClientError| error.not_sent(|| Asked::about(ApiKey::Produce, at));
+        let (broker, _) = self.leader(at).await.map_err(not_sent)?;
+        let connection = self.connection(&broker, Lane::Produce).await.map_err(not_sent)?;
         let request = request([(at, batch)], acks, options.topic_id, options);
         begin(&connection, request, CallOptions::about(at), options).await
     }

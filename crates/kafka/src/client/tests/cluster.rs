@@ -201,6 +201,23 @@ async fn a_batch_is_sent_once_and_its_fate_is_told() {
     );
 }
 
+#[tokio::test]
+async fn a_batch_whose_connection_could_not_be_set_up_was_not_sent() {
+    let peer = Peer::listen().await;
+    let client = Client::new(impatient(&peer)).unwrap();
+    let (at, options) = (at(), ProduceOptions::default());
+    let (appended, ()) = tokio::join!(client.produce(&at, batch(), &options), async {
+        let mut bootstrap = peer.ready().await;
+        serve_metadata(&mut bootstrap, &metadata(&[(1, &peer)], 1)).await;
+        let mut node = peer.accept().await.unwrap();
+        assert!(node.request().await.is_some(), "the question for versions");
+        drop(node);
+    });
+    let error = appended.unwrap_err();
+    assert_eq!((error.outcome(), error.retry_can_help()), (Outcome::NotDone, true));
+    assert_eq!(error.to_string(), "Produce for t-0: not sent");
+}
+
 /// A commit answered with each code in turn; how it ends.
 async fn commit(codes: &[ErrorCode]) -> Result<(), crate::client::ClientError> {
     let peer = Peer::listen().await;
