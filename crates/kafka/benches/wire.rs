@@ -9,7 +9,7 @@
 //!
 //! Sides:
 //! - naru: own code. Writes pieces for a vectored write: the batch is not copied. The checksum, most of the time on
-//!   every side, is folded in wide registers where the processor has VPCLMULQDQ, else taken with `crc32c`.
+//!   every side, is taken with `crc-fast`, which folds in wide registers where the processor has them.
 //! - naru, flat: the same, and then all pieces are copied into one buffer.
 //! - kp records: kafka-protocol as its documentation has it: `RecordBatchDecoder` gives records and checks the
 //!   checksum, `RecordBatchEncoder` writes them again. (No encoder is needed to answer a fetch with a stored batch.)

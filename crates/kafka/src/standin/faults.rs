@@ -131,7 +131,11 @@ impl FaultRequest {
         let action = if let Some(name) = &self.error {
             match (i16::MIN..=i16::MAX).map(ErrorCode).find(|code| code.name() == name && !code.is_ok()) {
                 Some(code) if name != "UNKNOWN" => Action::Error(code),
-                _ => return fail(format!("error {name:?} is not known; names are Kafka's, such as \"NOT_ENOUGH_REPLICAS\"")),
+                _ => {
+                    return fail(format!(
+                        "error {name:?} is not known; names are Kafka's, such as \"NOT_ENOUGH_REPLICAS\""
+                    ));
+                }
             }
         } else if let Some(drop) = self.drop {
             Action::Drop(drop)

@@ -1,7 +1,6 @@
 //! CRC-32C of large pieces, and its algebra.
 //!
-//! The checksum is most of what a batch costs on its way, so it is folded 256 bytes at a time where the processor
-//! multiplies polynomials in wide registers (VPCLMULQDQ); elsewhere, and for small pieces, the `crc32c` crate does it.
+//! The checksum is most of what a batch costs on its way.
 
 /// The polynomial of CRC-32C, bits reversed.
 const POLYNOMIAL: u32 = 0x82f6_3b78;
@@ -52,107 +51,10 @@ pub(crate) fn over_zeros(mut crc: u32, bytes: usize) -> u32 {
     crc
 }
 
-/// The checksum of all bytes.
+/// The checksum of all bytes. Folds in wide registers where the processor has them, which at the size of a batch is
+/// several times as fast as the `crc32c` crate; that one is kept for headers, where the set-up would cost more.
 pub(crate) fn crc32c(bytes: &[u8]) -> u32 {
-    #[cfg(target_arch = "x86_64")]
-    if bytes.len() >= folding::BYTES_MIN && folding::is_available() {
-        // SAFETY: the processor has what the function is compiled for.
-        return unsafe { folding::crc32c(bytes) };
-    }
-    crc32c::crc32c(bytes)
-}
-
-#[cfg(target_arch = "x86_64")]
-mod folding {
-    use std::arch::x86_64::{
-        __m512i, _mm_set_epi64x, _mm512_broadcast_i32x4, _mm512_clmulepi64_epi128, _mm512_loadu_si512,
-        _mm512_storeu_si512, _mm512_ternarylogic_epi64, _mm512_xor_si512, _mm512_zextsi128_si512,
-    };
-
-    use super::{ONE, multiply};
-
-    /// Below this the folding does not pay.
-    pub(super) const BYTES_MIN: usize = 1_024;
-
-    /// A register.
-    const LANE: usize = 64;
-    /// Four registers, that the multiplier may be busy all the time.
-    const BLOCK: usize = 4 * LANE;
-
-    pub(super) fn is_available() -> bool {
-        // Looked up once and kept by the standard library.
-        std::arch::is_x86_feature_detected!("avx512f") && std::arch::is_x86_feature_detected!("vpclmulqdq")
-    }
-
-    /// x to a power, as the multiplier takes it: reversed, one bit longer.
-    const fn power(exponent: usize) -> i64 {
-        let mut value = ONE;
-        let mut left = exponent;
-        while left > 0 {
-            value = multiply(value, ONE >> 1);
-            left -= 1;
-        }
-        (value as i64) << 1
-    }
-
-    /// What carries the two halves of each 16 bytes over a distance: the first half is 64 bits further away. The
-    /// product of two reversed numbers is one bit short and the remainder 32 bits long, hence the 32.
-    const fn distance(bytes: usize) -> (i64, i64) {
-        (power(8 * bytes + 32), power(8 * bytes - 32))
-    }
-
-    const OVER_BLOCK: (i64, i64) = distance(BLOCK);
-    const OVER_LANE: (i64, i64) = distance(LANE);
-
-    #[target_feature(enable = "avx512f,vpclmulqdq")]
-    fn spread((low, high): (i64, i64)) -> __m512i {
-        _mm512_broadcast_i32x4(_mm_set_epi64x(high, low))
-    }
-
-    /// Carries a register over a distance and adds what stands there.
-    #[target_feature(enable = "avx512f,vpclmulqdq")]
-    fn fold(value: __m512i, over: __m512i, next: __m512i) -> __m512i {
-        let low = _mm512_clmulepi64_epi128::<0x00>(value, over);
-        let high = _mm512_clmulepi64_epi128::<0x11>(value, over);
-        // 0x96 is the exclusive or of all three.
-        _mm512_ternarylogic_epi64::<0x96>(low, high, next)
-    }
-
-    #[target_feature(enable = "avx512f,vpclmulqdq")]
-    fn load(bytes: &[u8; LANE]) -> __m512i {
-        // SAFETY: the bytes are as many as the register holds; the load needs no alignment.
-        unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) }
-    }
-
-    /// The checksum of at least one block.
-    #[target_feature(enable = "avx512f,vpclmulqdq")]
-    pub(super) fn crc32c(bytes: &[u8]) -> u32 {
-        let (lanes, tail) = bytes.as_chunks::<LANE>();
-        let (blocks, lanes) = lanes.as_chunks::<4>();
-        let Some((first, blocks)) = blocks.split_first() else { return crc32c::crc32c(bytes) };
-        // The checksum begins with all ones in place of zeros.
-        let ones = _mm512_zextsi128_si512(_mm_set_epi64x(0, 0xffff_ffff));
-        let mut sums = [_mm512_xor_si512(load(&first[0]), ones), load(&first[1]), load(&first[2]), load(&first[3])];
-        let over_block = spread(OVER_BLOCK);
-        for block in blocks {
-            for (sum, lane) in sums.iter_mut().zip(block) {
-                *sum = fold(*sum, over_block, load(lane));
-            }
-        }
-        let over_lane = spread(OVER_LANE);
-        let mut sum = sums[0];
-        for next in &sums[1..] {
-            sum = fold(sum, over_lane, *next);
-        }
-        for lane in lanes {
-            sum = fold(sum, over_lane, load(lane));
-        }
-        let mut rest = [0_u8; LANE];
-        // SAFETY: the bytes are as many as the register holds; the store needs no alignment.
-        unsafe { _mm512_storeu_si512(rest.as_mut_ptr().cast(), sum) };
-        // What is left has the same remainder as all that was folded; all ones here begin it with zeros.
-        crc32c::crc32c_append(crc32c::crc32c_append(u32::MAX, &rest), tail)
-    }
+    crc_fast::crc32_iscsi(bytes)
 }
 
 #[cfg(test)]

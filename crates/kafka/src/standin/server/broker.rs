@@ -1,8 +1,8 @@
 //! What all connections share.
 
+use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
-use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 

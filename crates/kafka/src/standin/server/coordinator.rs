@@ -172,8 +172,7 @@ impl Coordinator {
         clock: Arc<Clock>,
         topics: &[String],
     ) -> Result<Self, StoreError> {
-        let store_config =
-            StoreConfig { disk: Arc::clone(disk), flush: config.flush, log: journal::log_config() };
+        let store_config = StoreConfig { disk: Arc::clone(disk), flush: config.flush, log: journal::log_config() };
         let dir = config.data.join("groups");
         let now_ms = clock.now_ms();
         let delay_ms = i64::try_from(config.group_initial_rebalance_delay.as_millis()).unwrap_or(i64::MAX);
@@ -344,10 +343,7 @@ impl Coordinator {
         lock(&self.state).groups.iter().map(|(id, entry)| look(id, entry)).collect()
     }
 
-    async fn forget(
-        &self,
-        choose: impl FnOnce(&mut State) -> Result<Vec<Change>, ErrorCode>,
-    ) -> Result<(), ErrorCode> {
+    async fn forget(&self, choose: impl FnOnce(&mut State) -> Result<Vec<Change>, ErrorCode>) -> Result<(), ErrorCode> {
         let permit = self.permit().await?;
         let (done, told) = oneshot::channel();
         let changes = choose(&mut lock(&self.state))?;

@@ -167,11 +167,7 @@ impl Journal {
         Ok(())
     }
 
-    fn append(
-        &mut self,
-        builder: BatchBuilder,
-        now_ms: i64,
-    ) -> Result<crate::standin::storage::Durable, JournalError> {
+    fn append(&mut self, builder: BatchBuilder, now_ms: i64) -> Result<crate::standin::storage::Durable, JournalError> {
         let mut bytes: Bytes = builder.build()?;
         self.since_snapshot_bytes += bytes.len() as u64;
         let batch = Batch::split_first(&mut bytes)?;

@@ -12,10 +12,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::blocking::blocking;
-use super::identity::fresh;
 use super::broker::Broker;
 use super::clock::Clock;
 use super::coordinator::Coordinator;
+use super::identity::fresh;
 use super::memory::Budget;
 use super::topics::Topics;
 use super::{admin, connection, housekeeping};
@@ -90,8 +90,7 @@ impl Standin {
     /// Opens the data directory, recovers what is there, and listens.
     pub async fn start(config: StandinConfig) -> Result<Self, StandinError> {
         let opening = config.clone();
-        let (lock, catalogue, disk, topics) =
-            blocking(move || open(&opening)).await.map_err(StandinError::Store)??;
+        let (lock, catalogue, disk, topics) = blocking(move || open(&opening)).await.map_err(StandinError::Store)??;
         let clock = Arc::new(Clock::new());
         let tasks = TaskTracker::new();
         let stopping = CancellationToken::new();

@@ -284,9 +284,8 @@ impl Topics {
         let mut next = catalogue.clone();
         next.topics.insert(name.to_owned(), grown.clone());
         let this = Arc::clone(self);
-        let opened = blocking(move || {
-            this.open_topic(&topic.name, &grown, topic.leader_epoch, topic.partitions.clone())
-        });
+        let opened =
+            blocking(move || this.open_topic(&topic.name, &grown, topic.leader_epoch, topic.partitions.clone()));
         let topic = opened.await.and_then(|opened| opened).map_err(|e| storage(&e))?;
         self.store(&mut catalogue, next).await?;
         self.publish(Arc::new(topic));

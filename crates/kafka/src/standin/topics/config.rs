@@ -64,7 +64,12 @@ pub const DEFINITIONS: &[Definition] = &[
     def("cleanup.policy", Kind::List, "delete", Rule::SomeOf(&["compact", "delete"])),
     def("compression.gzip.level", Kind::Int, "-1", Rule::Range(-1, 9)),
     def("compression.lz4.level", Kind::Int, "9", Rule::Range(1, 17)),
-    def("compression.type", Kind::String, "producer", Rule::Only("batches are passed through as the producer sent them")),
+    def(
+        "compression.type",
+        Kind::String,
+        "producer",
+        Rule::Only("batches are passed through as the producer sent them"),
+    ),
     def("compression.zstd.level", Kind::Int, "3", Rule::Range(-131_072, 22)),
     def("delete.retention.ms", Kind::Long, "86400000", I64),
     def("file.delete.delay.ms", Kind::Long, "60000", I64),

@@ -27,9 +27,8 @@ impl Refusal {
 
 /// Kafka's rule for topic names.
 pub fn validate_name(name: &str) -> Result<(), Refusal> {
-    let refuse = |why: &str| {
-        Err(Refusal::new(ErrorCode::INVALID_TOPIC_EXCEPTION, format!("Topic name is invalid: {why}")))
-    };
+    let refuse =
+        |why: &str| Err(Refusal::new(ErrorCode::INVALID_TOPIC_EXCEPTION, format!("Topic name is invalid: {why}")));
     if name.is_empty() {
         return refuse("the empty string is not allowed");
     }

@@ -29,16 +29,17 @@ impl Api for DeleteTopics {
             let found = match found {
                 Ok(found) => found,
                 Err(code) => {
-                    responses.push(one.with_error_code(code.0).with_error_message(words("This server does not host this topic ID.")));
+                    responses.push(
+                        one.with_error_code(code.0)
+                            .with_error_message(words("This server does not host this topic ID.")),
+                    );
                     continue;
                 }
             };
             let forget = broker.coordinator.forget_topic(&found);
             responses.push(match broker.topics.delete(&found, forget).await {
                 Ok(topic) => one.with_name(Some(TopicName(text(found.clone())))).with_topic_id(uuid(topic.id)),
-                Err(refusal) => {
-                    one.with_error_code(refusal.code.0).with_error_message(words(&refusal.message))
-                }
+                Err(refusal) => one.with_error_code(refusal.code.0).with_error_message(words(&refusal.message)),
             });
         }
         DeleteTopicsResponse::default().with_responses(responses)

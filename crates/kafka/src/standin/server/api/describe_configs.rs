@@ -126,11 +126,7 @@ fn settings(broker: &Broker) -> Vec<(&'static str, String, Kind)> {
         ("connections.max.idle.ms", config.idle_timeout.as_millis().to_string(), Kind::Long),
         ("default.replication.factor", "1".to_owned(), Kind::Int),
         ("delete.topic.enable", "true".to_owned(), Kind::Boolean),
-        (
-            "group.initial.rebalance.delay.ms",
-            config.group_initial_rebalance_delay.as_millis().to_string(),
-            Kind::Int,
-        ),
+        ("group.initial.rebalance.delay.ms", config.group_initial_rebalance_delay.as_millis().to_string(), Kind::Int),
         ("log.dirs", config.data.to_string_lossy().into_owned(), Kind::String),
         ("max.connections", config.connections_max.to_string(), Kind::Int),
         ("node.id", config.node_id.to_string(), Kind::Int),

@@ -38,10 +38,8 @@ impl Api for DescribeGroups {
     }
 
     fn refuse(_: &Caller, request: &Self::Request, code: ErrorCode) -> DescribeGroupsResponse {
-        let groups = request
-            .groups
-            .iter()
-            .map(|id| DescribedGroup::default().with_group_id(id.clone()).with_error_code(code.0));
+        let groups =
+            request.groups.iter().map(|id| DescribedGroup::default().with_group_id(id.clone()).with_error_code(code.0));
         DescribeGroupsResponse::default().with_groups(groups.collect())
     }
 }

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use kafka_protocol::messages::describe_topic_partitions_response::{
     Cursor, DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
 };
-use kafka_protocol::messages::{
-    BrokerId, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, TopicName,
-};
+use kafka_protocol::messages::{BrokerId, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, TopicName};
 
 use super::{Api, OPERATIONS_NOT_ASKED, text, uuid};
 use crate::standin::server::broker::Broker;
@@ -67,9 +65,8 @@ impl Api for DescribeTopicPartitions {
             let next = first + partitions.len();
             response.topics.push(one.with_topic_id(uuid(topic.id)).with_partitions(partitions));
             if next < topic.partitions.len() {
-                let cursor = Cursor::default()
-                    .with_topic_name(TopicName(text(name.clone())))
-                    .with_partition_index(next as i32);
+                let cursor =
+                    Cursor::default().with_topic_name(TopicName(text(name.clone()))).with_partition_index(next as i32);
                 return response.with_next_cursor(Some(cursor));
             }
         }

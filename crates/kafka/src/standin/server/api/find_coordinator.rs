@@ -29,9 +29,10 @@ impl Api for FindCoordinator {
         if caller.version < BATCHED_FROM {
             return FindCoordinatorResponse::default().with_node_id(node).with_host(host).with_port(port);
         }
-        let coordinators = request.coordinator_keys.into_iter().map(|key| {
-            Coordinator::default().with_key(key).with_node_id(node).with_host(host.clone()).with_port(port)
-        });
+        let coordinators = request
+            .coordinator_keys
+            .into_iter()
+            .map(|key| Coordinator::default().with_key(key).with_node_id(node).with_host(host.clone()).with_port(port));
         FindCoordinatorResponse::default().with_coordinators(coordinators.collect())
     }
 

@@ -51,7 +51,8 @@ fn named(resource: &AlterConfigsResource) -> AlterConfigsResourceResponse {
 
 async fn alter(broker: &Broker, resource: &AlterConfigsResource, validate_only: bool) -> Result<(), Refusal> {
     check_kind(resource.resource_type)?;
-    let change = |configs: &mut BTreeMap<String, String>| resource.configs.iter().try_for_each(|one| apply(configs, one));
+    let change =
+        |configs: &mut BTreeMap<String, String>| resource.configs.iter().try_for_each(|one| apply(configs, one));
     broker.topics.configure(&resource.resource_name, validate_only, change).await
 }
 
@@ -99,15 +100,16 @@ mod tests {
 
     #[test]
     fn settings_are_set_deleted_and_lists_grown_and_cut() {
-        let check = |operation, name: &'static str, value: Option<&'static str>, expect: Result<Option<&str>, ErrorCode>| {
-            let mut configs = BTreeMap::from([("cleanup.policy".to_owned(), "delete".to_owned())]);
-            let one = AlterableConfig::default()
-                .with_config_operation(operation)
-                .with_name(crate::wire::StrBytes::from_static_str(name))
-                .with_value(value.map(crate::wire::StrBytes::from_static_str));
-            let got = apply(&mut configs, &one);
-            assert_eq!(got.map(|()| configs.get(name).map(String::as_str)).map_err(|e| e.code), expect, "{one:?}");
-        };
+        let check =
+            |operation, name: &'static str, value: Option<&'static str>, expect: Result<Option<&str>, ErrorCode>| {
+                let mut configs = BTreeMap::from([("cleanup.policy".to_owned(), "delete".to_owned())]);
+                let one = AlterableConfig::default()
+                    .with_config_operation(operation)
+                    .with_name(crate::wire::StrBytes::from_static_str(name))
+                    .with_value(value.map(crate::wire::StrBytes::from_static_str));
+                let got = apply(&mut configs, &one);
+                assert_eq!(got.map(|()| configs.get(name).map(String::as_str)).map_err(|e| e.code), expect, "{one:?}");
+            };
         check(SET, "retention.ms", Some("5"), Ok(Some("5")));
         check(SET, "retention.ms", Some("x"), Err(ErrorCode::INVALID_CONFIG));
         check(SET, "retention.ms", None, Err(ErrorCode::INVALID_REQUEST));

@@ -48,9 +48,7 @@ impl Api for ListOffsets {
                     Err(code) => one.with_error_code(code.0).with_timestamp(-1).with_offset(-1).with_leader_epoch(-1),
                 });
             }
-            topics.push(
-                ListOffsetsTopicResponse::default().with_name(topic.name.clone()).with_partitions(partitions),
-            );
+            topics.push(ListOffsetsTopicResponse::default().with_name(topic.name.clone()).with_partitions(partitions));
         }
         ListOffsetsResponse::default().with_topics(topics)
     }

@@ -64,9 +64,7 @@ impl Api for Metadata {
 }
 
 fn missing(code: ErrorCode) -> MetadataResponseTopic {
-    MetadataResponseTopic::default()
-        .with_error_code(code.0)
-        .with_topic_authorized_operations(OPERATIONS_NOT_ASKED)
+    MetadataResponseTopic::default().with_error_code(code.0).with_topic_authorized_operations(OPERATIONS_NOT_ASKED)
 }
 
 async fn by_name(broker: &Arc<Broker>, name: &TopicName, may_create: bool) -> MetadataResponseTopic {

@@ -26,8 +26,7 @@ impl Api for OffsetCommit {
             return Self::refuse(caller, &request, ErrorCode::INVALID_GROUP_ID);
         }
         let now_ms = broker.clock.now_ms();
-        let expires_at_ms =
-            (request.retention_time_ms >= 0).then(|| now_ms.saturating_add(request.retention_time_ms));
+        let expires_at_ms = (request.retention_time_ms >= 0).then(|| now_ms.saturating_add(request.retention_time_ms));
         let mut offsets = Vec::new();
         // What cannot be committed is refused by itself; the rest goes on together.
         let mut refused = Vec::new();
@@ -79,9 +78,7 @@ fn shown(request: &OffsetCommitRequest, mut code: impl FnMut() -> ErrorCode) -> 
     let mut topics = Vec::new();
     for topic in &request.topics {
         let partitions = topic.partitions.iter().map(|p| {
-            OffsetCommitResponsePartition::default()
-                .with_partition_index(p.partition_index)
-                .with_error_code(code().0)
+            OffsetCommitResponsePartition::default().with_partition_index(p.partition_index).with_error_code(code().0)
         });
         let partitions = partitions.collect();
         topics.push(OffsetCommitResponseTopic::default().with_name(topic.name.clone()).with_partitions(partitions));

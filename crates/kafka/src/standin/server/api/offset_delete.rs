@@ -32,14 +32,10 @@ impl Api for OffsetDelete {
                 let known = live.as_ref().is_some_and(|live| live.partition(p.partition_index).is_some());
                 let code = codes.next().unwrap_or_default();
                 let code = if known { code } else { ErrorCode::UNKNOWN_TOPIC_OR_PARTITION };
-                OffsetDeleteResponsePartition::default()
-                    .with_partition_index(p.partition_index)
-                    .with_error_code(code.0)
+                OffsetDeleteResponsePartition::default().with_partition_index(p.partition_index).with_error_code(code.0)
             });
             let partitions = partitions.collect();
-            topics.push(
-                OffsetDeleteResponseTopic::default().with_name(topic.name.clone()).with_partitions(partitions),
-            );
+            topics.push(OffsetDeleteResponseTopic::default().with_name(topic.name.clone()).with_partitions(partitions));
         }
         OffsetDeleteResponse::default().with_topics(topics)
     }

@@ -30,9 +30,8 @@ impl Api for OffsetFetch {
     async fn answer(broker: &Arc<Broker>, caller: &Caller, request: Self::Request) -> OffsetFetchResponse {
         // Nothing is ever unstable here: `require_stable` asks about transactions.
         if caller.version < BATCHED_FROM {
-            let asked: Asked = request
-                .topics
-                .map(|topics| topics.into_iter().map(|t| (t.name, t.partition_indexes)).collect());
+            let asked: Asked =
+                request.topics.map(|topics| topics.into_iter().map(|t| (t.name, t.partition_indexes)).collect());
             let topics = find(broker, &request.group_id, asked).into_iter().map(|(name, partitions)| {
                 let partitions = partitions.into_iter().map(|(index, committed)| {
                     let (offset, epoch, metadata) = parts(committed);
