@@ -23,6 +23,9 @@ const QUICK: [(&str, &str); 5] = [
     ("log.cleaner.backoff.ms", "200"),
 ];
 
+/// The same for the stand-in, which looks at everything in one interval.
+const QUICK_STAND_IN: [&str; 4] = ["--housekeeping-interval", "200ms", "--group-initial-rebalance-delay", "0s"];
+
 /// A variable of the test run.
 #[allow(clippy::disallowed_methods)] // the tests' configuration is read here and nowhere else
 fn variable(name: &str) -> Option<String> {
@@ -51,7 +54,9 @@ pub fn start(name: &str) -> Node {
     remove_left_behind(&root);
     let dir = root.join(format!("{}-{name}", std::process::id()));
     let (kind, options) = match subject() {
-        Subject::StandIn => (NodeKind::StandIn { exe: env!("CARGO_BIN_EXE_naru").into() }, stand_in_args()),
+        Subject::StandIn => {
+            (NodeKind::StandIn { exe: env!("CARGO_BIN_EXE_naru").into() }, QUICK_STAND_IN.map(Into::into).into())
+        }
         Subject::Kafka3 => (apache("kafka-3.9.2"), Vec::new()),
         Subject::Kafka4 => (apache("kafka-4.3.1"), Vec::new()),
     };
@@ -64,10 +69,6 @@ pub fn start(name: &str) -> Node {
 /// Waits for one of the node's futures; the tests themselves block.
 pub fn block_on<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
-}
-
-fn stand_in_args() -> Vec<std::ffi::OsString> {
-    Vec::new()
 }
 
 fn apache(version: &str) -> NodeKind {
