@@ -50,7 +50,9 @@ impl Raw {
     }
 
     pub fn receive<R: Request>(&mut self, pending: &Pending<R>) -> R::Response {
-        let mut answer = self.read_frame().expect("the broker closed the connection");
+        let Some(mut answer) = self.read_frame() else {
+            panic!("the connection was closed instead of answering API {} version {}", R::KEY, pending.version);
+        };
         assert_eq!(answer.get_i32(), pending.correlation, "answers come in the order of requests");
         if R::Response::header_version(pending.version) == 1 {
             assert_eq!(answer.get_u8(), 0, "a response header without tagged fields");
