@@ -8,7 +8,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import RebalanceInProgressError, TopicAlreadyExistsError, UnknownTopicOrPartitionError
 
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 120
 
 
 def make_topic(bootstrap, topic, partitions, configs=None):

@@ -22,7 +22,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 /// How long a client may take for what it is asked: two cores may be compiling, and a JVM starts in it.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The `naru` under test.
 const NARU: &str = env!("CARGO_BIN_EXE_naru");
