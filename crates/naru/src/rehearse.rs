@@ -9,7 +9,9 @@ use std::process::ExitCode;
 use naru_rehearsal::report::Report;
 use naru_rehearsal::run::{self, LogKind, Options, RehearsalError, Rehearsed};
 use naru_rehearsal::scenario::Scenario;
-use tokio::signal::unix::{SignalKind, signal};
+use naru_runtime::shutdown::Signals;
+use naru_runtime::tasks::Tasks;
+use naru_runtime::telemetry::{LogFormat, Telemetry, TelemetryConfig};
 use tokio_util::sync::CancellationToken;
 
 /// The scenario that is played when none is named.
@@ -110,19 +112,30 @@ fn play(args: &Args, scenario: Scenario) -> Result<Rehearsed, Box<dyn Error>> {
     eprintln!("rehearsing {:?} with seed {seed}: {}", options.scenario.name, options.scenario.title);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let played = runtime.block_on(async {
-        let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        // Caught before the first child is started.
+        let mut signals = Signals::listen()?;
+        let telemetry = Telemetry::start("naru-rehearse", &logs(), &Tasks::new()).await?;
         let stop = CancellationToken::new();
         let mut playing = std::pin::pin!(run::rehearse(options, stop.clone()));
         let played = tokio::select! {
             played = &mut playing => played,
-            _ = terminate.recv() => { stop.cancel(); playing.await }
-            _ = interrupt.recv() => { stop.cancel(); playing.await }
+            _signal = signals.next() => {
+                stop.cancel();
+                playing.await
+            }
         };
+        telemetry.shutdown().await;
         played.map_err(Box::<dyn Error>::from)
     });
     // Ends what is left of the run's tasks, and with them the last children.
     drop(runtime);
     played
+}
+
+/// The progress display is for what goes well: only what somebody must look at is logged.
+fn logs() -> TelemetryConfig {
+    let (log_format, log) = (LogFormat::Human, "warn".to_owned());
+    TelemetryConfig { log_format, log, metrics: None, traces: None, traces_share: 1.0 }
 }
 
 fn replay(args: &Args, seed: u64) -> String {
