@@ -151,7 +151,7 @@ impl Chart {
             let class = if index % 2 == 0 { "phase" } else { "phase odd" };
             chart.rect(class, (from, TOP - 22.0), (to - from, chart.bottom() - TOP + 22.0));
             // A name that does not fit would run into the next one.
-            if phase.name.chars().count() as f64 * CHARACTER < to - from {
+            if width_of(&phase.name) < to - from {
                 let at =
                     [("class", &"phase-name" as _), ("x", &Px((from + to) / 2.0) as _), ("y", &Px(TOP - 26.0) as _)];
                 chart.svg.text("text", &at, &phase.name);
@@ -209,20 +209,27 @@ impl Chart {
             let to = self.x(end.map_or(self.seconds as f64, |end| end.at_us as f64 / 1e6));
             self.rect(class, (from, TOP), (to - from, self.bottom() - TOP));
             self.line(&format!("{class} begin"), (from, TOP - 12.0), (from, self.bottom()));
-            self.mark_label(class, from, &format!("{} {}", mark.subject, mark.kind.name()), false);
-            if let Some(end) = end {
-                self.line(&format!("{class} over"), (to, TOP - 12.0), (to, self.bottom()));
-                self.mark_label(class, to, end.kind.name(), true);
+            let began = format!("{} {}", mark.subject, mark.kind.name());
+            let fits_before = from - width_of(&began) > LEFT;
+            if fits_before {
+                self.mark_label(class, "end", from - 4.0, &began);
             }
+            let Some(end) = end else {
+                if !fits_before {
+                    self.mark_label(class, "start", from + 4.0, &began);
+                }
+                continue;
+            };
+            self.line(&format!("{class} over"), (to, TOP - 12.0), (to, self.bottom()));
+            // Where there is no room before the beginning, one label after the end says both.
+            let over = if fits_before { end.kind.name().to_owned() } else { format!("{began}, {}", end.kind.name()) };
+            self.mark_label(class, "start", to + 4.0, &over);
         }
     }
 
-    fn mark_label(&mut self, class: &str, x: f64, text: &str, after: bool) {
-        let width = text.chars().count() as f64 * CHARACTER;
-        let fits_before = x - width > LEFT;
-        let fits_after = x + width < WIDTH - 4.0;
-        let after = if after { fits_after } else { !fits_before };
-        let (anchor, x) = if after { ("start", x + 4.0) } else { ("end", x - 4.0) };
+    fn mark_label(&mut self, class: &str, anchor: &str, x: f64, text: &str) {
+        // A label that would leave the picture is moved back into it.
+        let x = if anchor == "start" { x.min(WIDTH - width_of(text)) } else { x };
         let class = format!("{class} mark-name {anchor}");
         self.svg.text("text", &[("class", &class), ("x", &Px(x)), ("y", &Px(TOP - 4.0))], text);
     }
@@ -317,6 +324,10 @@ impl Chart {
         self.direct_labels();
         self.svg.finish()
     }
+}
+
+fn width_of(text: &str) -> f64 {
+    text.chars().count() as f64 * CHARACTER
 }
 
 fn end_of(kind: MarkKind) -> Option<MarkKind> {

@@ -47,6 +47,8 @@ pub(super) async fn start(options: &Options, state: &State) -> Result<Nodes, Reh
         match options.log {
             LogKind::StandIn => {
                 node = node.arg("--flush").arg(cluster.flush.name());
+                // As the node sets Apache Kafka up: members come at once, and the load does not wait for a group.
+                node = node.arg("--group-initial-rebalance-delay").arg("0s");
                 if cluster.lose_unflushed_tail {
                     node = node.arg("--admin").arg("127.0.0.1:0");
                 }
