@@ -14,6 +14,9 @@ mod retention;
 mod state;
 mod validate;
 
+#[cfg(test)]
+mod tests;
+
 pub use compaction::{LatestByKey, Tombstones};
 pub use config::{LogConfig, TimestampType};
 pub use epochs::{EpochEnd, LeaderEpochs};

@@ -295,3 +295,28 @@ fn a_crash_at_any_moment_loses_nothing_that_was_acknowledged() {
     });
     run.unwrap();
 }
+
+/// The seeds of the fuzz target `segments`: a small log, alone and with each of the files beside it.
+#[test]
+fn the_seeds_of_segments_are_in_step() {
+    let written = Written::new();
+    let segment = written.segment();
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/segments");
+    let check = |name: &str, which: u8, durable: u8, beside: &[u8]| {
+        // The share of the first file, in 256ths, rounded up: the fuzz target rounds down.
+        let share = (segment.len() * 256).div_ceil(segment.len() + beside.len()).min(255);
+        let seed = [&[which, u8::try_from(share).unwrap(), durable][..], &segment, beside].concat();
+        let path = corpus.join(name);
+        #[allow(clippy::disallowed_methods)] // a test is told by its environment to write what it would compare
+        if std::env::var_os("NARU_UPDATE").is_some() {
+            fs::create_dir_all(&corpus).unwrap();
+            fs::write(&path, &seed).unwrap();
+        }
+        let stored = fs::read(&path).unwrap_or_default();
+        assert!(stored == seed, "{} is not in step: NARU_UPDATE=1 writes it anew", path.display());
+    };
+    check("seed-durable", 0, 5, &[]);
+    check("seed-torn", 0, 2, &[]);
+    // The bytes of the same segment as the one that follows: it is cut, or its batches are damage.
+    check("seed-two", 3, 5, &segment);
+}
