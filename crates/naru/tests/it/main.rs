@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // a test panics on failure
 
+mod broker;
 mod conformance;
 mod disk_full;
 mod kill;

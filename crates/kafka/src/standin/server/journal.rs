@@ -171,7 +171,7 @@ impl Journal {
         let mut bytes: Bytes = builder.build()?;
         self.since_snapshot_bytes += bytes.len() as u64;
         let batch = Batch::split_first(&mut bytes)?;
-        Ok(self.store.append(&batch, 0, now_ms)?.durable)
+        Ok(self.store.append(&batch, self.store.leader_epoch(), now_ms)?.durable)
     }
 
     /// Writes everything that stands, then drops what came before it.

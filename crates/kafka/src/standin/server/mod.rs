@@ -18,4 +18,7 @@ mod partition;
 mod start;
 mod topics;
 
+#[cfg(test)]
+mod tests;
+
 pub use start::{Standin, StandinError};

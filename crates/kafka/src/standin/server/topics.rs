@@ -134,10 +134,12 @@ impl Topics {
             let dir = self.dir.join(hex(entry.id)).join(index.to_string());
             let config = StoreConfig { disk: Arc::clone(&self.disk), flush: self.flush, log: log.clone() };
             let (store, recovery) = PartitionStore::open(&dir, config)?;
-            store.raise_leader_epoch(leader_epoch)?;
             tracing::debug!(topic = name, partition = index, ?recovery, "partition opened");
             partitions.push(Arc::new(Partition { index, store }));
         }
+        // One epoch for the whole topic; a store that was not closed well may be ahead of the count of starts.
+        let leader_epoch = partitions.iter().map(|p| p.store.leader_epoch()).fold(leader_epoch, i32::max);
+        partitions.iter().try_for_each(|p| p.store.raise_leader_epoch(leader_epoch))?;
         Ok(Topic { name: name.to_owned(), id: entry.id, leader_epoch, configs: entry.configs.clone(), partitions })
     }
 
