@@ -135,10 +135,16 @@ async fn nonsense_closes_its_own_connection_and_no_other() {
         ("an API that is not served", request(22 + 2, 0, false, &[])),
         ("a version too old", request(0, 2, false, &[0; 32])),
         ("a version too new", request(3, 99, true, &[0; 32])),
-        ("a produce with an absurd count", request(0, 7, false, &[&[0xff, 0xff, 0, 1, 0, 0, 0, 1][..], &many].concat())),
+        (
+            "a produce with an absurd count",
+            request(0, 7, false, &[&[0xff, 0xff, 0, 1, 0, 0, 0, 1][..], &many].concat()),
+        ),
         ("a fetch with an absurd count", request(1, 4, false, &[&[0; 17][..], &many].concat())),
         ("metadata with an absurd count", request(3, 1, false, &many)),
-        ("an OffsetCommit with an absurd count", request(8, 2, false, &[&[0, 1, b'g'][..], &[0xff; 6], &[0; 8], &many].concat())),
+        (
+            "an OffsetCommit with an absurd count",
+            request(8, 2, false, &[&[0, 1, b'g'][..], &[0xff; 6], &[0; 8], &many].concat()),
+        ),
         ("a compact count of four billion", request(3, 12, true, &[0xff, 0xff, 0xff, 0xff, 0x0f])),
         ("a body cut short", request(11, 0, false, &[0, 20, b'g'])),
     ];

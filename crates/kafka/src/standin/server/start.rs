@@ -171,7 +171,7 @@ impl Standin {
 fn open(config: &StandinConfig) -> Result<(File, String, Arc<Disk>, Topics), StandinError> {
     let dir = &config.data;
     let lock = lock_directory(dir)?;
-    let mut catalogue = match Catalogue::load(dir)? {
+    let catalogue = match Catalogue::load(dir)? {
         Some(catalogue) => {
             catalogue.check_owner(dir, config.cluster_id.as_deref(), config.node_id)?;
             catalogue
@@ -181,7 +181,6 @@ fn open(config: &StandinConfig) -> Result<(File, String, Arc<Disk>, Topics), Sta
             Catalogue::new(config.cluster_id.clone().unwrap_or_else(made), config.node_id)
         }
     };
-    catalogue.starts += 1;
     catalogue.store(dir)?;
     let disk = Disk::start(&DiskConfig::default());
     let cluster_id = catalogue.cluster_id.clone();

@@ -136,9 +136,7 @@ async fn every_served_version_of_every_api_is_answered() {
     });
     check!(Metadata, km::MetadataRequest, |version| {
         let topic = km::metadata_request::MetadataRequestTopic::default().with_name(Some(name()));
-        km::MetadataRequest::default()
-            .with_topics(Some(vec![topic]))
-            .with_allow_auto_topic_creation(version < 4)
+        km::MetadataRequest::default().with_topics(Some(vec![topic])).with_allow_auto_topic_creation(version < 4)
     });
     check!(ListOffsets, km::ListOffsetsRequest, |_version| {
         let partition = |index| {
@@ -158,8 +156,7 @@ async fn every_served_version_of_every_api_is_answered() {
         }
     });
     check!(OffsetCommit, km::OffsetCommitRequest, |_version| {
-        let partition =
-            km::offset_commit_request::OffsetCommitRequestPartition::default().with_committed_offset(5);
+        let partition = km::offset_commit_request::OffsetCommitRequestPartition::default().with_committed_offset(5);
         let topic = km::offset_commit_request::OffsetCommitRequestTopic::default()
             .with_name(name())
             .with_partitions(vec![partition]);
@@ -175,13 +172,14 @@ async fn every_served_version_of_every_api_is_answered() {
                 .with_partition_indexes(vec![0, 1]);
             km::OffsetFetchRequest::default().with_group_id(group()).with_topics(Some(vec![topic]))
         } else {
-            let all = km::offset_fetch_request::OffsetFetchRequestGroup::default().with_group_id(group()).with_topics(None);
+            let all =
+                km::offset_fetch_request::OffsetFetchRequestGroup::default().with_group_id(group()).with_topics(None);
             km::OffsetFetchRequest::default().with_groups(vec![all])
         }
     });
     check!(JoinGroup, km::JoinGroupRequest, |version| {
-        let protocol = km::join_group_request::JoinGroupRequestProtocol::default()
-            .with_name(StrBytes::from_static_str("range"));
+        let protocol =
+            km::join_group_request::JoinGroupRequestProtocol::default().with_name(StrBytes::from_static_str("range"));
         km::JoinGroupRequest::default()
             .with_group_id(km::GroupId(StrBytes::from_string(format!("j{version}"))))
             .with_session_timeout_ms(10_000)
@@ -202,7 +200,11 @@ async fn every_served_version_of_every_api_is_answered() {
     });
     check!(DescribeGroups, km::DescribeGroupsRequest, |_version| {
         let unknown = km::GroupId(StrBytes::from_static_str("unknown"));
-        km::DescribeGroupsRequest::default().with_groups(vec![group(), unknown, km::GroupId(StrBytes::from_static_str("j3"))])
+        km::DescribeGroupsRequest::default().with_groups(vec![
+            group(),
+            unknown,
+            km::GroupId(StrBytes::from_static_str("j3")),
+        ])
     });
     check!(ListGroups, km::ListGroupsRequest, |_version| km::ListGroupsRequest::default());
     check!(OffsetDelete, km::OffsetDeleteRequest, |_version| {
@@ -241,9 +243,12 @@ async fn every_served_version_of_every_api_is_answered() {
                 .with_resource_name(StrBytes::from_static_str(name))
                 .with_configuration_keys(None)
         };
-        km::DescribeConfigsRequest::default()
-            .with_include_synonyms(true)
-            .with_resources(vec![resource(2, "t"), resource(4, "1"), resource(2, "none"), resource(8, "x")])
+        km::DescribeConfigsRequest::default().with_include_synonyms(true).with_resources(vec![
+            resource(2, "t"),
+            resource(4, "1"),
+            resource(2, "none"),
+            resource(8, "x"),
+        ])
     });
     check!(AlterConfigs, km::AlterConfigsRequest, |_version| {
         let resource = km::alter_configs_request::AlterConfigsResource::default()
@@ -309,8 +314,13 @@ async fn what_was_produced_is_fetched_in_every_version() {
     }
     let sent = ApiKey::Produce.versions().count() as i64;
     for version in ApiKey::Fetch.versions() {
-        let mut request =
-            FetchRequest { max_wait_ms: 0, min_bytes: 1, max_bytes: 1 << 20, session_epoch: -1, ..FetchRequest::default() };
+        let mut request = FetchRequest {
+            max_wait_ms: 0,
+            min_bytes: 1,
+            max_bytes: 1 << 20,
+            session_epoch: -1,
+            ..FetchRequest::default()
+        };
         request.topics.push_named(StrBytes::from_static_str("t"), id);
         request.topics.push(crate::wire::fetch::FetchPartition { partition_max_bytes: 1 << 20, ..Default::default() });
         client.send(ApiKey::Fetch, version, |out| request.encode(version, out).unwrap()).await;
@@ -371,7 +381,10 @@ async fn topics_offsets_and_groups_are_there_after_a_restart_and_a_deleted_topic
         match start {
             0 => {
                 for name in ["kept", "gone"] {
-                    assert_eq!(client.produce(8, -1, name, TopicId::NIL, b"v").await, Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION));
+                    assert_eq!(
+                        client.produce(8, -1, name, TopicId::NIL, b"v").await,
+                        Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+                    );
                     let topic = km::metadata_request::MetadataRequestTopic::default()
                         .with_name(Some(km::TopicName(StrBytes::from_static_str(name))));
                     client.ask(9, &km::MetadataRequest::default().with_topics(Some(vec![topic]))).await;

@@ -96,8 +96,7 @@ impl Topics {
         topics.sweep(&catalogue)?;
         let mut live = Live::default();
         for (name, entry) in &catalogue.topics {
-            let epoch = catalogue.leader_epoch(entry);
-            live.put(Arc::new(topics.open_topic(name, entry, epoch, Vec::new())?));
+            live.put(Arc::new(topics.open_topic(name, entry, Vec::new())?));
         }
         Ok(Self { live: RwLock::new(live), catalogue: Mutex::new(catalogue), ..topics })
     }
@@ -126,20 +125,20 @@ impl Topics {
         &self,
         name: &str,
         entry: &TopicEntry,
-        leader_epoch: i32,
         mut partitions: Vec<Arc<Partition>>,
     ) -> Result<Topic, StoreError> {
         let log = config::log_config(&entry.configs, self.producer_expiry_ms);
         for index in partitions.len() as i32..entry.partitions {
             let dir = self.dir.join(hex(entry.id)).join(index.to_string());
             let config = StoreConfig { disk: Arc::clone(&self.disk), flush: self.flush, log: log.clone() };
-            let (store, recovery) = PartitionStore::open(&dir, config)?;
-            tracing::debug!(topic = name, partition = index, ?recovery, "partition opened");
+            let (store, _) = PartitionStore::open(&dir, config)?;
             partitions.push(Arc::new(Partition { index, store }));
         }
-        // One epoch for the whole topic; a store that was not closed well may be ahead of the count of starts.
-        let leader_epoch = partitions.iter().map(|p| p.store.leader_epoch()).fold(leader_epoch, i32::max);
-        partitions.iter().try_for_each(|p| p.store.raise_leader_epoch(leader_epoch))?;
+        // Each store raises its epoch when it opens, more after a crash; the topic shows one epoch for all.
+        let leader_epoch = partitions.iter().map(|p| p.store.leader_epoch()).max().unwrap_or(0);
+        for partition in partitions.iter().filter(|p| p.store.leader_epoch() < leader_epoch) {
+            partition.store.raise_leader_epoch(leader_epoch)?;
+        }
         Ok(Topic { name: name.to_owned(), id: entry.id, leader_epoch, configs: entry.configs.clone(), partitions })
     }
 
@@ -186,7 +185,7 @@ impl Topics {
             configs.insert(name.clone(), config::validate(name, value)?);
         }
         let id = TopicId(fresh());
-        Ok(TopicEntry { id, partitions: new.partitions, created_at_start: catalogue.starts, configs })
+        Ok(TopicEntry { id, partitions: new.partitions, configs })
     }
 
     /// Makes a topic, durably, unless it is only to be checked.
@@ -200,7 +199,7 @@ impl Topics {
         let this = Arc::clone(self);
         let name = new.name.clone();
         let opening = entry.clone();
-        let topic = blocking(move || this.open_topic(&name, &opening, 0, Vec::new())).await.and_then(|opened| opened);
+        let topic = blocking(move || this.open_topic(&name, &opening, Vec::new())).await.and_then(|opened| opened);
         let topic = Arc::new(topic.map_err(|e| storage(&e))?);
         let mut next = catalogue.clone();
         next.topics.insert(new.name, entry);
@@ -286,8 +285,7 @@ impl Topics {
         let mut next = catalogue.clone();
         next.topics.insert(name.to_owned(), grown.clone());
         let this = Arc::clone(self);
-        let opened =
-            blocking(move || this.open_topic(&topic.name, &grown, topic.leader_epoch, topic.partitions.clone()));
+        let opened = blocking(move || this.open_topic(&topic.name, &grown, topic.partitions.clone()));
         let topic = opened.await.and_then(|opened| opened).map_err(|e| storage(&e))?;
         self.store(&mut catalogue, next).await?;
         self.publish(Arc::new(topic));

@@ -14,8 +14,6 @@ const FORMAT: u32 = 1;
 const FILE_NAME: &str = "catalogue.json";
 /// How many producer ids one write of the catalogue allots; as many may be skipped by a restart. Kafka's block size.
 pub const PRODUCER_ID_BLOCK: i64 = 1_000;
-/// How much a partition's leader epoch rises at a restart: Kafka fences the former incarnation and elects again.
-const EPOCHS_PER_START: i32 = 2;
 
 /// One topic.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,8 +24,6 @@ pub struct TopicEntry {
     pub id: TopicId,
     /// How many partitions.
     pub partitions: i32,
-    /// The start of the broker at which the topic was made; leader epochs count from there.
-    pub created_at_start: i32,
     /// The settings that differ from the default.
     pub configs: BTreeMap<String, String>,
 }
@@ -41,8 +37,6 @@ pub struct Catalogue {
     pub cluster_id: String,
     /// The node's number.
     pub node_id: i32,
-    /// How often the broker was started on this directory.
-    pub starts: i32,
     /// The first producer id that was never allotted.
     pub next_producer_id: i64,
     /// By name.
@@ -97,12 +91,7 @@ pub enum CatalogueError {
 impl Catalogue {
     /// A catalogue without topics.
     pub fn new(cluster_id: String, node_id: i32) -> Self {
-        Self { format: FORMAT, cluster_id, node_id, starts: 0, next_producer_id: 0, topics: BTreeMap::new() }
-    }
-
-    /// The leader epoch of a topic's partitions in this start.
-    pub fn leader_epoch(&self, topic: &TopicEntry) -> i32 {
-        self.starts.saturating_sub(topic.created_at_start).saturating_mul(EPOCHS_PER_START)
+        Self { format: FORMAT, cluster_id, node_id, next_producer_id: 0, topics: BTreeMap::new() }
     }
 
     /// The number of partitions of all topics.
@@ -197,15 +186,14 @@ mod tests {
         let entry = TopicEntry {
             id: TopicId([7; 16]),
             partitions: 3,
-            created_at_start: 1,
             configs: [("retention.ms".to_owned(), "5".to_owned())].into(),
         };
         catalogue.topics.insert("t".into(), entry);
-        catalogue.starts = 4;
+        catalogue.next_producer_id = 4;
         catalogue.store(dir.path()).unwrap();
         let read = Catalogue::load(dir.path()).unwrap().unwrap();
         assert_eq!(read, catalogue);
-        assert_eq!((read.leader_epoch(&read.topics["t"]), read.partition_count()), (6, 3));
+        assert_eq!(read.partition_count(), 3);
     }
 
     #[test]
