@@ -29,7 +29,8 @@ const STARTS: usize = 5;
 const WARM_UP_ROUNDS: usize = 2;
 /// Odd, so that there is a median.
 const ROUNDS: usize = 5;
-const RECORDS: u64 = 50_000;
+/// Records in a round: 200 MB, some hundreds of the clock ticks in which Linux counts CPU time.
+const RECORDS: u64 = 200_000;
 const RECORD_BYTES: usize = 1024;
 const PARTITIONS: i32 = 4;
 /// What a node is given to come to rest: after its start before its memory is read, and after a round, so that work
