@@ -109,17 +109,17 @@ macro_rules! catalogue {
 }
 
 catalogue! {
-    LOG_1 "LOG-1" "no acknowledged record is lost" "crates/rehearsal/src";
-    LOG_2 "LOG-2" "no record is doubled" "crates/rehearsal/src";
-    LOG_3 "LOG-3" "records of a key keep their order" "crates/rehearsal/src";
-    LOG_4 "LOG-4" "consumers agree on what stands at an offset" "crates/rehearsal/src";
-    LOG_5 "LOG-5" "nothing is read that was never sent" "crates/rehearsal/src";
-    BROKER_1 "BROKER-1" "an answer to acks=all under flush=fsync survives SIGKILL" "crates/kafka/src/standin/storage";
-    BROKER_2 "BROKER-2" "a batch whose checksum fails is never served" "crates/kafka/src/standin/storage";
-    BROKER_3 "BROKER-3" "a producer's sequence is appended once" "crates/kafka/src/standin/log";
-    BROKER_4 "BROKER-4" "offsets rise without reuse" "crates/kafka/src/standin/log";
+    LOG_1 "LOG-1" "no acknowledged record is lost" "crates/rehearsal/src/check/lost.rs";
+    LOG_2 "LOG-2" "no record is doubled" "crates/rehearsal/src/check/doubled.rs";
+    LOG_3 "LOG-3" "records of a key keep their order" "crates/rehearsal/src/check/order.rs";
+    LOG_4 "LOG-4" "consumers agree on what stands at an offset" "crates/rehearsal/src/check/observed.rs";
+    LOG_5 "LOG-5" "nothing is read that was never sent" "crates/rehearsal/src/check/unsent.rs";
+    BROKER_1 "BROKER-1" "an answer to acks=all under flush=fsync survives SIGKILL" "crates/naru/tests/it/kill.rs";
+    BROKER_2 "BROKER-2" "a batch whose checksum fails is never served" "crates/kafka/src/standin/storage/read.rs";
+    BROKER_3 "BROKER-3" "a producer's sequence is appended once" "crates/kafka/src/standin/log/producers.rs";
+    BROKER_4 "BROKER-4" "offsets rise without reuse" "crates/kafka/src/standin/log/state.rs";
     WIRE_1 "WIRE-1" "a hostile frame costs bounded memory" "crates/kafka/src/wire";
-    SEGMENT_1 "SEGMENT-1" "a signed segment that was altered, cut or reordered is refused" "crates/runtime/src";
+    SEGMENT_1 "SEGMENT-1" "a signed segment that was altered, cut or reordered is refused" "crates/runtime/src/segments/verify.rs";
 }
 
 #[cfg(test)]
