@@ -34,10 +34,9 @@ impl PartitionStore {
         // What is compacted must be on disk, and below the high watermark.
         self.flush()?;
         let _flushing = shared.flushing.lock().unwrap_or_else(PoisonError::into_inner);
-        let (sealed, config, ends) = {
+        let (sealed, config) = {
             let inner = shared.inner();
-            let ends = inner.sealed.iter().skip(1).map(|sealed| sealed.base_offset).chain([inner.active.base_offset]);
-            (inner.sealed.clone(), inner.log.config().clone(), ends.collect::<Vec<_>>())
+            (inner.sealed.clone(), inner.log.config().clone())
         };
         if !config.cleanup_compact || sealed.iter().all(|sealed| sealed.compacted) {
             return Ok(0);
@@ -50,13 +49,13 @@ impl PartitionStore {
         let mut latest = LatestByKey::default();
         let mut readable = vec![true; sealed.len()];
         // Newest first: if the keys do not fit, it is the older segments that wait, and what they hold is kept.
-        for ((segment, end), readable) in sealed.iter().zip(&ends).zip(&mut readable).rev() {
-            *readable = rewriting.gather(segment, *end, &mut latest)?;
+        for (segment, readable) in sealed.iter().zip(&mut readable).rev() {
+            *readable = rewriting.gather(segment, &mut latest)?;
         }
         let mut freed = 0;
-        for ((segment, end), readable) in sealed.iter().zip(ends).zip(readable) {
+        for (segment, readable) in sealed.iter().zip(readable) {
             if readable {
-                freed += rewriting.rewrite(segment, end, &latest)?;
+                freed += rewriting.rewrite(segment, &latest)?;
             }
         }
         Ok(freed)
@@ -74,7 +73,6 @@ impl Rewriting<'_> {
     fn walk(
         &self,
         sealed: &Sealed,
-        end_offset: i64,
         mut visit: impl FnMut(Batch) -> Result<(), StoreError>,
     ) -> Result<bool, StoreError> {
         let open = self.store.shared.open_sealed(sealed)?;
@@ -83,7 +81,8 @@ impl Rewriting<'_> {
         loop {
             let expect = Expect {
                 next_offset,
-                end_offset,
+                end_offset: sealed.end_offset,
+                base_max: i64::MAX,
                 gaps: sealed.compacted,
                 epochs: EpochRule::AtLeast(0),
                 index: sealed.compacted.then_some(&open.index),
@@ -99,9 +98,9 @@ impl Rewriting<'_> {
         }
     }
 
-    fn gather(&self, sealed: &Sealed, end_offset: i64, latest: &mut LatestByKey) -> Result<bool, StoreError> {
+    fn gather(&self, sealed: &Sealed, latest: &mut LatestByKey) -> Result<bool, StoreError> {
         let mut readable = true;
-        let whole = self.walk(sealed, end_offset, |batch| {
+        let whole = self.walk(sealed, |batch| {
             for record in batch.records(self.bytes_max) {
                 let Ok(record) = record else {
                     readable = false;
@@ -117,7 +116,7 @@ impl Rewriting<'_> {
         Ok(whole && readable)
     }
 
-    fn rewrite(&self, sealed: &Sealed, end_offset: i64, latest: &LatestByKey) -> Result<u64, StoreError> {
+    fn rewrite(&self, sealed: &Sealed, latest: &LatestByKey) -> Result<u64, StoreError> {
         let shared = &self.store.shared;
         let temporary = sealed.path.with_extension("compacting");
         let io = |action| StoreError::io(action, &temporary);
@@ -129,7 +128,7 @@ impl Rewriting<'_> {
             latest.keeps(key, record.offset, record.timestamp, record.value.is_none(), self.tombstones)
         };
         let mut unreadable = None;
-        let whole = self.walk(sealed, end_offset, |batch| {
+        let whole = self.walk(sealed, |batch| {
             let kept = match filter(&batch, self.bytes_max, keeps) {
                 Ok(Some(kept)) => kept,
                 Ok(None) => return Ok(()),
@@ -176,7 +175,7 @@ impl Rewriting<'_> {
             };
         }
         atomic::sync_dir(&shared.dir)?;
-        shared.disk.cache.cut_below(shared.id, end_offset);
+        shared.disk.cache.cut_below(shared.id, sealed.end_offset);
         shared.disk.segments.remove(sealed.id);
         Ok(sealed.size_bytes.saturating_sub(index.end_position))
     }

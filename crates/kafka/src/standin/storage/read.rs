@@ -181,7 +181,8 @@ fn rebuild(file: &std::fs::File, sealed: &Sealed) -> Result<Index, StoreError> {
     loop {
         let expect = Expect {
             next_offset: index.end_offset,
-            end_offset: i64::MAX,
+            end_offset: sealed.end_offset,
+            base_max: i64::MAX,
             gaps: sealed.compacted,
             epochs: EpochRule::AtLeast(0),
             index: None,
@@ -189,7 +190,7 @@ fn rebuild(file: &std::fs::File, sealed: &Sealed) -> Result<Index, StoreError> {
         let found = match walker.next(&expect)? {
             Step::Batch(batch, position) => Some((batch, position)),
             Step::End => None,
-            Step::Unsound(_) => walker.resync(&expect)?,
+            Step::Unsound(_) => walker.resync(&expect, sealed.end_offset)?,
         };
         let Some((batch, position)) = found else {
             index.skip(sealed.size_bytes, index.end_offset);
@@ -271,6 +272,7 @@ impl Files {
             let expect = Expect {
                 next_offset: expected,
                 end_offset,
+                base_max: i64::MAX,
                 gaps,
                 epochs: EpochRule::AsKnown { epochs: &self.epochs, log_start: self.log_start },
                 index: index.is_dense().then_some(index),
@@ -284,10 +286,7 @@ impl Files {
                 Step::Unsound(_) if !chunks.is_empty() => return Ok(Some(chunks)),
                 Step::Unsound(unsound) => {
                     let corrupt = ReadError::Corrupt { offset, reason: unsound.reason };
-                    match walker.resync(&expect)? {
-                        Some(found) if found.0.header().base_offset <= offset => found,
-                        _ => return Err(corrupt),
-                    }
+                    walker.resync(&expect, offset)?.ok_or(corrupt)?
                 }
             };
             gaps = index.is_dense();

@@ -196,7 +196,8 @@ impl Scan<'_> {
                 return Ok((sealed, Active { id, base_offset: base, path, file: Arc::new(file), index }));
             }
             let (size_bytes, max_timestamp) = (index.end_position, index.max_timestamp);
-            sealed.push(Sealed { id, base_offset: base, path, size_bytes, max_timestamp, compacted });
+            let end_offset = bases.peek().copied().unwrap_or(index.end_offset);
+            sealed.push(Sealed { id, end_offset, base_offset: base, path, size_bytes, max_timestamp, compacted });
         }
         // A new partition, or one whose last segment takes no more.
         let base_offset = self.log.log_end();
@@ -282,7 +283,7 @@ impl Scan<'_> {
             if !below_mark {
                 return self.cut(scanned, at, size);
             }
-            let until = match walker.resync(&expect)? {
+            let until = match walker.resync(&expect, next_base.unwrap_or(self.mark))? {
                 Some((batch, position)) => {
                     index.skip(position, batch.header().base_offset);
                     self.log.skip_damaged(batch.header().base_offset);
@@ -307,7 +308,10 @@ impl Scan<'_> {
             EpochRule::Exactly(epoch) if index.end_offset >= self.recovery_point => EpochRule::Exactly(epoch),
             _ => EpochRule::AtLeast(0),
         };
-        Expect { next_offset: index.end_offset, end_offset: next_base.unwrap_or(i64::MAX), gaps, epochs, index: None }
+        let end_offset = next_base.unwrap_or(i64::MAX);
+        // Where offsets have gaps, only what was durable bounds them.
+        let base_max = if gaps { next_base.unwrap_or(self.mark) } else { i64::MAX };
+        Expect { next_offset: index.end_offset, end_offset, base_max, gaps, epochs, index: None }
     }
 
     fn found(&mut self, index: &mut Index, header: &crate::wire::batch::BatchHeader) {

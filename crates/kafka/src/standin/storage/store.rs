@@ -80,11 +80,13 @@ pub(super) struct Inner {
     pub offline: Option<&'static str>,
 }
 
-/// A closed segment. It ends where the next one begins.
+/// A closed segment.
 #[derive(Debug, Clone)]
 pub(super) struct Sealed {
     pub id: u64,
     pub base_offset: i64,
+    /// The offset after its last record, or after the last that compaction or damage left.
+    pub end_offset: i64,
     pub path: PathBuf,
     pub size_bytes: u64,
     pub max_timestamp: i64,
@@ -487,6 +489,7 @@ impl Shared {
         inner.sealed.push(Sealed {
             id: closed.id,
             base_offset: closed.base_offset,
+            end_offset: base_offset,
             path: closed.path,
             size_bytes: opened.index.end_position,
             max_timestamp: opened.index.max_timestamp,
@@ -516,10 +519,9 @@ impl Inner {
 
     /// The segments as retention sees them, oldest first, the active one last.
     pub fn summaries(&self) -> Vec<SegmentSummary> {
-        let ends = self.sealed.iter().skip(1).map(|sealed| sealed.base_offset).chain([self.active.base_offset]);
-        let sealed = self.sealed.iter().zip(ends).map(|(sealed, end_offset)| SegmentSummary {
+        let sealed = self.sealed.iter().map(|sealed| SegmentSummary {
             base_offset: sealed.base_offset,
-            end_offset,
+            end_offset: sealed.end_offset,
             size_bytes: sealed.size_bytes,
             max_timestamp: sealed.max_timestamp,
         });

@@ -31,6 +31,8 @@ pub(super) struct Expect<'a> {
     pub next_offset: i64,
     /// No offset of it may reach this.
     pub end_offset: i64,
+    /// Its base offset may not be above this.
+    pub base_max: i64,
     /// The segment was compacted.
     pub gaps: bool,
     pub epochs: EpochRule<'a>,
@@ -85,8 +87,10 @@ impl<'a> Walker<'a> {
 
     /// Bytes in memory that begin at the position.
     fn here(&self) -> Bytes {
-        match usize::try_from(self.position - self.window_at) {
-            Ok(skip) if skip <= self.window.len() => self.window.slice(skip..),
+        // A search that went ahead in vain comes back to before the window.
+        let skip = self.position.checked_sub(self.window_at).and_then(|skip| usize::try_from(skip).ok());
+        match skip {
+            Some(skip) if skip <= self.window.len() => self.window.slice(skip..),
             _ => Bytes::new(),
         }
     }
@@ -118,9 +122,11 @@ impl<'a> Walker<'a> {
         }
     }
 
-    /// After an unsound batch: moves to the next sound one and returns it. If there is none, moves to the end.
-    pub fn resync(&mut self, expect: &Expect<'_>) -> Result<Option<(Batch, u64)>, StoreError> {
-        let expect = Expect { gaps: true, ..*expect };
+    /// After an unsound batch: moves to the next sound one that begins at `base_max` or below, and returns it. If there
+    /// is none, moves to the end. The base offset is outside a batch's checksum, and behind a gap nothing but that bound
+    /// tells a damaged one.
+    pub fn resync(&mut self, expect: &Expect<'_>, base_max: i64) -> Result<Option<(Batch, u64)>, StoreError> {
+        let expect = Expect { gaps: true, base_max, ..*expect };
         let damaged_at = self.position;
         // The length of the damaged batch may be sound. Tried first, because the damaged batch's records could hold
         // bytes that look like a batch.
@@ -193,7 +199,7 @@ fn first_batch(here: Bytes, left: u64, position: u64, expect: &Expect<'_>) -> Re
 fn judge(header: &BatchHeader, position: u64, expect: &Expect<'_>) -> Result<(), &'static str> {
     let base = header.base_offset;
     let in_order = if expect.gaps { base >= expect.next_offset } else { base == expect.next_offset };
-    if !in_order || header.last_offset_delta < 0 || header.next_offset() > expect.end_offset {
+    if !in_order || base > expect.base_max || header.last_offset_delta < 0 || header.next_offset() > expect.end_offset {
         return Err("its offsets do not follow");
     }
     if expect.index.is_some_and(|index| !index.may_hold(base, position)) {
