@@ -4,22 +4,35 @@ use std::time::Duration;
 
 use crate::check::Verdict;
 use crate::history::{Failure, History, Outcome};
-use crate::measure::{ConsumerFigures, ServiceFigures};
+use crate::measure::{ConsumerFigures, Percentiles, ServiceFigures};
 use crate::plan::Plan;
 use crate::recorder::{Mark, MarkKind};
 use crate::scenario::{FaultKind, Scenario};
+
+/// The name of the check of the faults.
+const FAULTS: &str = "faults";
 
 /// How the wait for rest after the last phase ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settled {
     /// Records that never left the services' outboxes; `None` if a service did not say.
     pub outbox: Option<u64>,
-    /// Records that the group was not given; `None` if the log did not say.
+    /// Records that the group was not given, or was given beyond the log's end; `None` if the log did not say.
     pub lag: Option<u64>,
-    /// Records that the lone reader was not given.
+    /// The same of the lone reader.
     pub lone_lag: Option<u64>,
     /// Observations that did not fit into the history.
     pub observations_dropped: u64,
+}
+
+/// A check that looked at nothing has shown nothing. Only `faults` may be empty, when the plan has none.
+pub fn refuse_empty(verdicts: &mut [Verdict], plan: &Plan) {
+    for verdict in verdicts.iter_mut().filter(|verdict| verdict.examined == 0) {
+        if verdict.check != FAULTS || !plan.faults.is_empty() {
+            let unit = verdict.unit.clone();
+            verdict.find(|| unit, || "nothing was looked at".to_owned());
+        }
+    }
 }
 
 /// The load went out as planned: an operation that was not sent tests nothing.
@@ -72,7 +85,7 @@ pub fn settled(settled: &Settled, bound: Duration) -> Verdict {
         verdict.examined += 1;
         match left {
             Some(0) => {}
-            Some(count) => verdict.find(|| name.to_owned(), || format!("{count} records still wait")),
+            Some(count) => verdict.find(|| name.to_owned(), || format!("{count} records from rest")),
             None => verdict.find(|| name.to_owned(), || "gave no answer".to_owned()),
         }
     };
@@ -90,7 +103,7 @@ pub fn settled(settled: &Settled, bound: Duration) -> Verdict {
 
 /// Every planned fault happened, and ended: a fault that was not injected proves nothing.
 pub fn faults(plan: &Plan, scenario: &Scenario, marks: &[Mark]) -> Verdict {
-    let mut verdict = Verdict::open("faults", "every planned fault happened, and ended", "planned faults");
+    let mut verdict = Verdict::open(FAULTS, "every planned fault happened, and ended", "planned faults");
     for fault in &plan.faults {
         verdict.examined += 1;
         let subject = subject(scenario, fault.kind);
@@ -118,9 +131,7 @@ pub fn bounds(scenario: &Scenario, services: &[ServiceFigures], consumers: &Cons
         let mut verdict = Verdict::open("service-p99", &sentence, "services");
         for service in services {
             verdict.examined += 1;
-            if let Some(latency) = service.whole.latency.filter(|latency| latency.p99_us > bound_us) {
-                verdict.find(|| service.name.clone(), || format!("p99 is {:.0} ms", millis(latency.p99_us)));
-            }
+            above(&mut verdict, &service.name, service.whole.latency, bound_us);
         }
         verdicts.push(verdict);
     }
@@ -130,12 +141,21 @@ pub fn bounds(scenario: &Scenario, services: &[ServiceFigures], consumers: &Cons
             format!("the p99 from a request's planned time to the group is at most {:.0} ms", millis(bound_us));
         let mut verdict = Verdict::open("consumer-p99", &sentence, "groups");
         verdict.examined = 1;
-        if let Some(whole) = consumers.whole.filter(|whole| whole.p99_us > bound_us) {
-            verdict.find(|| scenario.consumers.group.clone(), || format!("p99 is {:.0} ms", millis(whole.p99_us)));
-        }
+        above(&mut verdict, &scenario.consumers.group, consumers.whole, bound_us);
         verdicts.push(verdict);
     }
     verdicts
+}
+
+/// Nothing is not below a bound: without a single latency the bound has not been put to the test.
+fn above(verdict: &mut Verdict, name: &str, latency: Option<Percentiles>, bound_us: u64) {
+    match latency {
+        None => verdict.find(|| name.to_owned(), || "has no latency to compare".to_owned()),
+        Some(latency) if latency.p99_us > bound_us => {
+            verdict.find(|| name.to_owned(), || format!("p99 is {:.0} ms", latency.p99_us as f64 / 1e3));
+        }
+        Some(_) => {}
+    }
 }
 
 /// As marks and displays name what a fault hits.
@@ -154,5 +174,49 @@ pub fn marks_of(kind: FaultKind) -> (MarkKind, MarkKind) {
         FaultKind::Kill { .. } => (MarkKind::Killed, MarkKind::Answering),
         FaultKind::Pause { .. } => (MarkKind::Paused, MarkKind::Continued),
         FaultKind::Leave { .. } => (MarkKind::Left, MarkKind::Joined),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test panics on failure")]
+
+    use super::*;
+
+    fn first() -> Scenario {
+        Scenario::parse("first.toml", include_str!("../../../scenarios/first.toml")).unwrap()
+    }
+
+    #[test]
+    fn a_check_that_looked_at_nothing_fails() {
+        let check = |name: &str, examined: u64, planned_faults: bool, expect: bool| {
+            let mut plan = Plan::draw(&first(), 1);
+            if !planned_faults {
+                plan.faults.clear();
+            }
+            let mut verdicts = [Verdict::open(name, "", "things")];
+            verdicts[0].examined = examined;
+            refuse_empty(&mut verdicts, &plan);
+            assert_eq!(verdicts[0].passed, expect, "{name} examined {examined}, faults planned: {planned_faults}");
+        };
+        check("LOG-1", 1, true, true);
+        check("LOG-1", 0, true, false);
+        check("LOG-1", 0, false, false);
+        check("faults", 0, true, false);
+        check("faults", 0, false, true);
+    }
+
+    #[test]
+    fn a_bound_without_a_latency_is_not_kept() {
+        let mut scenario = first();
+        scenario.expect.consumer_p99_max = Some(Duration::from_millis(10));
+        let latency = |us| Percentiles { count: 1, p50_us: us, p90_us: us, p99_us: us, max_us: us };
+        let check = |whole: Option<Percentiles>, expect: bool| {
+            let verdicts = bounds(&scenario, &[], &ConsumerFigures { seconds: Vec::new(), whole });
+            assert_eq!(verdicts[0].passed, expect, "{whole:?}");
+        };
+        check(None, false);
+        check(Some(latency(10_000)), true);
+        check(Some(latency(10_001)), false);
     }
 }

@@ -11,6 +11,9 @@ pub const RECORDS_PER_OPERATION_MAX: usize = 4;
 /// Observations for each record: the group re-reads after a rebalance, and one further observer reads everything.
 pub const OBSERVATIONS_PER_OPERATION_MAX: usize = 12;
 
+/// The currency of every request: Korean won, ISO 4217.
+pub const CURRENCY: &str = "KRW";
+
 /// Everything that the checkers may look at.
 #[derive(Debug, Clone, Default)]
 pub struct History {
@@ -35,7 +38,9 @@ pub struct Operation {
     pub topic: u16,
     /// The user: the record's key.
     pub user: u32,
-    /// The amount that was sent.
+    /// The other side as it was sent: the merchant, or who gets a transfer.
+    pub peer: Box<str>,
+    /// The amount that was sent, in minor units of [`CURRENCY`].
     pub amount_minor: i64,
     /// When it was due, in microseconds on the run's clock.
     pub planned_us: u64,
@@ -128,6 +133,12 @@ pub struct LogRecord {
     pub id: Box<str>,
     /// The per-user number in its value.
     pub sequence: u64,
+    /// The user in its value.
+    pub user: Box<str>,
+    /// The merchant, or who gets the transfer, in its value.
+    pub peer: Box<str>,
+    /// The currency in its value.
+    pub currency: Box<str>,
     /// The amount in its value.
     pub amount_minor: i64,
     /// Of key and value, for comparing with what consumers saw.

@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::history::{Doubt, Failure, Outcome, idempotency_key, shortened, user_key};
+use crate::history::{CURRENCY, Doubt, Failure, Outcome, idempotency_key, shortened, user_key};
 use crate::plan::{Plan, PlannedOperation};
 use crate::recorder::Recorder;
 use crate::scenario::{Service, ServiceKind};
@@ -94,14 +94,11 @@ async fn send(
     number: usize,
     operation: &PlannedOperation,
 ) -> Outcome {
-    let amount = serde_json::json!({ "currency": "KRW", "minor": operation.amount_minor });
-    let user = user_key(operation.user);
+    let amount = serde_json::json!({ "currency": CURRENCY, "minor": operation.amount_minor });
+    let (user, peer) = (user_key(operation.user), peer(target.service.kind, operation.peer));
     let body = match target.service.kind {
-        // A hundred shops are enough: the load is about the payers.
-        ServiceKind::Payment => {
-            serde_json::json!({ "user": user, "merchant": format!("m{}", operation.peer % 100), "amount": amount })
-        }
-        ServiceKind::Transfer => serde_json::json!({ "user": user, "to": user_key(operation.peer), "amount": amount }),
+        ServiceKind::Payment => serde_json::json!({ "user": user, "merchant": peer, "amount": amount }),
+        ServiceKind::Transfer => serde_json::json!({ "user": user, "to": peer, "amount": amount }),
     };
     let request = client
         .post(format!("{}{}", target.url, target.service.kind.path()))
@@ -128,6 +125,15 @@ async fn send(
         Ok(answer) => Outcome::Acknowledged { id: text(&answer.id), sequence: answer.sequence },
         Err(error) if error.is_timeout() => Outcome::Unknown { why: Doubt::TimedOut },
         Err(_) => Outcome::Unknown { why: Doubt::BadAnswer },
+    }
+}
+
+/// The other side of an operation, as requests and records name it.
+pub fn peer(kind: ServiceKind, peer: u32) -> String {
+    match kind {
+        // A hundred shops are enough: the load is about the payers.
+        ServiceKind::Payment => format!("m{}", peer % 100),
+        ServiceKind::Transfer => user_key(peer),
     }
 }
 

@@ -187,6 +187,7 @@ mod tests {
         let operations = plan.operations.iter().map(|planned| Operation {
             topic: 0,
             user: planned.user,
+            peer: "m1".into(),
             amount_minor: 1,
             planned_us: planned.at_us,
             sent_us: Some(planned.at_us),

@@ -270,7 +270,29 @@ impl LagProbe {
     }
 }
 
-/// Records below `ends` that `group` has not been given.
-pub fn lag(recorder: &Recorder, group: u16, ends: &[(Place, i64)]) -> u64 {
-    ends.iter().map(|(partition, end)| u64::try_from(end - recorder.next_offset(group, *partition)).unwrap_or(0)).sum()
+/// How far a group is from the ends of the log.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lag {
+    /// Records below the ends that the group has not been given.
+    pub behind: u64,
+    /// Offsets at and above the ends that the group was given: the log took them back, or has grown since it was asked.
+    pub beyond: u64,
+}
+
+impl Lag {
+    /// Zero only when the group stands at the end of every partition.
+    pub fn from_rest(self) -> u64 {
+        self.behind + self.beyond
+    }
+}
+
+/// Compares what `group` was given with `ends`.
+pub fn lag(recorder: &Recorder, group: u16, ends: &[(Place, i64)]) -> Lag {
+    let mut lag = Lag::default();
+    for (partition, end) in ends {
+        let next = recorder.next_offset(group, *partition);
+        lag.behind += u64::try_from(end - next).unwrap_or(0);
+        lag.beyond += u64::try_from(next - end).unwrap_or(0);
+    }
+    lag
 }

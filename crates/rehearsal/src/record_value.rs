@@ -10,11 +10,16 @@ struct Value {
     id: serde_json::Value,
     sequence: u64,
     idempotency_key: String,
+    user: String,
+    /// A payment's record names the merchant, a transfer's who gets it.
+    #[serde(alias = "to")]
+    merchant: String,
     amount: Amount,
 }
 
 #[derive(Deserialize)]
 struct Amount {
+    currency: String,
     minor: i64,
 }
 
@@ -30,6 +35,9 @@ pub fn read(seed: u64, operations: usize, place: Place, key: &[u8], value: &[u8]
             key: key_text,
             id: text(&value.id),
             sequence: value.sequence,
+            user: shortened(&value.user),
+            peer: shortened(&value.merchant),
+            currency: shortened(&value.amount.currency),
             amount_minor: value.amount.minor,
             fingerprint,
         },
@@ -40,6 +48,9 @@ pub fn read(seed: u64, operations: usize, place: Place, key: &[u8], value: &[u8]
             key: key_text,
             id: format!("unreadable {}/{}", place.partition, place.offset).into(),
             sequence: 0,
+            user: Box::default(),
+            peer: Box::default(),
+            currency: Box::default(),
             amount_minor: 0,
             fingerprint,
         },
@@ -57,11 +68,12 @@ mod tests {
     fn a_record_is_matched_with_its_operation() {
         let key = idempotency_key(9, 3);
         let value = format!(
-            r#"{{"id":"p1","sequence":4,"idempotency_key":"{key}","amount":{{"currency":"KRW","minor":5}},"more":1}}"#
+            r#"{{"id":"p1","sequence":4,"idempotency_key":"{key}","user":"u1","to":"u2","amount":{{"currency":"KRW","minor":5}},"more":1}}"#
         );
         let record = read(9, 10, PLACE, b"u1", value.as_bytes());
         assert_eq!(record.claim, Claim::Operation(3));
         assert_eq!((&*record.id, record.sequence, record.amount_minor), ("p1", 4, 5));
+        assert_eq!((&*record.user, &*record.peer, &*record.currency), ("u1", "u2", "KRW"));
         // The same record is a stranger to a run with another seed, and to one with fewer operations.
         assert!(matches!(read(8, 10, PLACE, b"u1", value.as_bytes()).claim, Claim::Stranger(_)));
         assert!(matches!(read(9, 3, PLACE, b"u1", value.as_bytes()).claim, Claim::Stranger(_)));

@@ -11,6 +11,7 @@ use crate::clock::RunClock;
 use crate::history::{
     Failure, History, OBSERVATIONS_PER_OPERATION_MAX, Observation, Observer, Operation, Outcome, Place,
 };
+use crate::load;
 use crate::plan::Plan;
 use crate::scenario::{Scenario, ServiceKind};
 
@@ -124,14 +125,18 @@ fn histogram() -> Histogram<u64> {
 impl Recorder {
     /// Ready to take down the operations of `plan`.
     pub fn new(clock: RunClock, scenario: &Scenario, plan: &Plan) -> Self {
-        let operations = plan.operations.iter().map(|planned| Operation {
-            topic: topic_of(scenario.services[usize::from(planned.service)].kind),
-            user: planned.user,
-            amount_minor: planned.amount_minor,
-            planned_us: planned.at_us,
-            sent_us: None,
-            ended_us: None,
-            outcome: Outcome::Invoked,
+        let operations = plan.operations.iter().map(|planned| {
+            let kind = scenario.services[usize::from(planned.service)].kind;
+            Operation {
+                topic: topic_of(kind),
+                user: planned.user,
+                peer: load::peer(kind, planned.peer).into(),
+                amount_minor: planned.amount_minor,
+                planned_us: planned.at_us,
+                sent_us: None,
+                ended_us: None,
+                outcome: Outcome::Invoked,
+            }
         });
         let live = || Live {
             sent: AtomicU64::new(0),

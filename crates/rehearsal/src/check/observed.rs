@@ -1,6 +1,6 @@
 //! LOG-4: consumers agree on what stands at an offset.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use naru_model::invariant::LOG_4;
 
@@ -91,11 +91,12 @@ fn delivery(
     }
 }
 
-/// Up to the last record that a group has seen of a partition, its members together have seen every one: a rebalance
-/// that begins behind the committed offset repeats, one that begins after it skips.
+/// From where a partition begins to its last record, the members of every group together have seen every one: a
+/// rebalance that begins behind the committed offset repeats, one that begins after it skips, and a partition that
+/// nobody was given has been skipped as a whole. Judged after the consumers were given time to reach the end.
 fn coverage(history: &History, verdict: &mut Verdict, log: &BTreeMap<Place, &LogRecord>, starts: &HashMap<Place, i64>) {
     let mut seen: HashSet<(u16, Place)> = HashSet::with_capacity(history.observations.len());
-    let mut highest: BTreeMap<(u16, Place), i64> = BTreeMap::new();
+    let mut highest: HashMap<(u16, Place), i64> = HashMap::new();
     let mut sessions: HashMap<(u16, u32, Place), (i64, i64)> = HashMap::new();
     for observation in &history.observations {
         let Some(observer) = history.observers.get(usize::from(observation.observer)) else { continue };
@@ -107,9 +108,16 @@ fn coverage(history: &History, verdict: &mut Verdict, log: &BTreeMap<Place, &Log
         let span = sessions.entry(session).or_insert((place.offset, place.offset));
         *span = (span.0.min(place.offset), span.1.max(place.offset));
     }
-    for ((group, partition), high) in &highest {
+    let mut ends: BTreeMap<Place, i64> = BTreeMap::new();
+    for place in log.keys() {
+        // In the order of places: the last one stays.
+        ends.insert(place.partition_key(), place.offset);
+    }
+    let groups: BTreeSet<u16> = history.observers.iter().map(|observer| observer.group).collect();
+    let wanted = groups.iter().flat_map(|group| ends.iter().map(move |(partition, end)| (group, partition, end)));
+    for (group, partition, end) in wanted {
         let start = starts.get(partition).copied().unwrap_or(0);
-        let range = Place { offset: start, ..*partition }..=Place { offset: *high, ..*partition };
+        let range = Place { offset: start, ..*partition }..=Place { offset: *end, ..*partition };
         for (place, record) in log.range(range) {
             if seen.contains(&(*group, *place)) {
                 continue;
@@ -126,7 +134,10 @@ fn coverage(history: &History, verdict: &mut Verdict, log: &BTreeMap<Place, &Log
                 };
                 verdict.find(
                     || history.show_record(record),
-                    || format!("never given to {}, who were given offset {high} (poll skip)", members()),
+                    || match highest.get(&(*group, *partition)) {
+                        Some(high) => format!("never given to {}, who were given offset {high} (poll skip)", members()),
+                        None => format!("never given to {}, who were given nothing of its partition", members()),
+                    },
                 );
             }
         }

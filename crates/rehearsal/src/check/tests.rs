@@ -8,7 +8,8 @@ use rand_chacha::ChaCha8Rng;
 
 use super::judge;
 use crate::history::{
-    Claim, Doubt, Failure, History, LogRecord, Observation, Observer, Operation, Outcome, Place, fingerprint, user_key,
+    CURRENCY, Claim, Doubt, Failure, History, LogRecord, Observation, Observer, Operation, Outcome, Place, fingerprint,
+    user_key,
 };
 
 const PARTITIONS: i32 = 3;
@@ -32,6 +33,7 @@ fn clean(seed: u64, operations: usize, users: u32) -> History {
         let topic = rng.random_range(0..2_u16);
         let user = rng.random_range(0..users);
         let amount_minor = rng.random_range(1..1_000_i64);
+        let peer: Box<str> = format!("m{}", number % 7).into();
         let planned_us = number as u64 * 1_000;
         let id: Box<str> = format!("id-{number}").into();
         let fate = rng.random_range(0..20);
@@ -45,8 +47,16 @@ fn clean(seed: u64, operations: usize, users: u32) -> History {
             2 | 3 => Outcome::Unknown { why: Doubt::TimedOut },
             _ => Outcome::Acknowledged { id: id.clone(), sequence: 0 },
         };
-        let mut operation =
-            Operation { topic, user, amount_minor, planned_us, sent_us, ended_us: Some(planned_us + 900), outcome };
+        let mut operation = Operation {
+            topic,
+            user,
+            peer: peer.clone(),
+            amount_minor,
+            planned_us,
+            sent_us,
+            ended_us: Some(planned_us + 900),
+            outcome,
+        };
         if fate > 2 {
             let slot = usize::from(topic) * users as usize + user as usize;
             sequences[slot] += 1;
@@ -66,6 +76,9 @@ fn clean(seed: u64, operations: usize, users: u32) -> History {
                 fingerprint: fingerprint(user_key(user).as_bytes(), id.as_bytes()),
                 id,
                 sequence,
+                user: user_key(user).into(),
+                peer,
+                currency: CURRENCY.into(),
                 amount_minor,
             });
         }
@@ -204,6 +217,8 @@ fn a_doubled_record_is_named() {
             let last = history.log.iter().filter(|r| r.place.partition_key() == copy.place.partition_key());
             copy.place.offset = last.map(|r| r.place.offset).max().unwrap() + 1;
             let name = history.show_place(copy.place);
+            observe(history, 1, 1, &copy);
+            observe(history, 2, 0, &copy);
             history.log.push(copy);
             history.log.sort_by_key(|record| record.place);
             name
@@ -261,6 +276,88 @@ fn reordered_records_of_a_key_are_named() {
             history.show_place(b)
         },
         &["LOG-3"],
+    );
+}
+
+/// Index of an acknowledged record, and of the next acknowledged one of the same key.
+fn two_of_a_key(history: &History) -> (usize, usize) {
+    let acknowledged = |index: &usize| {
+        let number = number_of(&history.log[*index]) as usize;
+        matches!(history.operations[number].outcome, Outcome::Acknowledged { .. })
+    };
+    let first = victim(history);
+    let same = |index: &usize| {
+        let (a, b) = (&history.log[first], &history.log[*index]);
+        a.key == b.key && a.place.topic == b.place.topic
+    };
+    (first, (first + 1..history.log.len()).find(|index| same(index) && acknowledged(index)).unwrap())
+}
+
+fn acknowledge_as(history: &mut History, record: usize, with: u64) {
+    let number = number_of(&history.log[record]) as usize;
+    history.log[record].sequence = with;
+    match &mut history.operations[number].outcome {
+        Outcome::Acknowledged { sequence, .. } => *sequence = with,
+        other => panic!("{other:?} is not acknowledged"),
+    }
+}
+
+#[test]
+fn a_sequence_that_was_given_twice_is_named() {
+    check(
+        |history| {
+            let (first, second) = two_of_a_key(history);
+            let sequence = history.log[first].sequence;
+            acknowledge_as(history, second, sequence);
+            history.show_place(history.log[second].place)
+        },
+        &["LOG-3"],
+    );
+}
+
+#[test]
+fn numbers_that_contradict_the_time_are_named_although_the_log_follows_them() {
+    check(
+        |history| {
+            let (first, second) = two_of_a_key(history);
+            let (a, b) = (history.log[first].clone(), history.log[second].clone());
+            // The later request gets the lower number, and its record stands first, in the numbers' order.
+            for (index, now) in [(first, &b), (second, &a)] {
+                let record = &mut history.log[index];
+                (record.claim, record.id) = (now.claim.clone(), now.id.clone());
+                (record.peer, record.amount_minor) = (now.peer.clone(), now.amount_minor);
+            }
+            acknowledge_as(history, first, a.sequence);
+            acknowledge_as(history, second, b.sequence);
+            format!("operation {} ", number_of(&b))
+        },
+        &["LOG-3"],
+    );
+}
+
+#[test]
+fn a_partition_that_a_group_was_never_given_is_named() {
+    check(
+        |history| {
+            let place = history.log[victim(history)].place;
+            history
+                .observations
+                .retain(|seen| seen.observer == 2 || seen.place.partition_key() != place.partition_key());
+            "member 0, member 1, who were given nothing".to_owned()
+        },
+        &["LOG-4"],
+    );
+}
+
+#[test]
+fn a_tail_that_was_never_given_is_named() {
+    check(
+        |history| {
+            let last = history.log.last().unwrap().place;
+            history.observations.retain(|seen| seen.observer != 2 || seen.place != last);
+            history.show_place(last)
+        },
+        &["LOG-4"],
     );
 }
 
@@ -367,15 +464,21 @@ fn a_stranger_in_the_log_is_named() {
         |history| {
             let last = history.log.last().unwrap().place;
             let place = Place { offset: last.offset + 1, ..last };
-            history.log.push(LogRecord {
+            let stranger = LogRecord {
                 place,
                 claim: Claim::Stranger("not-ours".into()),
                 key: "u1-of-another-run".into(),
                 id: "x".into(),
                 sequence: 1,
+                user: "u1".into(),
+                peer: "m1".into(),
+                currency: CURRENCY.into(),
                 amount_minor: 1,
                 fingerprint: 5,
-            });
+            };
+            observe(history, 1, 1, &stranger);
+            observe(history, 2, 0, &stranger);
+            history.log.push(stranger);
             "not-ours".to_owned()
         },
         &["LOG-5"],
@@ -396,15 +499,23 @@ fn a_record_of_a_refused_operation_is_named() {
 }
 
 #[test]
-fn a_changed_amount_is_named() {
-    check(
-        |history| {
-            let index = victim(history);
-            history.log[index].amount_minor += 1;
-            history.show_place(history.log[index].place)
-        },
-        &["LOG-5"],
-    );
+fn a_record_that_says_something_else_than_its_request_is_named() {
+    let changes: [fn(&mut LogRecord); 4] = [
+        |record| record.amount_minor += 1,
+        |record| record.user = "somebody-else".into(),
+        |record| record.peer = "another-merchant".into(),
+        |record| record.currency = "USD".into(),
+    ];
+    for change in changes {
+        check(
+            |history| {
+                let index = victim(history);
+                change(&mut history.log[index]);
+                history.show_place(history.log[index].place)
+            },
+            &["LOG-5"],
+        );
+    }
 }
 
 #[test]

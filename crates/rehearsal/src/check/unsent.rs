@@ -3,9 +3,9 @@
 use naru_model::invariant::LOG_5;
 
 use super::Verdict;
-use crate::history::{Claim, History, Outcome, user_key};
+use crate::history::{CURRENCY, Claim, History, LogRecord, Operation, Outcome, user_key};
 
-/// Every record belongs to an operation that was sent and not refused, and carries that operation's key and amount.
+/// Every record belongs to an operation that was sent and not refused, and says what that operation said.
 pub(super) fn check(history: &History) -> Verdict {
     let mut verdict = Verdict::on(&LOG_5, "records and observations");
     for record in &history.log {
@@ -22,16 +22,8 @@ pub(super) fn check(history: &History) -> Verdict {
             verdict.find(|| history.show_record(record), || format!("its operation was {reason}"));
         } else if operation.topic != record.place.topic {
             verdict.find(|| history.show_record(record), || "its operation was sent to another topic".to_owned());
-        } else if *record.key != *user_key(operation.user) {
-            verdict.find(
-                || history.show_record(record),
-                || format!("its operation was sent for {}", user_key(operation.user)),
-            );
-        } else if record.amount_minor != operation.amount_minor {
-            verdict.find(
-                || history.show_record(record),
-                || format!("amount {}, but {} was sent", record.amount_minor, operation.amount_minor),
-            );
+        } else {
+            changed(history, &mut verdict, record, operation);
         }
     }
     for seen in &history.observations {
@@ -57,6 +49,23 @@ pub(super) fn check(history: &History) -> Verdict {
         }
     }
     verdict
+}
+
+/// The first thing in which a record differs from the request that it belongs to.
+fn changed(history: &History, verdict: &mut Verdict, record: &LogRecord, operation: &Operation) {
+    let user = user_key(operation.user);
+    let found_minor = record.amount_minor.to_string();
+    let amount_minor = operation.amount_minor.to_string();
+    let fields = [
+        ("key", &*record.key, &*user),
+        ("user", &*record.user, &*user),
+        ("merchant or recipient", &*record.peer, &*operation.peer),
+        ("currency", &*record.currency, CURRENCY),
+        ("amount", &*found_minor, &*amount_minor),
+    ];
+    if let Some((name, found, sent)) = fields.into_iter().find(|(_, found, sent)| found != sent) {
+        verdict.find(|| history.show_record(record), || format!("{name} {found}, but {sent} was sent"));
+    }
 }
 
 fn not_sent(outcome: &Outcome, sent_us: Option<u64>) -> Option<String> {

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::ANSWER_WITHIN;
 use crate::expectations::Settled;
 use crate::load::Target;
-use crate::observe::{self, GROUP, LONE, LagProbe};
+use crate::observe::{self, GROUP, LONE, Lag, LagProbe};
 use crate::recorder::Recorder;
 
 /// How often the services and the log are asked how much waits.
@@ -62,12 +62,12 @@ impl Backlog {
                 () = over.cancelled() => return,
             }
             let (outbox, lag, _) = self.look().await;
-            self.recorder.backlog(outbox, lag);
+            self.recorder.backlog(outbox, lag.map(|lag| lag.behind));
         }
     }
 
     /// Outbox, the group's lag, the lone reader's lag.
-    async fn look(&self) -> (Option<u64>, Option<u64>, Option<u64>) {
+    async fn look(&self) -> (Option<u64>, Option<Lag>, Option<Lag>) {
         let outbox = self.status.outbox().await;
         let probe = Arc::clone(&self.probe);
         // librdkafka's question for a partition's end blocks. A panic in it is an unknown lag.
@@ -83,6 +83,7 @@ impl Backlog {
         loop {
             every.tick().await;
             let (outbox, lag, lone_lag) = self.look().await;
+            let (lag, lone_lag) = (lag.map(Lag::from_rest), lone_lag.map(Lag::from_rest));
             let at_rest = [outbox, lag, lone_lag].iter().all(|left| *left == Some(0));
             if at_rest || tokio::time::Instant::now() >= deadline {
                 return Settled { outbox, lag, lone_lag, observations_dropped: 0 };

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use super::{ANSWER_WITHIN, DRAIN_WITHIN, KAFKA_VERSION, LogKind, Options, PARTITIONS, RehearsalError};
 use crate::recorder::topics;
-use crate::scenario::Scenario;
+use crate::scenario::{Cluster, Scenario};
 use crate::state::State;
 
 /// How long making the topics may take: a JVM that has just started is slow.
@@ -53,15 +53,9 @@ pub(super) async fn start(options: &Options, state: &State) -> Result<Nodes, Reh
                     node = node.arg("--admin").arg("127.0.0.1:0");
                 }
             }
-            LogKind::Kafka if cluster.lose_unflushed_tail => {
-                return Err(RehearsalError::Unfit(format!(
-                    "cluster {}: only the stand-in can be told to lose its unflushed tail: leave out --log kafka",
-                    cluster.name
-                )));
-            }
             LogKind::Kafka => {}
         }
-        let (name, lossy) = (cluster.name.clone(), cluster.lose_unflushed_tail);
+        let (name, lossy) = (cluster.name.clone(), loses_tail(options.log, cluster));
         starting.spawn(async move {
             let started = Node::start(node).await;
             let node = started.map_err(|source| RehearsalError::Node { cluster: name.clone(), source })?;
@@ -123,6 +117,11 @@ pub(super) async fn make_topics(scenario: &Scenario, bootstraps: &[String]) -> R
         }
     }
     Ok(())
+}
+
+/// Only the stand-in can be told; on Kafka the option is shown as ignored.
+pub(super) fn loses_tail(log: LogKind, cluster: &Cluster) -> bool {
+    log == LogKind::StandIn && cluster.lose_unflushed_tail
 }
 
 /// A killed process leaves what it wrote to the operating system, a machine without power does not: the stand-in is told

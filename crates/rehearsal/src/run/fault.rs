@@ -5,8 +5,8 @@ use std::sync::Arc;
 use naru_kafka::node::{NodeError, Signal};
 use tokio::sync::Mutex;
 
-use super::RehearsalError;
-use super::clusters::{Nodes, lose_unflushed_tail};
+use super::clusters::{Nodes, lose_unflushed_tail, loses_tail};
+use super::{LogKind, RehearsalError};
 use crate::expectations;
 use crate::observe::Observers;
 use crate::plan::PlannedFault;
@@ -17,6 +17,7 @@ use crate::scenario::{FaultKind, Scenario};
 /// One fault being played.
 pub(super) struct Act {
     pub(super) fault: PlannedFault,
+    pub(super) log: LogKind,
     pub(super) scenario: Arc<Scenario>,
     pub(super) nodes: Nodes,
     pub(super) observers: Arc<Mutex<Observers>>,
@@ -36,7 +37,7 @@ impl Act {
                 self.mark(MarkKind::Killed);
                 tokio::time::sleep(self.fault.lasts).await;
                 node.restart().await.map_err(error)?;
-                if self.scenario.clusters[cluster].lose_unflushed_tail {
+                if loses_tail(self.log, &self.scenario.clusters[cluster]) {
                     lose_unflushed_tail(&self.scenario.clusters[cluster].name, &node).await?;
                 }
                 self.mark(MarkKind::Answering);

@@ -189,6 +189,12 @@ async fn play(
     let state = State::prepare(&options.out)?;
 
     progress.stage(&format!("starting {} cluster(s)", scenario.clusters.len()));
+    if options.log == LogKind::Kafka {
+        for cluster in scenario.clusters.iter().filter(|cluster| cluster.lose_unflushed_tail) {
+            let name = &cluster.name;
+            progress.stage(&format!("note: cluster {name}: lose_unflushed_tail is ignored, Kafka cannot be told to"));
+        }
+    }
     let nodes = clusters::start(options, &state).await?;
     let bootstraps = clusters::bootstraps(&nodes).await;
     progress.stage("making topics, starting services");
@@ -204,7 +210,7 @@ async fn play(
         operations: plan.operations.len(),
         recorder: Arc::clone(&recorder),
     };
-    let cast = Cast { plan: &plan, targets: &targets, nodes: &nodes, shared: &shared };
+    let cast = Cast { log: options.log, plan: &plan, targets: &targets, nodes: &nodes, shared: &shared };
     let mut settled = cast.act(scenario, progress, stop).await?;
 
     progress.stage("reading the log back");
@@ -251,6 +257,7 @@ async fn start_services(
 
 /// What is on the stage while the phases run.
 struct Cast<'a> {
+    log: LogKind,
     plan: &'a Arc<Plan>,
     targets: &'a [Target],
     nodes: &'a Nodes,
@@ -284,6 +291,7 @@ impl Cast<'_> {
         for fault in plan.faults.iter().copied() {
             let act = Act {
                 fault,
+                log: self.log,
                 scenario: Arc::new(scenario.clone()),
                 nodes: Arc::clone(self.nodes),
                 observers: Arc::clone(&observers),
@@ -336,6 +344,7 @@ fn judge(
     verdicts.push(expectations::faults(plan, scenario, &marks));
     verdicts.push(expectations::settled(settled, scenario.settle_max));
     verdicts.extend(expectations::bounds(scenario, &services, &consumers));
+    expectations::refuse_empty(&mut verdicts, plan);
     let phases = scenario.phases.iter().zip(&plan.phases).map(|(phase, (from, to))| PhaseSpan {
         name: phase.name.clone(),
         from_s: from.as_secs_f64(),
@@ -372,11 +381,16 @@ fn cluster_settings(options: &Options) -> String {
     for cluster in &options.scenario.clusters {
         let separator = if text.is_empty() { "" } else { ", " };
         let setting = match (options.log, cluster.lose_unflushed_tail) {
-            (LogKind::Kafka, _) => "as shipped",
-            (LogKind::StandIn, false) => cluster.flush.name(),
-            (LogKind::StandIn, true) => "write, loses its unflushed tail",
+            (LogKind::Kafka, false) => "as shipped",
+            (LogKind::Kafka, true) => "as shipped, lose_unflushed_tail ignored",
+            (LogKind::StandIn, _) => cluster.flush.name(),
         };
-        write!(text, "{separator}{}: {setting}", cluster.name).expect("writing to a string cannot fail");
+        let tail = if options.log == LogKind::StandIn && cluster.lose_unflushed_tail {
+            ", a kill takes what is not flushed"
+        } else {
+            ""
+        };
+        write!(text, "{separator}{}: {setting}{tail}", cluster.name).expect("writing to a string cannot fail");
     }
     text
 }

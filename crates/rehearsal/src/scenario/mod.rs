@@ -25,8 +25,8 @@ pub const PHASE_SECONDS_MAX: f64 = 3_600.0;
 pub const FAULTS_MAX: usize = 64;
 /// Requests per second of one service: beyond it one load generator process on two cores measures itself.
 pub const RATE_MAX: f64 = 20_000.0;
-/// Operations of one run. The history is kept in memory at about 400 bytes for an operation with its record and its
-/// observations, so this bounds the run at about 200 MB.
+/// Operations of one run. The history is kept in memory at about 600 bytes for an operation with its record and its
+/// observations, so this bounds the run at about 300 MB.
 pub const OPERATIONS_MAX: usize = 500_000;
 /// Users that the keys are drawn from.
 pub const USERS_MAX: i64 = 10_000_000;
@@ -65,7 +65,8 @@ pub struct Cluster {
     pub name: String,
     /// When the broker answers `acks=all`.
     pub flush: Flush,
-    /// Whether a kill also takes what was written but not flushed, as a power cut would. Stand-in only.
+    /// Whether a kill also takes what was written but not flushed, as a power cut would. With [`Flush::Fsync`] this is the
+    /// honest test of an acknowledgement; with [`Flush::Write`] it must be found out. The stand-in's; ignored on Kafka.
     pub lose_unflushed_tail: bool,
 }
 

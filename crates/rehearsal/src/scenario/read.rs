@@ -100,6 +100,13 @@ fn root_table(reader: &mut Reader<'_>, root: &Spanned<DeTable<'_>>) -> Option<Sc
     unique(reader, &fields, "phase", &phase_names);
     if let Some(phases) = &phases {
         let expected: f64 = phases.iter().map(|p| p.rates.iter().sum::<f64>() * p.lasts.as_secs_f64()).sum();
+        if phases.iter().all(|phase| phase.rates.iter().all(|rate| *rate == 0.0)) {
+            reader.mistake(
+                fields.span_of("phase"),
+                "no phase has a rate: nothing would be sent, and nothing shown",
+                "add `rate = { payment = 45 }` to a phase",
+            );
+        }
         // Arrivals are random: leave room above the expected number.
         if expected * 1.1 > OPERATIONS_MAX as f64 {
             reader.mistake(
@@ -148,13 +155,6 @@ fn cluster(reader: &mut Reader<'_>, mut fields: Fields<'_, '_>) -> Option<Cluste
             .and_then(|given| choice(reader, "flush", given, &[("fsync", Flush::Fsync), ("write", Flush::Write)])),
     };
     let lose_unflushed_tail = flag(reader, &mut fields, "lose_unflushed_tail");
-    if lose_unflushed_tail == Some(true) && flush == Some(Flush::Fsync) {
-        reader.mistake(
-            fields.span_of("lose_unflushed_tail"),
-            "`lose_unflushed_tail` has no effect: with flush = \"fsync\" nothing acknowledged is unflushed",
-            "add `flush = \"write\"` to this cluster, or remove `lose_unflushed_tail`",
-        );
-    }
     fields.finish(reader);
     Some(Cluster { name: name?, flush: flush?, lose_unflushed_tail: lose_unflushed_tail? })
 }

@@ -110,3 +110,19 @@ fn a_service_whose_records_nobody_reads_is_refused() {
     let mistakes = Scenario::parse("s.toml", &text).unwrap_err();
     assert!(mistakes.to_string().contains("publishes to cluster \"b\", but the consumers read \"a\""), "{mistakes}");
 }
+
+#[test]
+fn a_scenario_that_sends_nothing_is_refused() {
+    let text: String =
+        WHOLE.lines().filter(|line| !line.starts_with("rate = ")).map(|line| format!("{line}\n")).collect();
+    let mistakes = Scenario::parse("s.toml", &text).unwrap_err();
+    assert!(mistakes.to_string().contains("no phase has a rate"), "{mistakes}");
+}
+
+#[test]
+fn a_power_cut_may_be_rehearsed_with_every_flush_policy() {
+    for flush in ["fsync", "write"] {
+        let text = WHOLE.replacen("flush = \"fsync\"", &format!("flush = \"{flush}\""), 1);
+        assert!(Scenario::parse("s.toml", &text).unwrap().clusters[0].lose_unflushed_tail);
+    }
+}
