@@ -22,6 +22,9 @@ use crate::wire::{ApiKey, OutFrame, StrBytes, WireError};
 const LENGTH_BYTES: usize = 4;
 /// The part of a request that says what it is: key, version, correlation id. Every request has it.
 const HEAD_BYTES: usize = 8;
+/// A request up to this size takes no share of the memory for requests: the bound on connections bounds them, and they
+/// never wait behind large ones.
+const UNCOUNTED_BYTES: usize = 64 << 10;
 /// What is read from the socket in one piece: memory grows with what has arrived, not with what was announced.
 const READ_BYTES: usize = 64 << 10;
 /// Largest answer: a frame's length is a signed 32-bit number, and Fetch stays far below.
@@ -117,7 +120,7 @@ async fn read_request(
     broker: &Broker,
     input: &mut OwnedReadHalf,
     buffer: &mut BytesMut,
-) -> Result<Option<(Bytes, Share)>, Ended> {
+) -> Result<Option<(Bytes, Option<Share>)>, Ended> {
     let idle = broker.config.idle_timeout;
     // What says the size and the API is read first: nonsense is refused before a byte is reserved for it.
     while buffer.len() < LENGTH_BYTES + HEAD_BYTES {
@@ -136,10 +139,14 @@ async fn read_request(
     let size = check_head(broker, buffer)?;
     let limit = broker.config.transfer_timeout;
     let arrive = async {
-        let share = broker.requests.take(size).await.ok_or(Ended::Cut)?;
         let whole = LENGTH_BYTES + size;
+        let mut share = None;
         while buffer.len() < whole {
-            // Doubling, as a vector grows, up to what is missing: a size that lies costs only what really came.
+            // Taken only when so much has really come: a size that is announced and never sent holds nobody up.
+            if share.is_none() && buffer.len() >= UNCOUNTED_BYTES {
+                share = Some(broker.requests.take(size).await.ok_or(Ended::Cut)?);
+            }
+            // Doubling, as a vector grows, up to what is missing.
             buffer.reserve((whole - buffer.len()).min(buffer.len().max(READ_BYTES)));
             if input.read_buf(buffer).await? == 0 {
                 return Err(Ended::Cut);

@@ -1,6 +1,7 @@
 //! The group coordinator: carries out what [`crate::standin::groups`] decides.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -159,6 +160,9 @@ pub(crate) struct Coordinator {
     /// A deadline may have come nearer.
     rescheduled: Notify,
     retention_ms: i64,
+    /// Somebody has asked where the coordinator is, now or before a restart. Kafka makes its offsets topic then, and
+    /// answers NOT_COORDINATOR before.
+    asked: AtomicBool,
     /// The writer, and what ends it after its last command.
     writer: TaskTracker,
     finish: CancellationToken,
@@ -193,6 +197,7 @@ impl Coordinator {
         ids.iter().for_each(|id| state.schedule(id));
         let state = Arc::new(Mutex::new(state));
         let (journal, commands) = mpsc::channel(COMMANDS_MAX);
+        let asked = AtomicBool::new(store.log_end() > 0);
         let (writer, finish) = (TaskTracker::new(), CancellationToken::new());
         let journal_task = Journal {
             store: store.clone(),
@@ -202,17 +207,32 @@ impl Coordinator {
         };
         writer.spawn(journal_task.run(commands, finish.clone()));
         let retention_ms = i64::try_from(config.offsets_retention.as_millis()).unwrap_or(i64::MAX);
-        Ok(Self { state, journal, store, clock, rescheduled: Notify::new(), retention_ms, writer, finish })
+        Ok(Self { state, journal, store, clock, rescheduled: Notify::new(), retention_ms, asked, writer, finish })
+    }
+
+    /// Somebody asks where the coordinator is: from now on it is here.
+    pub(crate) fn found(&self) {
+        self.asked.store(true, Ordering::Relaxed);
+    }
+
+    fn check_asked(&self) -> Result<(), ErrorCode> {
+        if self.asked.load(Ordering::Relaxed) { Ok(()) } else { Err(ErrorCode::NOT_COORDINATOR) }
     }
 
     async fn permit(&self) -> Result<mpsc::Permit<'_, Command>, ErrorCode> {
         self.journal.reserve().await.map_err(|_| ErrorCode::COORDINATOR_NOT_AVAILABLE)
     }
 
+    /// As [`Self::permit`], for what members and committers ask.
+    async fn member_permit(&self) -> Result<mpsc::Permit<'_, Command>, ErrorCode> {
+        self.check_asked()?;
+        self.permit().await
+    }
+
     /// A JoinGroup; waits until the group is ready.
     pub(crate) async fn join(&self, id: &str, request: JoinRequest) -> JoinOutcome {
         let member_id = request.member_id.clone();
-        let permit = match self.permit().await {
+        let permit = match self.member_permit().await {
             Ok(permit) => permit,
             Err(code) => return JoinOutcome::refused(code, member_id),
         };
@@ -248,7 +268,7 @@ impl Coordinator {
         protocol: (Option<&str>, Option<&str>),
         assignments: Vec<(String, bytes::Bytes)>,
     ) -> SyncOutcome {
-        let permit = match self.permit().await {
+        let permit = match self.member_permit().await {
             Ok(permit) => permit,
             Err(code) => return SyncOutcome::refused(code),
         };
@@ -273,6 +293,9 @@ impl Coordinator {
 
     /// A Heartbeat.
     pub(crate) fn heartbeat(&self, id: &str, claim: Claim<'_>) -> ErrorCode {
+        if let Err(code) = self.check_asked() {
+            return code;
+        }
         let mut state = lock(&self.state);
         let code = match state.groups.get_mut(id) {
             Some(entry) => entry.group.heartbeat(claim, self.clock.now_ms()),
@@ -284,7 +307,7 @@ impl Coordinator {
 
     /// A LeaveGroup: what became of each member.
     pub(crate) async fn leave(&self, id: &str, members: &[(&str, Option<&str>)]) -> Result<Vec<ErrorCode>, ErrorCode> {
-        let permit = self.permit().await?;
+        let permit = self.member_permit().await?;
         let mut state = lock(&self.state);
         let now_ms = self.clock.now_ms();
         let Some(entry) = state.groups.get_mut(id) else {
@@ -306,7 +329,7 @@ impl Coordinator {
         claim: Claim<'_>,
         offsets: Vec<(String, i32, Committed)>,
     ) -> Result<(), ErrorCode> {
-        let permit = self.permit().await?;
+        let permit = self.member_permit().await?;
         let (done, told) = oneshot::channel();
         {
             let mut state = lock(&self.state);

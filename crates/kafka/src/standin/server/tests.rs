@@ -380,6 +380,8 @@ async fn topics_offsets_and_groups_are_there_after_a_restart_and_a_deleted_topic
         let mut client = Client(TcpStream::connect(standin.local_addr()).await.unwrap());
         match start {
             0 => {
+                let found = km::FindCoordinatorRequest::default().with_key(StrBytes::from_static_str("g"));
+                client.ask(3, &found).await;
                 for name in ["kept", "gone"] {
                     assert_eq!(
                         client.produce(8, -1, name, TopicId::NIL, b"v").await,

@@ -26,6 +26,7 @@ impl Api for FindCoordinator {
         if !code.is_ok() {
             return refused(caller, &request, code, "only groups have a coordinator: no transactions are served");
         }
+        broker.coordinator.found();
         if caller.version < BATCHED_FROM {
             return FindCoordinatorResponse::default().with_node_id(node).with_host(host).with_port(port);
         }
