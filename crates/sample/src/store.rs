@@ -7,19 +7,22 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, Sq
 use sqlx::{ConnectOptions, Connection, Row, SqlitePool};
 
 /// The version of the schema, in SQLite's `user_version`. A database of another version is refused.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 
 const SCHEMA: &str = "
 CREATE TABLE store (id TEXT NOT NULL) STRICT;
 INSERT INTO store VALUES (lower(hex(randomblob(4))));
 
--- Every answer that was decided, so that a repeated request gets it again.
+-- Every answer that was decided, so that a repeated request gets it again; the writer forgets it after a retention.
 CREATE TABLE request (
     idempotency_key TEXT PRIMARY KEY,
     instruction TEXT NOT NULL,
     status INTEGER NOT NULL,
-    answer TEXT NOT NULL
+    answer TEXT NOT NULL,
+    -- Seconds since 1970, by SQLite's clock.
+    decided INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX request_by_decided ON request (decided);
 
 CREATE TABLE operation (
     position INTEGER PRIMARY KEY,
@@ -188,6 +191,13 @@ impl Reader {
     pub async fn balances(&self, account: &str) -> Result<Vec<(String, i64)>, StoreError> {
         let query = "SELECT currency, balance FROM account WHERE id = ? ORDER BY currency";
         Ok(sqlx::query_as(query).bind(account).fetch_all(&self.0).await?)
+    }
+
+    /// The idempotency keys that are remembered, in their order.
+    #[cfg(test)]
+    pub(crate) async fn keys(&self) -> Result<Vec<String>, StoreError> {
+        let query = "SELECT idempotency_key FROM request ORDER BY idempotency_key";
+        Ok(sqlx::query_scalar(query).fetch_all(&self.0).await?)
     }
 
     /// What an auditor would ask: operations and currencies whose postings do not add up to zero, and accounts whose

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use sqlx::Connection;
 use sqlx::sqlite::SqliteConnection;
@@ -17,6 +18,13 @@ use crate::store::StoreError;
 pub const QUEUE_MAX: usize = 1024;
 /// Requests in one transaction: it bounds how long the first of them waits for the last.
 const GROUP_MAX: usize = 128;
+
+/// How long an answer is kept for its idempotency key: a client may repeat a request for this long. Seven days, so that
+/// whoever was cut off before a long weekend can still ask.
+pub const KEY_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// Expired keys that one transaction deletes: more than it can add, so that they never pile up, and few enough that
+/// nobody waits for them.
+const EXPIRED_MAX: i64 = 2 * GROUP_MAX as i64;
 
 /// The account that opens wallets.
 pub const OPENING_ACCOUNT: &str = "equity:opening";
@@ -96,7 +104,7 @@ enum Reply {
 }
 
 /// What a group of commands has changed, once it is on disk.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Changes {
     operations: u64,
     acknowledged: u64,
@@ -139,7 +147,9 @@ impl Writer {
         }
     }
 
-    /// Carries out a group in one transaction: when it fails, nothing of it is written.
+    /// Carries out a group in one transaction. Each command has a savepoint of its own: one that fails leaves nothing
+    /// behind and takes no other with it; whoever sent it sees the reply dropped. When the transaction itself fails,
+    /// nothing of the group is written.
     async fn write(&mut self, group: impl Iterator<Item = Command>) -> Result<(Changes, Vec<Reply>), StoreError> {
         let mut transaction = self.connection.begin().await?;
         let query = "SELECT coalesce(max(position), 0) FROM operation";
@@ -147,17 +157,22 @@ impl Writer {
         let mut changes = Changes { position, ..Changes::default() };
         let mut replies = Vec::with_capacity(GROUP_MAX);
         for command in group {
-            replies.push(match command {
-                Command::Submit { idempotency_key, instruction, reply } => {
-                    let answer = submit(&self.rules, &mut transaction, &mut changes, &idempotency_key, &instruction);
-                    Reply::Answer(reply, answer.await?)
+            let mut step = transaction.begin().await?;
+            let mut changed = changes;
+            match execute(&self.rules, &mut step, &mut changed, command).await {
+                Ok(reply) => {
+                    step.commit().await?;
+                    changes = changed;
+                    replies.push(reply);
                 }
-                Command::Acknowledge { rows, reply } => {
-                    acknowledge(&mut transaction, &mut changes, &rows).await?;
-                    Reply::Done(reply)
+                Err(error) => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "a request was not written");
+                    // A failure such as a full disk has ended the whole transaction: then this fails too.
+                    step.rollback().await?;
                 }
-            });
+            }
         }
+        forget_expired(&mut transaction).await?;
         transaction.commit().await?;
         Ok((changes, replies))
     }
@@ -176,6 +191,34 @@ impl Writer {
             };
         }
     }
+}
+
+async fn execute(
+    rules: &Rules,
+    connection: &mut SqliteConnection,
+    changes: &mut Changes,
+    command: Command,
+) -> Result<Reply, StoreError> {
+    match command {
+        Command::Submit { idempotency_key, instruction, reply } => {
+            let answer = submit(rules, connection, changes, &idempotency_key, &instruction).await?;
+            Ok(Reply::Answer(reply, answer))
+        }
+        Command::Acknowledge { rows, reply } => {
+            acknowledge(connection, changes, &rows).await?;
+            Ok(Reply::Done(reply))
+        }
+    }
+}
+
+/// Deletes answers that are older than [`KEY_RETENTION`], the oldest first. The clock is SQLite's, which also wrote
+/// their times.
+async fn forget_expired(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    let query = "DELETE FROM request WHERE idempotency_key IN
+        (SELECT idempotency_key FROM request WHERE decided < unixepoch() - ? ORDER BY decided LIMIT ?)";
+    let seconds = KEY_RETENTION.as_secs().cast_signed();
+    sqlx::query(query).bind(seconds).bind(EXPIRED_MAX).execute(connection).await?;
+    Ok(())
 }
 
 /// One line of the ledger: what an account gains (or, below zero, loses) by an operation.
@@ -198,7 +241,7 @@ async fn submit(
         return Ok(if earlier == canonical { Answer { status, body } } else { key_reused() });
     }
     let answer = carry_out(rules, connection, changes, idempotency_key, instruction).await?;
-    sqlx::query("INSERT INTO request VALUES (?, ?, ?, ?)")
+    sqlx::query("INSERT INTO request VALUES (?, ?, ?, ?, unixepoch())")
         .bind(idempotency_key)
         .bind(canonical)
         .bind(answer.status)
@@ -233,6 +276,12 @@ async fn carry_out(
     if payee.checked_add(amount.minor).is_none() {
         let field = rules.kind.counterparty_field();
         return Ok(refusal("account_full", &format!("the account of `{field}` cannot hold more: name another one")));
+    }
+    let granted = postings.iter().filter(|posting| posting.account == OPENING_ACCOUNT).map(|posting| posting.minor);
+    let opening = balance(connection, OPENING_ACCOUNT, &amount.currency).await?.unwrap_or(0);
+    if granted.into_iter().try_fold(opening, i64::checked_add).is_none() {
+        let message = format!("no more wallets can be opened in {}: use wallets that are open", amount.currency);
+        return Ok(refusal("opening_exhausted", &message));
     }
     postings.push(Posting { account: &from, minor: -amount.minor });
     postings.push(Posting { account: &to, minor: amount.minor });
@@ -344,4 +393,85 @@ fn key_reused() -> Answer {
     let message = "this Idempotency-Key was used with another body: use a new key for a new request";
     let body = serde_json::json!({ "error": "idempotency_key_reused", "message": message }).to_string();
     Answer { status: 422, body }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // a test panics on failure
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::store::{self, Reader};
+
+    /// A transfer of 5 KRW, its idempotency key being the names of both.
+    fn transfer(user: &str, to: &str) -> (String, Instruction) {
+        let body = format!(r#"{{"user":"{user}","to":"{to}","amount":{{"currency":"KRW","minor":5}}}}"#);
+        (format!("{user}-{to}"), Instruction::read(Kind::Transfer, body.as_bytes()).unwrap())
+    }
+
+    /// Puts transfers into one group, over a database prepared with `sql`; answers with the status of each, or nothing
+    /// for one whose reply was dropped, and with the database and its directory.
+    async fn group(sql: &str, opening_grant: i64, transfers: &[(&str, &str)]) -> (Vec<Option<u16>>, Reader, TempDir) {
+        let dir = TempDir::new().unwrap();
+        let file = dir.path().join("transfer.sqlite");
+        let mut connection = store::open(&file).await.unwrap();
+        sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+        let reader = Reader::open(&file).await.unwrap();
+        let counters = Arc::new(Counters::default());
+        let writer = Writer::new(Kind::Transfer, opening_grant, connection, Arc::clone(&counters)).await;
+        let (writer, _committed) = writer.unwrap();
+        let (commands, queue) = mpsc::channel(GROUP_MAX);
+        let mut answers = Vec::new();
+        for (user, to) in transfers {
+            let (reply, answer) = oneshot::channel();
+            let (idempotency_key, instruction) = transfer(user, to);
+            commands.try_send(Command::Submit { idempotency_key, instruction, reply }).unwrap();
+            answers.push(answer);
+        }
+        drop(commands);
+        writer.run(queue).await;
+        let mut statuses = Vec::new();
+        for answer in answers {
+            statuses.push(answer.await.ok().map(|answer| answer.status));
+        }
+        let written = statuses.iter().filter(|status| **status == Some(201)).count() as u64;
+        assert_eq!(counters.operations.load(Ordering::Relaxed), written);
+        assert_eq!(reader.imbalances().await.unwrap(), 0);
+        (statuses, reader, dir)
+    }
+
+    #[tokio::test]
+    async fn a_request_that_fails_takes_no_other_of_its_group_with_it() {
+        // Fails behind the sequence number and before the postings: the middle of the work.
+        let broken = "CREATE TRIGGER broken BEFORE INSERT ON operation WHEN NEW.user = 'broken'
+                      BEGIN SELECT RAISE(ABORT, 'on purpose'); END";
+        let (statuses, reader, _dir) = group(broken, 10, &[("a", "b"), ("broken", "b"), ("a", "c")]).await;
+        assert_eq!(statuses, [Some(201), None, Some(201)]);
+        let outbox = reader.outbox(0, 10).await.unwrap();
+        let places: Vec<_> = outbox.iter().map(|row| (row.position, row.key.as_str())).collect();
+        assert_eq!(places, [(1, "a"), (2, "a")]);
+        assert_eq!(reader.balances("user:broken").await.unwrap(), []);
+    }
+
+    #[tokio::test]
+    async fn the_opening_account_refuses_a_wallet_before_it_overflows() {
+        // Room for two wallets, and each transfer between new users opens two.
+        let (statuses, reader, _dir) =
+            group("", i64::MAX / 2, &[("a", "b"), ("c", "d"), ("a", "b2"), ("b", "a")]).await;
+        assert_eq!(statuses, [Some(201), Some(409), Some(409), Some(201)]);
+        assert_eq!(reader.balances(OPENING_ACCOUNT).await.unwrap(), [("KRW".to_owned(), -(i64::MAX - 1))]);
+    }
+
+    #[tokio::test]
+    async fn a_key_is_forgotten_after_its_retention_and_not_before() {
+        let (old, recent) = (KEY_RETENTION.as_secs() + 60, KEY_RETENTION.as_secs() - 60);
+        let keys = format!(
+            "INSERT INTO request VALUES ('old', '', 201, '', unixepoch() - {old}),
+                                        ('recent', '', 201, '', unixepoch() - {recent})"
+        );
+        let (statuses, reader, _dir) = group(&keys, 10, &[("a", "b")]).await;
+        assert_eq!(statuses, [Some(201)]);
+        assert_eq!(reader.keys().await.unwrap(), ["a-b", "recent"]);
+    }
 }
