@@ -31,6 +31,13 @@ impl PartitionStore {
     /// bytes freed. Blocks, while appends go on.
     pub fn compact(&self, now_ms: i64) -> Result<u64, StoreError> {
         let shared = &self.shared;
+        {
+            let inner = shared.inner();
+            inner.usable()?;
+            if !inner.log.config().cleanup_compact || inner.sealed.iter().all(|sealed| sealed.compacted) {
+                return Ok(0);
+            }
+        }
         // What is compacted must be on disk, and below the high watermark.
         self.flush()?;
         let _flushing = shared.flushing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -38,9 +45,6 @@ impl PartitionStore {
             let inner = shared.inner();
             (inner.sealed.clone(), inner.log.config().clone())
         };
-        if !config.cleanup_compact || sealed.iter().all(|sealed| sealed.compacted) {
-            return Ok(0);
-        }
         let rewriting = Rewriting {
             store: self,
             bytes_max: config.decompressed_bytes_max,

@@ -37,6 +37,7 @@ mod segment;
 mod store;
 mod times;
 mod walk;
+mod write;
 
 #[cfg(test)]
 mod tests;

@@ -3,26 +3,22 @@
 use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::disk::{Disk, OpenSegment};
 use super::index::Index;
 use super::recovery::{self, Recovery};
 use super::{AppendError, Durable, Flush, Progress, ReadError, StoreConfig, StoreError, atomic, checkpoint, segment};
-use crate::standin::log::{Admission, DuplicateOf, Entry, EpochEnd, Log, LogConfig, ProducerTable, SegmentSummary};
+use crate::standin::log::{Admission, DuplicateOf, EpochEnd, Log, LogConfig, ProducerTable, SegmentSummary};
 use crate::wire::batch::Batch;
 
 /// Bytes appended after which the flusher writes a checkpoint: a start after SIGKILL scans at most about so much.
 pub(super) const CHECKPOINT_BYTES: u64 = 32 << 20;
-
-/// Memory for what the fault "hold unflushed" keeps from the file, bytes per partition. Beyond it, it is written.
-const HELD_BYTES_MAX: u64 = 8 << 20;
 
 /// A partition on disk. Cloning gives another handle to the same.
 #[derive(Debug, Clone)]
@@ -395,126 +391,11 @@ impl Shared {
             durable,
         }
     }
-
-    /// Puts a stamped batch behind the last one: into the file, or among what is held.
-    fn write(&self, inner: &mut Inner, batch: &Batch, entry: &Entry) -> Result<(), StoreError> {
-        let size = batch.bytes().len() as u64;
-        if inner.wants_roll(size, entry.max_timestamp) {
-            self.write_held(inner)?;
-            self.roll(inner)?;
-        }
-        // One copy, so that neither the cache nor what is held keeps a whole request in memory.
-        let mut bytes = BytesMut::with_capacity(batch.bytes().len());
-        bytes.put_slice(&entry.stamp.header(batch).encode());
-        bytes.put_slice(&batch.payload());
-        let bytes = bytes.freeze();
-        let (base_offset, last_offset) = (entry.stamp.base_offset, entry.last_offset);
-        let position = inner.active.index.end_position;
-        let held_bytes = position - inner.held.front().map_or(position, |first| first.position);
-        if held_bytes + size > HELD_BYTES_MAX {
-            self.write_held(inner)?;
-        }
-        if self.disk.faults().hold_unflushed() || !inner.held.is_empty() {
-            self.full_on_request(inner, &[], position)?;
-            inner.held.push_back(Held { base_offset, last_offset, position, bytes });
-        } else {
-            self.write_at(inner, &bytes, position)?;
-            self.disk.cache.insert(self.id, base_offset, last_offset, bytes);
-        }
-        inner.active.index.note(base_offset, entry.next_offset(), size, entry.max_timestamp);
-        Ok(())
-    }
-
-    /// Writes at the end of the active segment's file, wholly or not at all.
-    fn write_at(&self, inner: &mut Inner, bytes: &[u8], position: u64) -> Result<(), StoreError> {
-        let Active { file, path, .. } = &inner.active;
-        if let Some(cut) = inner.cut_to {
-            file.set_len(cut).map_err(StoreError::io("cut", path))?;
-            inner.cut_to = None;
-        }
-        self.full_on_request(inner, bytes, position)?;
-        let Active { file, path, .. } = &inner.active;
-        let Err(error) = file.write_all_at(bytes, position) else { return Ok(()) };
-        // Part of it may be there: take it back, now or before the next write.
-        inner.cut_to = file.set_len(position).is_err().then_some(position);
-        Err(StoreError::io("write", path)(error))
-    }
-
-    /// The fault "disk full": half of the batch reaches the file before the device refuses, as with a real one.
-    fn full_on_request(&self, inner: &mut Inner, bytes: &[u8], position: u64) -> Result<(), StoreError> {
-        if !self.disk.faults().disk_full() {
-            return Ok(());
-        }
-        let Active { file, path, .. } = &inner.active;
-        if !bytes.is_empty() {
-            let half = file.write_all_at(&bytes[..bytes.len() / 2], position);
-            inner.cut_to = half.and_then(|()| file.set_len(position)).is_err().then_some(position);
-        }
-        Err(StoreError::io("write (fault on request)", path)(io::Error::from(io::ErrorKind::StorageFull)))
-    }
-
-    /// Writes what the fault "hold unflushed" kept back.
-    pub fn write_held(&self, inner: &mut Inner) -> Result<(), StoreError> {
-        while let Some(held) = inner.held.pop_front() {
-            if let Err(error) = self.write_at(inner, &held.bytes, held.position) {
-                inner.held.push_front(held);
-                return Err(error);
-            }
-            self.disk.cache.insert(self.id, held.base_offset, held.last_offset, held.bytes);
-        }
-        Ok(())
-    }
-
-    /// Closes the active segment and begins another at the log end. Nothing is held.
-    pub fn roll(&self, inner: &mut Inner) -> Result<(), StoreError> {
-        let base_offset = inner.log.log_end();
-        let path = segment::log_path(&self.dir, base_offset);
-        if self.disk.faults().disk_full() {
-            let full = io::Error::from(io::ErrorKind::StorageFull);
-            return Err(StoreError::io("create segment (fault on request)", &path)(full));
-        }
-        let file = segment::create(&path, base_offset)?;
-        let next = Active {
-            id: self.disk.new_id(),
-            base_offset,
-            path,
-            file: Arc::new(file),
-            index: Index::new(base_offset, segment::HEADER_BYTES, false),
-        };
-        let closed = std::mem::replace(&mut inner.active, next);
-        inner.cut_to = None;
-        inner.durable_position = None;
-        let opened =
-            Arc::new(OpenSegment { file: closed.file, path: closed.path.clone(), index: Arc::new(closed.index) });
-        inner.sealed.push(Sealed {
-            id: closed.id,
-            base_offset: closed.base_offset,
-            end_offset: base_offset,
-            path: closed.path,
-            size_bytes: opened.index.end_position,
-            max_timestamp: opened.index.max_timestamp,
-            compacted: false,
-        });
-        self.disk.segments.insert(closed.id, Arc::clone(&opened));
-        inner.rolled.push(opened);
-        Ok(())
-    }
 }
 
 impl Inner {
     pub fn usable(&self) -> Result<(), StoreError> {
         self.offline.map_or(Ok(()), |reason| Err(StoreError::Offline(reason)))
-    }
-
-    fn wants_roll(&self, size: u64, max_timestamp: i64) -> bool {
-        let index = &self.active.index;
-        if index.end_position == segment::HEADER_BYTES {
-            return false;
-        }
-        let config = self.log.config();
-        let full = index.end_position + size > config.segment_bytes;
-        let old = index.first_timestamp >= 0 && max_timestamp.saturating_sub(index.first_timestamp) > config.segment_ms;
-        full || old
     }
 
     /// The segments as retention sees them, oldest first, the active one last.
