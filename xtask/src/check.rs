@@ -5,7 +5,7 @@ use crate::{peers, tidy};
 
 /// Runs the task.
 pub fn run() -> Result<(), TaskError> {
-    shell::run(cargo(&["fmt", "--all", "--check"]))?;
+    shell::run(command(env!("CARGO"), &["fmt", "--all", "--check"]))?;
     tidy::run(&tidy::Args { update: false })?;
     shell::run(command(peers::cargo_deny()?, &["check", "--hide-inclusion-graph", "bans", "licenses", "sources"]))?;
     shell::run(cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"]))?;

@@ -7,18 +7,12 @@ use crate::shell::{self, TaskError, cargo, command, target};
 #[derive(Debug, clap::Args)]
 #[command(disable_help_flag = true)]
 pub struct Args {
-    /// A scenario, by path or by name, and options; `./x rehearse --help` lists them
+    /// A scenario and options; `./x rehearse --help` lists them
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     rest: Vec<String>,
 }
 
-/// Plays the scenario; the exit code is the verdict's.
-fn run_built(args: &[&str]) -> Result<(), TaskError> {
-    shell::run(cargo(&["build", "--quiet", "--package", "naru"]))?;
-    shell::run(command(target().join("debug/naru"), args))
-}
-
-/// Runs the task.
+/// Runs the task; the exit code is the verdict's.
 pub fn run(args: &Args) -> Result<(), TaskError> {
     let folder = peers::folder().display().to_string();
     let out = target().join("rehearsal").display().to_string();
@@ -32,5 +26,6 @@ pub fn run(args: &Args) -> Result<(), TaskError> {
     if !args.rest.iter().any(|word| word == "--out" || word.starts_with("--out=") || word == "--help") {
         words.extend(["--out", &out]);
     }
-    run_built(&words)
+    shell::run(cargo(&["build", "--quiet", "--package", "naru"]))?;
+    Err(shell::become_command(command(target().join("debug/naru"), &words)))
 }

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -60,9 +61,12 @@ pub fn command(program: impl AsRef<OsStr>, args: &[&str]) -> Command {
     command
 }
 
-/// `cargo` with arguments; the workspace's lock file is never changed by a task.
+/// `cargo` with a subcommand that knows `--locked`, and arguments: a task never changes the lock file.
 pub fn cargo(args: &[&str]) -> Command {
-    command(env!("CARGO"), args)
+    let (subcommand, rest) = args.split_first().expect("a subcommand");
+    let mut cargo = command(env!("CARGO"), &[subcommand, "--locked"]);
+    cargo.args(rest);
+    cargo
 }
 
 fn program(command: &Command) -> String {
@@ -77,6 +81,13 @@ pub fn run(mut command: Command) -> Result<(), TaskError> {
     eprintln!("x: {program}");
     let status = command.status().map_err(|source| TaskError::Start { program: program.clone(), source })?;
     if status.success() { Ok(()) } else { Err(TaskError::Failed { program, code: status.code().unwrap_or(-1) }) }
+}
+
+/// Becomes the command: signals reach it and not a parent that would leave it behind. Returns only when it cannot.
+pub fn become_command(mut command: Command) -> TaskError {
+    let program = program(&command);
+    eprintln!("x: {program}");
+    TaskError::Start { source: command.exec(), program }
 }
 
 /// Like [`run`], and hands every line of standard output to `line` after printing it.

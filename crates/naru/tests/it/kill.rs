@@ -59,7 +59,16 @@ impl Plan {
 
 fn broker(dir: &Path, flush: &str) -> NodeOptions {
     let exe = env!("CARGO_BIN_EXE_naru").into();
-    NodeOptions::new(NodeKind::StandIn { exe }, dir).arg("--flush").arg(flush)
+    NodeOptions::new(NodeKind::StandIn { exe }, dir).arg("--flush").arg(flush).arg("--admin").arg("127.0.0.1:0")
+}
+
+/// From now on a kill takes with it what was not flushed. Without this a SIGKILL proves little: the kernel keeps what
+/// was written, flushed or not, and only a loss of power would tell an early answer from an honest one.
+async fn lose_unflushed_tail(node: &Node) {
+    let admin = node.admin().expect("the broker announces its admin port");
+    let fault = r#"{"lose_unflushed_tail": true}"#;
+    let asked = reqwest::Client::new().post(format!("http://{admin}/faults")).body(fault).send().await.unwrap();
+    assert!(asked.status().is_success(), "{asked:?}");
 }
 
 fn client(node: &Node) -> Client {
@@ -75,6 +84,7 @@ async fn session(seed: u64, kills: u32) -> (Arc<History>, Vec<Stored>) {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let dir = tempfile::tempdir().unwrap();
     let mut node = Node::start(broker(dir.path(), "fsync")).await.unwrap();
+    lose_unflushed_tail(&node).await;
     let client = client(&node);
     client.create_topic(&NewTopic::new(TOPIC, PARTITIONS), false).await.unwrap();
     let load = Load::start(&client, &node.bootstrap(), rng.random());
@@ -84,6 +94,7 @@ async fn session(seed: u64, kills: u32) -> (Arc<History>, Vec<Stored>) {
         tokio::time::sleep(Duration::from_millis(rng.random_range(ALIVE_MS))).await;
         node.kill().unwrap();
         node.restart().await.unwrap();
+        lose_unflushed_tail(&node).await;
     }
     load.history.progress(PROGRESS_WITHIN).await;
     let history = load.stop().await;
@@ -121,13 +132,10 @@ async fn nothing_acknowledged_is_lost_or_doubled_by_sigkill() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_answers_before_it_writes_is_seen_to_lose_records() {
     let dir = tempfile::tempdir().unwrap();
-    let mut node = Node::start(broker(dir.path(), "write").arg("--admin").arg("127.0.0.1:0")).await.unwrap();
-    let admin = node.admin().expect("the broker announces its admin port");
+    let mut node = Node::start(broker(dir.path(), "write")).await.unwrap();
+    lose_unflushed_tail(&node).await;
     let client = client(&node);
     client.create_topic(&NewTopic::new(TOPIC, PARTITIONS), false).await.unwrap();
-    let fault = r#"{"lose_unflushed_tail": true}"#;
-    let asked = reqwest::Client::new().post(format!("http://{admin}/faults")).body(fault).send().await.unwrap();
-    assert!(asked.status().is_success(), "{asked:?}");
     let history = load::write_some(&client, 20).await;
     node.kill().unwrap();
     node.restart().await.unwrap();
