@@ -59,6 +59,7 @@ impl Value {
 }
 
 /// The process's environment: the only place of the project that reads it.
+#[expect(clippy::disallowed_methods, reason = "this is the one place")]
 pub fn process_environment() -> impl Iterator<Item = (OsString, OsString)> {
     std::env::vars_os()
 }

@@ -85,7 +85,12 @@ pub(crate) fn refuse(request: &FetchRequest, code: ErrorCode) -> Fetched {
 }
 
 fn failed(asked: &FetchPartition, code: ErrorCode) -> FetchedPartition {
-    FetchedPartition { partition: asked.partition, error: code, ..FetchedPartition::default() }
+    FetchedPartition {
+        partition: asked.partition,
+        error: code,
+        records: RecordData::Chunks(Vec::new()),
+        ..FetchedPartition::default()
+    }
 }
 
 fn find(broker: &Broker, name: &str, id: TopicId) -> Result<Arc<Topic>, ErrorCode> {
