@@ -1,5 +1,6 @@
 //! What must hold beside the invariants of the log: the rehearsal itself went as planned, and the scenario's own bounds.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::check::Verdict;
@@ -35,15 +36,27 @@ pub fn refuse_empty(verdicts: &mut [Verdict], plan: &Plan) {
     }
 }
 
-/// The load went out as planned: an operation that was not sent tests nothing.
-pub fn load(history: &History) -> Verdict {
-    let mut verdict = Verdict::open("load", "every planned request was sent at its time", "planned requests");
+/// The load went out as planned: an operation that was not sent tests nothing, and one that was sent late tests another
+/// load than the plan's. The sentence carries the p99 of the lateness, so that a display shows how near the bound was.
+pub fn load(history: &History, lateness_max: Duration, lateness: Option<Percentiles>) -> Verdict {
+    let bound_ms = lateness_max.as_secs_f64() * 1e3;
+    let shown = lateness.map_or("nothing was sent".to_owned(), |l| format!("p99 was {:.1} ms", l.p99_us as f64 / 1e3));
+    let sentence = format!("every planned request was sent within {bound_ms:.0} ms of its time ({shown})");
+    let mut verdict = Verdict::open("load", &sentence, "planned requests");
     for (number, operation) in history.operations.iter().enumerate() {
         verdict.examined += 1;
+        let due = || operation.planned_us as f64 / 1e6;
         if operation.outcome == (Outcome::Failed { why: Failure::NotSent }) {
             verdict.find(
                 || history.show_operation(number),
-                || format!("due at {:.3} s: load generator could not keep up", operation.planned_us as f64 / 1e6),
+                || format!("due at {:.3} s: load generator could not keep up", due()),
+            );
+        } else if let Some(late_us) = operation.sent_us.map(|sent_us| sent_us.saturating_sub(operation.planned_us))
+            && u128::from(late_us) > lateness_max.as_micros()
+        {
+            verdict.find(
+                || history.show_operation(number),
+                || format!("due at {:.3} s, sent {:.0} ms later", due(), late_us as f64 / 1e3),
             );
         }
     }
@@ -104,12 +117,16 @@ pub fn settled(settled: &Settled, bound: Duration) -> Verdict {
 /// Every planned fault happened, and ended: a fault that was not injected proves nothing.
 pub fn faults(plan: &Plan, scenario: &Scenario, marks: &[Mark]) -> Verdict {
     let mut verdict = Verdict::open(FAULTS, "every planned fault happened, and ended", "planned faults");
+    let mut needed: HashMap<(&str, String), usize> = HashMap::new();
     for fault in &plan.faults {
         verdict.examined += 1;
         let subject = subject(scenario, fault.kind);
         let (began, ended) = marks_of(fault.kind);
         for kind in [began, ended] {
-            if !marks.iter().any(|mark| mark.kind == kind && mark.subject == subject) {
+            // One mark does not stand for two faults.
+            let needed = needed.entry((kind.name(), subject.clone())).or_insert(0);
+            *needed += 1;
+            if marks.iter().filter(|mark| mark.kind == kind && mark.subject == subject).count() < *needed {
                 let at = fault.at.as_secs_f64();
                 verdict.find(
                     || format!("{} of {subject} at {at:.3} s", fault.kind.name()),
@@ -182,6 +199,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test panics on failure")]
 
     use super::*;
+    use crate::measure;
 
     fn first() -> Scenario {
         Scenario::parse("first.toml", include_str!("../../../scenarios/first.toml")).unwrap()
@@ -204,6 +222,49 @@ mod tests {
         check("LOG-1", 0, false, false);
         check("faults", 0, true, false);
         check("faults", 0, false, true);
+    }
+
+    #[test]
+    fn a_request_that_is_sent_late_is_named() {
+        let check = |sent_us: u64, expect: bool| {
+            let operation = crate::history::Operation {
+                topic: 0,
+                user: 1,
+                peer: "m1".into(),
+                amount_minor: 1,
+                planned_us: 1_000_000,
+                sent_us: Some(sent_us),
+                ended_us: Some(sent_us + 1),
+                outcome: Outcome::Acknowledged { id: "x".into(), sequence: 1 },
+            };
+            let history = History { operations: vec![operation], ..History::default() };
+            let verdict = load(&history, Duration::from_millis(250), measure::lateness(&history));
+            assert_eq!(verdict.passed, expect, "{verdict:?}");
+        };
+        check(1_000_000, true);
+        check(1_250_000, true);
+        check(1_250_001, false);
+    }
+
+    #[test]
+    fn each_planned_fault_needs_marks_of_its_own() {
+        let scenario = first();
+        let mut plan = Plan::draw(&scenario, 1);
+        plan.faults.retain(|fault| matches!(fault.kind, FaultKind::Kill { .. }));
+        plan.faults.push(plan.faults[0]);
+        let once = [MarkKind::Killed, MarkKind::Answering];
+        let check = |times: usize, findings: u64| {
+            let marks: Vec<Mark> = once
+                .iter()
+                .cycle()
+                .take(2 * times)
+                .map(|kind| Mark { at_us: 1, kind: *kind, subject: "cluster a".to_owned() })
+                .collect();
+            assert_eq!(faults(&plan, &scenario, &marks).findings_total, findings, "{times} of 2");
+        };
+        check(0, 4);
+        check(1, 2);
+        check(2, 0);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use crate::history::{Failure, History, Operation, Outcome};
+use crate::history::{History, Operation, Outcome};
 use crate::observe::GROUP;
 use crate::plan::Plan;
 use crate::scenario::Scenario;
@@ -54,7 +54,7 @@ pub struct ServiceFigures {
     pub name: String,
     /// Second by second.
     pub seconds: Vec<Second>,
-    /// Sums over the run; the latency is over all requests.
+    /// Sums over the run; the latency is over those that did not fail for certain.
     pub whole: Second,
 }
 
@@ -147,9 +147,21 @@ pub fn services(history: &History, scenario: &Scenario, plan: &Plan) -> Vec<Serv
     (0..scenario.services.len()).map(figures).collect()
 }
 
-/// Whether somebody waited for it: a request that was never sent has no latency, one that timed out has its time-out.
+/// Whether somebody waited for it. One that timed out has its time-out. One that failed for certain has none: refusals
+/// come at once, and many of them would make a service look quick that does nothing.
 fn waited(operation: &Operation) -> bool {
-    !matches!(operation.outcome, Outcome::Failed { why: Failure::NotSent | Failure::NotConnected })
+    !matches!(operation.outcome, Outcome::Failed { .. })
+}
+
+/// How long after their planned times requests were sent; `None` if none was.
+pub fn lateness(history: &History) -> Option<Percentiles> {
+    let mut late = histogram();
+    for operation in &history.operations {
+        if let Some(sent_us) = operation.sent_us {
+            late.saturating_record(sent_us.saturating_sub(operation.planned_us));
+        }
+    }
+    percentiles(&late)
 }
 
 /// Figures of the consumer group.

@@ -14,6 +14,7 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Reb
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
+use tokio::sync::watch;
 
 use crate::history::{Claim, Observation, Observer, Place};
 use crate::record_value;
@@ -25,6 +26,9 @@ const POLL: Duration = Duration::from_millis(50);
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
 /// How long one question for a partition's end may take.
 const WATERMARK_WITHIN: Duration = Duration::from_millis(500);
+
+/// How long a member may take to leave or to join: a broker that is away at the time, and a session time-out, fit into it.
+const REBALANCE_WITHIN: Duration = Duration::from_secs(30);
 
 /// What all observers of a run share.
 #[derive(Debug, Clone)]
@@ -43,12 +47,53 @@ pub struct Shared {
     pub recorder: Arc<Recorder>,
 }
 
+/// Why observations are not to be relied on. The subject's side or this machine's; a retry may help.
+#[derive(Debug, thiserror::Error)]
+pub enum ObserverError {
+    /// It could not be set up, and observed nothing from then on.
+    #[error("{name} could not be set up")]
+    Setup {
+        /// Which observer.
+        name: String,
+        /// What librdkafka says.
+        #[source]
+        source: KafkaError,
+    },
+    /// Its thread panicked: a bug of ours.
+    #[error("an observer panicked: its observations end early")]
+    Panicked,
+    /// It did not leave the group, or was given no partitions, within [`REBALANCE_WITHIN`].
+    #[error("member {member} did not {what} within {REBALANCE_WITHIN:?}")]
+    NotMoved {
+        /// Which member.
+        member: usize,
+        /// "leave the group", "join the group".
+        what: &'static str,
+    },
+}
+
+/// What a member has done, for whoever waits for it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Moves {
+    /// Its consumer was dropped: it has left the group.
+    left: u32,
+    /// It was given partitions, be it none.
+    assigned: u32,
+}
+
+/// One member as the run steers it.
+#[derive(Debug)]
+struct Member {
+    away: AtomicBool,
+    moves: watch::Sender<Moves>,
+}
+
 /// The running observers. Dropping them stops their threads.
 #[derive(Debug)]
 pub struct Observers {
     stop: Arc<AtomicBool>,
-    away: Vec<Arc<AtomicBool>>,
-    threads: Vec<JoinHandle<()>>,
+    members: Vec<Arc<Member>>,
+    threads: Vec<JoinHandle<Result<(), ObserverError>>>,
 }
 
 /// Number of the consumer group among observers' groups.
@@ -62,13 +107,13 @@ impl Observers {
     /// # Errors
     /// If a thread cannot be started.
     pub fn start(shared: &Shared, members: usize) -> std::io::Result<Self> {
-        let mut observers = Self { stop: Arc::default(), away: Vec::new(), threads: Vec::new() };
+        let mut observers = Self { stop: Arc::default(), members: Vec::new(), threads: Vec::new() };
         for member in 0..members {
-            let away = Arc::new(AtomicBool::new(false));
-            observers.away.push(Arc::clone(&away));
+            let steered = Arc::new(Member { away: AtomicBool::new(false), moves: watch::Sender::default() });
+            observers.members.push(Arc::clone(&steered));
             let (shared, stop) = (shared.clone(), Arc::clone(&observers.stop));
             let thread = thread::Builder::new().name(format!("member-{member}"));
-            observers.threads.push(thread.spawn(move || member_loop(&shared, member as u16, &stop, &away))?);
+            observers.threads.push(thread.spawn(move || member_loop(&shared, member as u16, &stop, &steered))?);
         }
         let (shared, stop) = (shared.clone(), Arc::clone(&observers.stop));
         let thread = thread::Builder::new().name("lone-reader".to_owned());
@@ -76,21 +121,37 @@ impl Observers {
         Ok(observers)
     }
 
-    /// Makes a member leave the group, or join it again.
-    pub fn set_away(&self, member: usize, away: bool) {
-        if let Some(flag) = self.away.get(member) {
-            flag.store(away, Ordering::Relaxed);
+    /// Makes a member leave the group, or join it again, and waits until it has.
+    ///
+    /// # Errors
+    /// If that does not happen in time.
+    pub async fn set_away(&self, member: usize, away: bool) -> Result<(), ObserverError> {
+        let Some(steered) = self.members.get(member) else { return Ok(()) };
+        let mut moves = steered.moves.subscribe();
+        let before = *moves.borrow_and_update();
+        steered.away.store(away, Ordering::Relaxed);
+        let moved = moves.wait_for(|now| if away { now.left > before.left } else { now.assigned > before.assigned });
+        match tokio::time::timeout(REBALANCE_WITHIN, moved).await {
+            Ok(Ok(_moves)) => Ok(()),
+            // The sender lives as long as the member does, so only the time can end.
+            Ok(Err(_)) | Err(_) => {
+                let what = if away { "leave the group" } else { "join the group" };
+                Err(ObserverError::NotMoved { member, what })
+            }
         }
     }
 
     /// Stops all of them and waits for their threads; blocks for up to a session's close.
-    pub fn stop(&mut self) {
+    ///
+    /// # Errors
+    /// If one of them had ended before: it has not seen what there was to see.
+    pub fn stop(&mut self) -> Result<(), ObserverError> {
         self.stop.store(true, Ordering::Relaxed);
+        let mut outcome = Ok(());
         for thread in self.threads.drain(..) {
-            if thread.join().is_err() {
-                tracing::error!("an observer panicked: its observations end early");
-            }
+            outcome = outcome.and(thread.join().unwrap_or(Err(ObserverError::Panicked)));
         }
+        outcome
     }
 
     /// As the history names them.
@@ -104,12 +165,18 @@ impl Observers {
 
 impl Drop for Observers {
     fn drop(&mut self) {
-        self.stop();
+        if let Err(error) = self.stop() {
+            tracing::warn!(error = &error as &dyn std::error::Error, "an observer had ended early");
+        }
     }
 }
 
 /// Counts a member's sessions: each assignment begins one.
-struct Sessions(Arc<AtomicU32>);
+#[derive(Default)]
+struct Sessions {
+    count: Arc<AtomicU32>,
+    member: Option<Arc<Member>>,
+}
 
 impl ClientContext for Sessions {
     fn log(&self, _level: RDKafkaLogLevel, fac: &str, message: &str) {
@@ -125,7 +192,10 @@ impl ClientContext for Sessions {
 impl ConsumerContext for Sessions {
     fn post_rebalance(&self, _consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         if matches!(rebalance, Rebalance::Assign(_)) {
-            self.0.fetch_add(1, Ordering::Relaxed);
+            self.count.fetch_add(1, Ordering::Relaxed);
+            if let Some(member) = &self.member {
+                member.moves.send_modify(|moves| moves.assigned += 1);
+            }
         }
     }
 }
@@ -149,7 +219,9 @@ fn config(shared: &Shared, client_id: &str, group: &str) -> ClientConfig {
     config
 }
 
-fn member_loop(shared: &Shared, member: u16, stop: &AtomicBool, away: &AtomicBool) {
+fn member_loop(shared: &Shared, member: u16, stop: &AtomicBool, steered: &Arc<Member>) -> Result<(), ObserverError> {
+    let away = &steered.away;
+    let setup = |source| ObserverError::Setup { name: format!("member {member}"), source };
     let sessions = Arc::new(AtomicU32::new(0));
     while !stop.load(Ordering::Relaxed) {
         if away.load(Ordering::Relaxed) {
@@ -157,22 +229,13 @@ fn member_loop(shared: &Shared, member: u16, stop: &AtomicBool, away: &AtomicBoo
             continue;
         }
         sessions.fetch_add(1, Ordering::Relaxed);
-        let created: KafkaResult<BaseConsumer<Sessions>> =
-            config(shared, &format!("rehearsal-member-{member}"), &shared.group)
-                .create_with_context(Sessions(Arc::clone(&sessions)));
-        let consumer = match created {
-            Ok(consumer) => consumer,
-            Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, member, "cannot make a group member");
-                return;
-            }
-        };
+        let context = Sessions { count: Arc::clone(&sessions), member: Some(Arc::clone(steered)) };
+        let consumer: BaseConsumer<Sessions> = config(shared, &format!("rehearsal-member-{member}"), &shared.group)
+            .create_with_context(context)
+            .map_err(setup)?;
         let names = topics();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        if let Err(error) = consumer.subscribe(&names) {
-            tracing::error!(error = &error as &dyn std::error::Error, member, "cannot subscribe");
-            return;
-        }
+        consumer.subscribe(&names).map_err(setup)?;
         let mut committed = Instant::now();
         while !stop.load(Ordering::Relaxed) && !away.load(Ordering::Relaxed) {
             if let Some(Ok(message)) = consumer.poll(POLL) {
@@ -187,7 +250,10 @@ fn member_loop(shared: &Shared, member: u16, stop: &AtomicBool, away: &AtomicBoo
         if !stop.load(Ordering::Relaxed) {
             commit(&consumer, CommitMode::Sync, member);
         }
+        drop(consumer);
+        steered.moves.send_modify(|moves| moves.left += 1);
     }
+    Ok(())
 }
 
 fn commit(consumer: &BaseConsumer<Sessions>, mode: CommitMode, member: u16) {
@@ -199,9 +265,9 @@ fn commit(consumer: &BaseConsumer<Sessions>, mode: CommitMode, member: u16) {
 }
 
 /// Reads every partition from its beginning, without a group.
-fn lone_loop(shared: &Shared, observer: u16, stop: &AtomicBool) {
+fn lone_loop(shared: &Shared, observer: u16, stop: &AtomicBool) -> Result<(), ObserverError> {
     let created: KafkaResult<BaseConsumer<Sessions>> =
-        config(shared, "rehearsal-lone-reader", "rehearsal-lone-reader").create_with_context(Sessions(Arc::default()));
+        config(shared, "rehearsal-lone-reader", "rehearsal-lone-reader").create_with_context(Sessions::default());
     let assigned = created.and_then(|consumer| {
         let mut list = TopicPartitionList::new();
         for topic in topics() {
@@ -212,18 +278,13 @@ fn lone_loop(shared: &Shared, observer: u16, stop: &AtomicBool) {
         consumer.assign(&list)?;
         Ok(consumer)
     });
-    let consumer = match assigned {
-        Ok(consumer) => consumer,
-        Err(error) => {
-            tracing::error!(error = &error as &dyn std::error::Error, "cannot make the lone reader");
-            return;
-        }
-    };
+    let consumer = assigned.map_err(|source| ObserverError::Setup { name: "lone reader".to_owned(), source })?;
     while !stop.load(Ordering::Relaxed) {
         if let Some(Ok(message)) = consumer.poll(POLL) {
             note(shared, &message, observer, LONE, 0);
         }
     }
+    Ok(())
 }
 
 fn note(shared: &Shared, message: &BorrowedMessage<'_>, observer: u16, group: u16, session: u32) {
@@ -252,8 +313,8 @@ impl LagProbe {
     /// # Errors
     /// If librdkafka refuses its configuration.
     pub fn new(shared: &Shared) -> KafkaResult<Self> {
-        let consumer = config(shared, "rehearsal-lag-probe", "rehearsal-lag-probe")
-            .create_with_context(Sessions(Arc::default()))?;
+        let consumer =
+            config(shared, "rehearsal-lag-probe", "rehearsal-lag-probe").create_with_context(Sessions::default())?;
         Ok(Self { consumer, partitions: shared.partitions })
     }
 

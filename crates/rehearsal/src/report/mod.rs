@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub use page::render;
 
 use crate::check::Verdict;
-use crate::measure::{ConsumerFigures, ServiceFigures};
+use crate::measure::{ConsumerFigures, Percentiles, ServiceFigures};
 use crate::recorder::{BacklogSample, Mark};
 
 /// Version of the JSON document; rises when a field changes its meaning or goes away.
@@ -42,6 +42,8 @@ pub struct Report {
     pub marks: Vec<Mark>,
     /// Each service.
     pub services: Vec<ServiceFigures>,
+    /// How long after their planned times the requests were sent.
+    pub lateness: Option<Percentiles>,
     /// The consumer group.
     pub consumers: ConsumerFigures,
     /// What waited between the two.

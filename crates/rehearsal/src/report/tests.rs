@@ -27,6 +27,7 @@ fn sample() -> Report {
         ],
         marks: vec![mark(9_500_000, MarkKind::Killed), mark(12_000_000, MarkKind::Answering)],
         services: vec![ServiceFigures { name: "payment".to_owned(), seconds, whole: second(30) }],
+        lateness: latency(40),
         consumers: ConsumerFigures {
             seconds: (0..30).map(|n| if n % 7 == 3 { None } else { latency(5_000 + n) }).collect(),
             whole: latency(5_000),

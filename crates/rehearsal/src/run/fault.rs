@@ -52,14 +52,19 @@ impl Act {
                 self.mark(MarkKind::Continued);
             }
             FaultKind::Leave { member } => {
-                self.observers.lock().await.set_away(member, true);
+                self.set_away(member, true).await?;
                 self.mark(MarkKind::Left);
                 tokio::time::sleep(self.fault.lasts).await;
-                self.observers.lock().await.set_away(member, false);
+                self.set_away(member, false).await?;
                 self.mark(MarkKind::Joined);
             }
         }
         Ok(())
+    }
+
+    async fn set_away(&self, member: usize, away: bool) -> Result<(), RehearsalError> {
+        let moved = self.observers.lock().await.set_away(member, away).await;
+        moved.map_err(|error| RehearsalError::Observers(error.into()))
     }
 
     fn node_error(&self, cluster: usize, source: NodeError) -> RehearsalError {

@@ -321,7 +321,10 @@ impl Cast<'_> {
         over.cancel();
         while sampling.join_next().await.is_some() {}
         // Threads: joined where blocking does no harm.
-        tokio::task::spawn_blocking(move || observers.blocking_lock().stop()).await.map_err(RehearsalError::Part)?;
+        tokio::task::spawn_blocking(move || observers.blocking_lock().stop())
+            .await
+            .map_err(RehearsalError::Part)?
+            .map_err(|error| unobserved(error.into()))?;
         Ok(settled)
     }
 }
@@ -339,7 +342,8 @@ fn judge(
     let consumers = measure::consumers(history, plan);
     let marks = recorder.marks();
     let mut verdicts: Vec<Verdict> = check::judge(history);
-    verdicts.push(expectations::load(history));
+    let lateness = measure::lateness(history);
+    verdicts.push(expectations::load(history, scenario.expect.lateness_max, lateness));
     verdicts.push(expectations::answers(history, scenario));
     verdicts.push(expectations::faults(plan, scenario, &marks));
     verdicts.push(expectations::settled(settled, scenario.settle_max));
@@ -361,6 +365,7 @@ fn judge(
         phases: phases.collect(),
         marks,
         services,
+        lateness,
         consumers,
         backlog: recorder.backlog_samples(),
         verdicts,

@@ -28,6 +28,10 @@ pub const RATE_MAX: f64 = 20_000.0;
 /// Operations of one run. The history is kept in memory at about 600 bytes for an operation with its record and its
 /// observations, so this bounds the run at about 300 MB.
 pub const OPERATIONS_MAX: usize = 500_000;
+/// How late a request may be sent unless the scenario says otherwise. Rehearsals share two cores with the brokers and
+/// services that they load: a thread waits tens of milliseconds for its turn there, and a quarter of a second is no load
+/// at the planned time any more.
+pub const LATENESS_MAX: Duration = Duration::from_millis(250);
 /// Users that the keys are drawn from.
 pub const USERS_MAX: i64 = 10_000_000;
 /// Members of the consumer group; each is a client with threads of its own.
@@ -220,6 +224,8 @@ pub struct Expect {
     pub failed_max: u64,
     /// Requests whose outcome may stay unknown (no answer in time).
     pub unknown_max: u64,
+    /// How late a request may be sent after its planned time; by default [`LATENESS_MAX`].
+    pub lateness_max: Duration,
     /// Bound on the services' p99 over the whole run, from the planned time.
     pub service_p99_max: Option<Duration>,
     /// Bound on the p99 from the planned time until the consumer group has seen the record.

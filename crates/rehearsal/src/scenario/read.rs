@@ -8,7 +8,7 @@ use toml::de::DeTable;
 
 use super::fields::{Fields, Reader, choice, flag, list, number, table, tables};
 use super::{
-    CLUSTERS_MAX, Cluster, Consumers, Expect, FAULTS_MAX, Fault, FaultKind, Flush, MEMBERS_MAX, Mistakes,
+    CLUSTERS_MAX, Cluster, Consumers, Expect, FAULTS_MAX, Fault, FaultKind, Flush, LATENESS_MAX, MEMBERS_MAX, Mistakes,
     OPERATIONS_MAX, PHASES_MAX, Phase, RATE_MAX, SERVICES_MAX, Scenario, Service, ServiceKind, USERS_MAX, VERSION,
 };
 
@@ -73,7 +73,13 @@ fn root_table(reader: &mut Reader<'_>, root: &Spanned<DeTable<'_>>) -> Option<Sc
     });
     let settle_max = fields.seconds(reader, "settle_seconds_max", Some(30.0));
     let expect = match fields.find("expect") {
-        None => Some(Expect { failed_max: 0, unknown_max: 0, service_p99_max: None, consumer_p99_max: None }),
+        None => Some(Expect {
+            failed_max: 0,
+            unknown_max: 0,
+            lateness_max: LATENESS_MAX,
+            service_p99_max: None,
+            consumer_p99_max: None,
+        }),
         Some(value) => match value.get_ref().as_table() {
             Some(table) => expect(reader, Fields::new("[expect]", table, value.span())),
             None => {
@@ -291,8 +297,10 @@ fn expect(reader: &mut Reader<'_>, mut fields: Fields<'_, '_>) -> Option<Expect>
     let most = i64::try_from(OPERATIONS_MAX).unwrap_or(i64::MAX);
     let failed_max = fields.integer(reader, "failed_max", 0..=most, 0).and_then(|n| u64::try_from(n).ok());
     let unknown_max = fields.integer(reader, "unknown_max", 0..=most, 0).and_then(|n| u64::try_from(n).ok());
+    // A value that is wrong has been reported; the default does not hide it.
+    let lateness_max = fields.millis(reader, "lateness_ms_max").unwrap_or(LATENESS_MAX);
     let service_p99_max = fields.millis(reader, "service_p99_ms_max");
     let consumer_p99_max = fields.millis(reader, "consumer_p99_ms_max");
     fields.finish(reader);
-    Some(Expect { failed_max: failed_max?, unknown_max: unknown_max?, service_p99_max, consumer_p99_max })
+    Some(Expect { failed_max: failed_max?, unknown_max: unknown_max?, lateness_max, service_p99_max, consumer_p99_max })
 }
