@@ -13,6 +13,16 @@ pub struct SegmentSummary {
     pub size_bytes: u64,
     /// The newest time among its records, milliseconds since 1970; -1 if it has none.
     pub max_timestamp: i64,
+    /// When it was last appended to, milliseconds since 1970; counts only if no record has a time. `None`: not known, and
+    /// the segment is not old.
+    pub written_ms: Option<i64>,
+}
+
+impl SegmentSummary {
+    /// The time from which `retention.ms` counts.
+    fn newest_ms(&self) -> Option<i64> {
+        if self.max_timestamp >= 0 { Some(self.max_timestamp) } else { self.written_ms }
+    }
 }
 
 /// How many of the oldest segments go.
@@ -41,7 +51,7 @@ pub fn expired(
         let passed = segment.end_offset <= log_start;
         let old = config.cleanup_delete
             && config.retention_ms >= 0
-            && now_ms.saturating_sub(segment.max_timestamp) > config.retention_ms;
+            && segment.newest_ms().is_some_and(|newest| now_ms.saturating_sub(newest) > config.retention_ms);
         let crowded = config.cleanup_delete
             && u64::try_from(config.retention_bytes).is_ok_and(|bytes| left - segment.size_bytes >= bytes);
         if !(passed || old || crowded) {
@@ -64,6 +74,7 @@ mod tests {
                 end_offset: n * 10 + 10,
                 size_bytes: 100,
                 max_timestamp: n * 1_000,
+                written_ms: None,
             })
             .collect()
     }
@@ -97,8 +108,24 @@ mod tests {
     }
 
     #[test]
+    fn a_segment_without_times_is_as_old_as_its_last_append() {
+        let check = |max_timestamp, written_ms, now_ms, expect| {
+            let segment = SegmentSummary { base_offset: 0, end_offset: 10, size_bytes: 100, max_timestamp, written_ms };
+            let config = LogConfig { retention_ms: 500, ..LogConfig::default() };
+            let found = expired(&[segment], 0, 10, &config, now_ms).count;
+            assert_eq!(found, expect, "newest {max_timestamp}, written {written_ms:?}, now {now_ms}");
+        };
+        check(-1, None, i64::MAX, 0);
+        check(-1, Some(1_000), 1_500, 0);
+        check(-1, Some(1_000), 1_501, 1);
+        check(1_000, Some(9_000), 1_501, 1);
+        check(9_000, Some(1_000), 1_501, 0);
+    }
+
+    #[test]
     fn an_empty_newest_segment_stays() {
-        let newest = SegmentSummary { base_offset: 0, end_offset: 0, size_bytes: 0, max_timestamp: -1 };
+        let newest =
+            SegmentSummary { base_offset: 0, end_offset: 0, size_bytes: 0, max_timestamp: -1, written_ms: None };
         assert_eq!(expired(&[newest], 0, 0, &LogConfig::default(), i64::MAX).count, 0);
     }
 }

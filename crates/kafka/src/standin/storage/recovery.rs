@@ -81,7 +81,8 @@ pub(super) fn recover(dir: &Path, config: &StoreConfig) -> Result<(Inner, Recove
     });
     let epochs = if checkpoint_damaged { EpochRule::AtLeast(0) } else { EpochRule::Exactly(at.leader_epoch) };
     let log = Log::restore(config.log.clone(), at.log_start, at.recovery_point, at.epochs.clone(), at.producers);
-    let mark = mark::read(&dir.join(mark::FILE_NAME))?;
+    // A checkpoint is written after the mark; the mark's file may be gone.
+    let mark = mark::read(&dir.join(mark::FILE_NAME))?.max(at.recovery_point);
     let mut scan = Scan { dir, config, log, epochs, recovery_point: at.recovery_point, mark, recovery };
     let (sealed, active) = scan.segments(&bases)?;
     let Scan { mut log, recovery: found, .. } = scan;
@@ -202,7 +203,7 @@ impl Scan<'_> {
         // A new partition, or one whose last segment takes no more.
         let base_offset = self.log.log_end();
         let path = segment::log_path(self.dir, base_offset);
-        let file = Arc::new(segment::create(&path, base_offset)?);
+        let file = Arc::new(segment::create(&path, base_offset, false)?);
         let index = Index::new(base_offset, segment::HEADER_BYTES, false);
         Ok((sealed, Active { id: self.config.disk.new_id(), base_offset, path, file, index }))
     }
@@ -274,7 +275,8 @@ impl Scan<'_> {
                     self.found(index, batch.header());
                     continue;
                 }
-                Step::End => return Ok(()),
+                Step::End if !self.lacks_end(index, next_base) => return Ok(()),
+                Step::End => Unsound { reason: "the file is shorter than it was", ends_early: true },
                 Step::Unsound(unsound) => unsound,
             };
             let at = walker.position();
@@ -291,7 +293,10 @@ impl Scan<'_> {
                     self.found(index, batch.header());
                     continue;
                 }
-                None if next_base.is_none() && unsound.ends_early => return self.cut(scanned, at, size),
+                // Below the recovery point the log keeps its end, so that what follows must not stand here.
+                None if next_base.is_none() && unsound.ends_early && from >= self.recovery_point => {
+                    return self.cut(scanned, at, size);
+                }
                 None => next_base.unwrap_or(self.mark),
             };
             index.skip(size, until);
@@ -300,6 +305,12 @@ impl Scan<'_> {
             scanned.spoilt = next_base.is_none();
             return Ok(());
         }
+    }
+
+    /// Whether a segment that ends here has lost its end: offsets below the next segment, or the recovery point, are not
+    /// in it. A compacted one may have had nothing there.
+    fn lacks_end(&self, index: &Index, next_base: Option<i64>) -> bool {
+        !index.is_dense() && index.end_offset < next_base.unwrap_or(self.recovery_point)
     }
 
     fn expect(&self, index: &Index, next_base: Option<i64>, gaps: bool) -> Expect<'static> {

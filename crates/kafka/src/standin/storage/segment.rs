@@ -1,10 +1,12 @@
 //! Segment files: names and headers.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
-use super::StoreError;
+use super::{StoreError, atomic};
 
 /// What stands before the first batch of a segment.
 pub(super) const HEADER_BYTES: u64 = 24;
@@ -49,18 +51,37 @@ pub(super) fn encode_header(base_offset: i64, compacted: bool) -> [u8; HEADER_BY
     out
 }
 
-/// Makes an empty segment, or empties the one that is there.
-pub(super) fn create(path: &Path, base_offset: i64) -> Result<File, StoreError> {
+/// Makes an empty segment, or empties the one that is there. It gets its name only when it is whole: one that stayed
+/// behind a failed roll would be taken for the end of the segment before it, into which the log goes on. `disk_full` is
+/// the fault: the device refuses the header.
+pub(super) fn create(path: &Path, base_offset: i64, disk_full: bool) -> Result<File, StoreError> {
+    // Recovery sweeps files of this name.
+    let temporary = path.with_extension("new");
     let create = || {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&temporary)?;
+        if disk_full {
+            return Err(io::Error::from(io::ErrorKind::StorageFull));
+        }
         file.write_all_at(&encode_header(base_offset, false), 0)?;
+        fs::rename(&temporary, path)?;
         Ok(file)
     };
-    create().map_err(StoreError::io("create segment", path))
+    create().map_err(|error| {
+        if let Err(left) = atomic::remove_if_there(&temporary) {
+            tracing::warn!(error = %left, "a segment that was not made stays until the next start");
+        }
+        StoreError::io("create segment", path)(error)
+    })
 }
 
 pub(super) fn open(path: &Path) -> Result<File, StoreError> {
     OpenOptions::new().read(true).write(true).open(path).map_err(StoreError::io("open segment", path))
+}
+
+/// When a file was last written, milliseconds since 1970; `None` if that cannot be told.
+pub(super) fn written_ms(path: &Path) -> Option<i64> {
+    let modified = fs::metadata(path).and_then(|found| found.modified()).ok()?;
+    i64::try_from(modified.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()
 }
 
 /// Reads a header. One that is too short, or whose checksum fails, is reported as damaged and not refused: every batch

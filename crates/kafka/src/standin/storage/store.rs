@@ -264,7 +264,7 @@ impl PartitionStore {
         let count = {
             let inner = self.shared.inner();
             inner.usable()?;
-            inner.log.expired(&inner.summaries(), now_ms).count
+            inner.log.expired(&inner.dated_summaries(), now_ms).count
         };
         if count == 0 {
             return Ok(0);
@@ -272,7 +272,7 @@ impl PartitionStore {
         let mut gone = Vec::new();
         self.shared.flush_then(|inner| {
             // Counted again: more may have come while nothing was locked.
-            let count = inner.log.expired(&inner.summaries(), now_ms).count;
+            let count = inner.log.expired(&inner.dated_summaries(), now_ms).count;
             if count > inner.sealed.len() {
                 self.shared.roll(inner)?;
             }
@@ -405,13 +405,28 @@ impl Inner {
             end_offset: sealed.end_offset,
             size_bytes: sealed.size_bytes,
             max_timestamp: sealed.max_timestamp,
+            written_ms: None,
         });
         let active = SegmentSummary {
             base_offset: self.active.base_offset,
             end_offset: self.log.log_end(),
             size_bytes: self.active.index.end_position,
             max_timestamp: self.active.index.max_timestamp,
+            written_ms: None,
         };
         sealed.chain([active]).collect()
+    }
+
+    /// As [`Self::summaries`], and when those were written whose records have no time.
+    fn dated_summaries(&self) -> Vec<SegmentSummary> {
+        let paths = self.sealed.iter().map(|sealed| &sealed.path).chain([&self.active.path]);
+        let mut summaries = self.summaries();
+        for (summary, path) in summaries.iter_mut().zip(paths) {
+            if summary.max_timestamp < 0 {
+                // A file that cannot be looked at is kept.
+                summary.written_ms = segment::written_ms(path);
+            }
+        }
+        summaries
     }
 }

@@ -215,6 +215,35 @@ fn a_full_disk_leaves_nothing_behind_and_the_same_batch_fits_later() {
 }
 
 #[test]
+fn a_segment_that_found_no_room_leaves_no_file_and_loses_nothing_later() {
+    for flush in [Flush::Fsync, Flush::Write] {
+        let dir = directory();
+        let store = open(dir.path(), flush, small_segments());
+        for value in ["0", "1"] {
+            append_durably(&store, &plain(&[value]));
+        }
+        store.shared.disk.faults().set_disk_full(true);
+        let large = "2".repeat(100);
+        assert_eq!(append(&store, &plain(&[&large])).unwrap_err().code(), ErrorCode::KAFKA_STORAGE_ERROR);
+        let names = |extension: &str| {
+            let paths = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+            paths.filter(|path| path.extension().is_some_and(|found| found == extension)).count()
+        };
+        assert_eq!((names("log"), names("new")), (1, 0), "{flush:?}");
+        store.shared.disk.faults().set_disk_full(false);
+        // What is smaller still fits into the segment that was not closed.
+        store.set_config(LogConfig::default());
+        for value in ["2", "3"] {
+            append_durably(&store, &plain(&[value]));
+        }
+        drop(store);
+        let (store, recovery) = PartitionStore::open(dir.path(), config(&disk(), flush, small_segments())).unwrap();
+        assert_eq!((recovery.cut_bytes, recovery.damaged.len()), (0, 0), "{flush:?}: {recovery:?}");
+        assert_eq!(contents(&store), numbered(&["0", "1", "2", "3"]), "{flush:?}");
+    }
+}
+
+#[test]
 fn what_was_held_back_is_read_but_lost_with_the_process() {
     let dir = directory();
     let store = open(dir.path(), Flush::Write, LogConfig::default());
@@ -285,6 +314,20 @@ fn retention_removes_whole_segments_and_moves_the_log_start() {
     store.apply_retention(NOW_MS + 1_000).unwrap();
     assert_eq!((store.log_start(), store.log_end(), contents(&store)), (20, 20, vec![]));
     assert_eq!(append_durably(&store, &plain(&["z"])), 20);
+}
+
+#[test]
+fn records_without_a_time_go_when_their_file_is_old() {
+    let dir = directory();
+    let store = open(dir.path(), Flush::Fsync, LogConfig { retention_ms: 10, ..LogConfig::default() });
+    let mut builder = BatchBuilder::new(Compression::None);
+    builder.push(-1, None, Some(b"v"), &[]).unwrap();
+    append_durably(&store, &Batch::split_first(&mut builder.build().unwrap()).unwrap());
+    let written = std::time::UNIX_EPOCH + std::time::Duration::from_millis(5_000);
+    store.shared.inner().active.file.set_modified(written).unwrap();
+    for (now_ms, expect) in [(5_010, 0), (5_011, 1)] {
+        assert_eq!(store.apply_retention(now_ms).unwrap(), expect, "at {now_ms}");
+    }
 }
 
 #[test]

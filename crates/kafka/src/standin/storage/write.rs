@@ -90,11 +90,7 @@ impl Shared {
     pub fn roll(&self, inner: &mut Inner) -> Result<(), StoreError> {
         let base_offset = inner.log.log_end();
         let path = segment::log_path(&self.dir, base_offset);
-        if self.disk.faults().disk_full() {
-            let full = io::Error::from(io::ErrorKind::StorageFull);
-            return Err(StoreError::io("create segment (fault on request)", &path)(full));
-        }
-        let file = segment::create(&path, base_offset)?;
+        let file = segment::create(&path, base_offset, self.disk.faults().disk_full())?;
         let next = Active {
             id: self.disk.new_id(),
             base_offset,

@@ -104,6 +104,35 @@ fn a_tail_cut_at_any_byte_leaves_the_whole_batches_before_it() {
 }
 
 #[test]
+fn a_file_cut_below_the_checkpoint_is_reported_and_its_offsets_are_not_given_again() {
+    let written = Written::new();
+    let disk = disk();
+    reopen(&written.original(), &disk).0.close().unwrap();
+    let segment = written.segment();
+    for size in 0..segment.len() {
+        let dir = written.fresh_copy();
+        fs::write(log_path(&dir, 0), &segment[..size]).unwrap();
+        let ends = written.batches.iter().scan(HEADER_BYTES as usize, |end, batch| {
+            *end += batch.bytes().len();
+            Some(*end)
+        });
+        let whole = i64::try_from(ends.take_while(|end| *end <= size).count()).unwrap();
+        let what = format!("cut at {size}");
+        let (store, recovery) = reopen(&dir, &disk);
+        let damaged: Vec<_> = recovery.damaged.iter().map(|damage| damage.offsets.clone()).collect();
+        assert_eq!(damaged, [whole..5], "{what}: reported");
+        assert_eq!(written.readable(&store, &what), (0..whole).collect::<Vec<_>>(), "{what}");
+        assert_eq!(append_durably(&store, &stamped(0, 5, &["x"])), 5, "{what}");
+        drop(store);
+        for start in 2..4 {
+            let (store, _) = reopen(&dir, &disk);
+            let readable: Vec<_> = (0..6).filter(|offset| store.read(*offset, 1, true).is_ok()).collect();
+            assert_eq!(readable, (0..whole).chain([5]).collect::<Vec<_>>(), "{what}: start {start}");
+        }
+    }
+}
+
+#[test]
 fn a_write_that_never_finished_is_cut_at_any_byte_without_a_word() {
     let written = Written::new();
     let segment = written.segment();
