@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::Ticket;
 use super::member::Member;
 use super::record::GroupRecord;
+use super::{ASSIGNMENTS_BYTES_MAX, Ticket};
 use crate::wire::error_code::ErrorCode;
 
 /// Where a group stands. Kafka's names.
@@ -335,6 +335,10 @@ impl Group {
         });
         if let Err(error) = checked {
             step.answers.push((ticket, Answer::Sync(SyncOutcome::refused(error))));
+            return step;
+        }
+        if assignments.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() > ASSIGNMENTS_BYTES_MAX {
+            step.answers.push((ticket, Answer::Sync(SyncOutcome::refused(ErrorCode::MESSAGE_TOO_LARGE))));
             return step;
         }
         self.touch(claim.member_id, now_ms);

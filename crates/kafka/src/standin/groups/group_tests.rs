@@ -3,10 +3,10 @@
 
 use bytes::Bytes;
 
-use super::Ticket;
 use super::group::{Answer, Claim, Group, GroupState, JoinOutcome, Step, SyncOutcome};
 use super::join::JoinRequest;
 use super::member::Protocol;
+use super::{ASSIGNMENTS_BYTES_MAX, MEMBERS_BYTES_MAX, Ticket};
 use crate::wire::error_code::ErrorCode;
 
 struct Script {
@@ -327,4 +327,21 @@ fn members_that_were_written_down_go_on_after_a_restart() {
     assert_eq!(group.heartbeat(claim, 50_001), ErrorCode::NONE);
     assert_eq!(group.tick(60_000).answers, []);
     assert_eq!(group.state(), GroupState::PreparingRebalance);
+}
+
+#[test]
+fn what_could_not_be_written_down_is_refused_when_it_is_asked_for() {
+    let large = |size: usize| vec![Protocol { name: "range".into(), metadata: Bytes::from(vec![0; size]) }];
+    let join = |s: &mut Script, fresh: &str, size: usize| {
+        let ticket = s.join_with(JoinRequest { protocols: large(size), ..Script::request("", fresh) });
+        s.joined(ticket).map(|outcome| outcome.error)
+    };
+    let mut s = Script::new();
+    assert_eq!(join(&mut s, "a", MEMBERS_BYTES_MAX), Some(ErrorCode::MESSAGE_TOO_LARGE));
+    assert_eq!(join(&mut s, "a", MEMBERS_BYTES_MAX / 2), Some(ErrorCode::NONE));
+    assert_eq!(join(&mut s, "b", MEMBERS_BYTES_MAX / 2), Some(ErrorCode::GROUP_MAX_SIZE_REACHED));
+    let ticket = s.sync("a", &[("a", "x".repeat(ASSIGNMENTS_BYTES_MAX + 1).leak())]);
+    assert_eq!(s.synced(ticket).map(|outcome| outcome.error), Some(ErrorCode::MESSAGE_TOO_LARGE));
+    let ticket = s.sync("a", &[("a", "all")]);
+    assert_eq!(s.synced(ticket).map(|outcome| outcome.error), Some(ErrorCode::NONE));
 }

@@ -3,8 +3,10 @@
 use bytes::Bytes;
 
 use super::group::{Answer, Group, GroupState, InitialWait, JoinOutcome, JoinedMember, Step, SyncOutcome};
-use super::member::{Member, Protocol};
-use super::{MEMBERS_MAX, NEW_MEMBER_JOIN_TIMEOUT_MS, SESSION_TIMEOUT_MS_MAX, SESSION_TIMEOUT_MS_MIN, Ticket};
+use super::member::{Member, Protocol, protocols_bytes};
+use super::{
+    MEMBERS_BYTES_MAX, MEMBERS_MAX, NEW_MEMBER_JOIN_TIMEOUT_MS, SESSION_TIMEOUT_MS_MAX, SESSION_TIMEOUT_MS_MIN, Ticket,
+};
 use crate::wire::error_code::ErrorCode;
 
 /// A JoinGroup request, without its framing.
@@ -34,6 +36,16 @@ pub struct JoinRequest {
     pub fresh_id: String,
 }
 
+impl JoinRequest {
+    /// What the member will take in its group's record, bytes.
+    fn size_bytes(&self) -> usize {
+        let texts = [&self.client_id, &self.client_host, &self.protocol_type].map(String::len);
+        let id = self.member_id.len().max(self.fresh_id.len());
+        let instance = self.instance.as_ref().map_or(0, String::len);
+        texts.iter().sum::<usize>() + id + instance + protocols_bytes(&self.protocols)
+    }
+}
+
 impl Group {
     /// A member joins, or joins again. The answer may come in this step or in a later one, under `ticket`.
     pub fn join(&mut self, request: JoinRequest, ticket: Ticket, now_ms: i64) -> Step {
@@ -57,6 +69,16 @@ impl Group {
         }
         if !self.supports(&request) {
             return Err((ErrorCode::INCONSISTENT_GROUP_PROTOCOL, id));
+        }
+        let size_bytes = request.size_bytes();
+        if size_bytes > MEMBERS_BYTES_MAX {
+            return Err((ErrorCode::MESSAGE_TOO_LARGE, id));
+        }
+        // The one that it takes the place of does not count.
+        let replaced = |m: &Member| m.id == id || (m.instance.is_some() && m.instance == request.instance);
+        let others: usize = self.members.values().filter(|m| !replaced(m)).map(Member::size_bytes).sum();
+        if others + size_bytes > MEMBERS_BYTES_MAX {
+            return Err((ErrorCode::GROUP_MAX_SIZE_REACHED, id));
         }
         if id.is_empty() {
             return self.join_unknown(request, ticket, now_ms, step);

@@ -45,6 +45,12 @@ pub struct Member {
 }
 
 impl Member {
+    /// What the member takes in its group's record, bytes, without its assignment and the fields of fixed length.
+    pub fn size_bytes(&self) -> usize {
+        let texts = [&self.id, &self.client_id, &self.client_host].map(String::len);
+        texts.iter().sum::<usize>() + self.instance.as_ref().map_or(0, String::len) + protocols_bytes(&self.protocols)
+    }
+
     /// The metadata for a protocol, empty when the member does not support it.
     pub fn metadata(&self, protocol: &str) -> Bytes {
         self.protocols.iter().find(|p| p.name == protocol).map(|p| p.metadata.clone()).unwrap_or_default()
@@ -70,4 +76,9 @@ impl Member {
     pub fn touch(&mut self, now_ms: i64) {
         self.expires_at_ms = now_ms + i64::from(self.session_timeout_ms);
     }
+}
+
+/// What a member's protocols take, bytes. Each counts for its lengths' fields too: many empty ones are not free.
+pub(super) fn protocols_bytes(protocols: &[Protocol]) -> usize {
+    protocols.iter().map(|p| 8 + p.name.len() + p.metadata.len()).sum()
 }

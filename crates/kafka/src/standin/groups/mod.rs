@@ -20,6 +20,12 @@ pub struct Ticket(pub u64);
 pub const GROUP_ID_BYTES_MAX: usize = 4096;
 /// Members a group may have (Kafka's `group.max.size` is unlimited by default; memory here is not).
 pub const MEMBERS_MAX: usize = 2_000;
+/// What the members of a group may hold together without their assignments, bytes: a group is written down as one
+/// record. Kafka's bound is that of a record of its offsets topic, 1 MiB compressed; this is room for [`MEMBERS_MAX`]
+/// members of 4 KiB each.
+pub const MEMBERS_BYTES_MAX: usize = 8 << 20;
+/// What a leader may assign to all members together, bytes, for the same reason.
+pub const ASSIGNMENTS_BYTES_MAX: usize = 8 << 20;
 /// Shortest session time-out a member may ask for (Kafka's `group.min.session.timeout.ms`).
 pub const SESSION_TIMEOUT_MS_MIN: i32 = 6_000;
 /// Longest session time-out a member may ask for (Kafka's `group.max.session.timeout.ms`).

@@ -33,7 +33,16 @@ const IDLE_TICK: Duration = Duration::from_secs(3600);
 pub(crate) struct Entry {
     pub(crate) group: Group,
     pub(crate) offsets: GroupOffsets,
+    /// Commits that are with the log and not yet in `offsets`, by topic and partition: how many.
+    committing: BTreeMap<(String, i32), u32>,
     deadline_ms: Option<i64>,
+}
+
+impl Entry {
+    /// Every offset that stands, or will when what is with the log is written.
+    fn offset_keys(&self) -> BTreeSet<&(String, i32)> {
+        self.offsets.keys().chain(self.committing.keys()).collect()
+    }
 }
 
 /// All groups.
@@ -52,6 +61,7 @@ impl State {
         self.groups.entry(id.to_owned()).or_insert_with(|| Entry {
             group: Group::new(now_ms, delay_ms),
             offsets: GroupOffsets::new(),
+            committing: BTreeMap::new(),
             deadline_ms: None,
         })
     }
@@ -80,6 +90,20 @@ impl State {
                 entry.offsets.remove(&key);
             }
             (None, None) => {}
+        }
+    }
+
+    /// Notes that the log is done with a change, written or not.
+    pub(super) fn settled(&mut self, change: &Change) {
+        let Change::Offset { group, topic, partition, committed: Some(_) } = change else { return };
+        let Some(entry) = self.groups.get_mut(group) else { return };
+        if let std::collections::btree_map::Entry::Occupied(mut count) =
+            entry.committing.entry((topic.clone(), *partition))
+        {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
         }
     }
 
@@ -190,8 +214,12 @@ impl Coordinator {
             Ok((store, state))
         })
         .await??;
-        for entry in state.groups.values_mut() {
-            entry.offsets.retain(|(topic, _), _| topics.binary_search(topic).is_ok());
+        // A crash came between a topic's deletion and that of its offsets. They go from the log too: a topic of the same
+        // name that is made later must not find them at the next start.
+        let mut gone = Vec::new();
+        for (id, entry) in &mut state.groups {
+            let deleted = entry.offsets.extract_if(.., |(topic, _), _| topics.binary_search(topic).is_err());
+            gone.extend(deleted.map(|((topic, partition), _)| forgotten(id, &topic, partition)));
         }
         let ids: Vec<String> = state.groups.keys().cloned().collect();
         ids.iter().for_each(|id| state.schedule(id));
@@ -207,7 +235,12 @@ impl Coordinator {
         };
         writer.spawn(journal_task.run(commands, finish.clone()));
         let retention_ms = i64::try_from(config.offsets_retention.as_millis()).unwrap_or(i64::MAX);
-        Ok(Self { state, journal, store, clock, rescheduled: Notify::new(), retention_ms, asked, writer, finish })
+        let coordinator =
+            Self { state, journal, store, clock, rescheduled: Notify::new(), retention_ms, asked, writer, finish };
+        if let Err(code) = coordinator.forget(|_| Ok(gone)).await {
+            tracing::warn!(%code, "committed offsets of deleted topics are left until the next start");
+        }
+        Ok(coordinator)
     }
 
     /// Somebody asks where the coordinator is: from now on it is here.
@@ -342,15 +375,14 @@ impl Coordinator {
                     return Err(ErrorCode::COORDINATOR_NOT_AVAILABLE);
                 }
             }
-            state.entry(id, now_ms).group.validate_commit(claim, now_ms)?;
-            let group = || id.to_owned();
-            let changes = offsets.into_iter().map(|(topic, partition, committed)| Change::Offset {
-                group: group(),
-                topic,
-                partition,
-                committed: Some(committed),
+            let entry = state.entry(id, now_ms);
+            entry.group.validate_commit(claim, now_ms)?;
+            let changes = offsets.into_iter().map(|(topic, partition, committed)| {
+                *entry.committing.entry((topic.clone(), partition)).or_default() += 1;
+                Change::Offset { group: id.to_owned(), topic, partition, committed: Some(committed) }
             });
-            permit.send(Command { changes: changes.collect(), deliver: Vec::new(), done: Some(done) });
+            let changes = changes.collect();
+            permit.send(Command { changes, deliver: Vec::new(), done: Some(done) });
             state.schedule(id);
         }
         told.await.unwrap_or(Err(ErrorCode::COORDINATOR_NOT_AVAILABLE))
@@ -366,14 +398,18 @@ impl Coordinator {
         lock(&self.state).groups.iter().map(|(id, entry)| look(id, entry)).collect()
     }
 
+    /// What is forgotten is decided and sent under one lock, so that the log has it behind every commit that was seen.
     async fn forget(&self, choose: impl FnOnce(&mut State) -> Result<Vec<Change>, ErrorCode>) -> Result<(), ErrorCode> {
         let permit = self.permit().await?;
         let (done, told) = oneshot::channel();
-        let changes = choose(&mut lock(&self.state))?;
-        if changes.is_empty() {
-            return Ok(());
+        {
+            let mut state = lock(&self.state);
+            let changes = choose(&mut state)?;
+            if changes.is_empty() {
+                return Ok(());
+            }
+            permit.send(Command { changes, deliver: Vec::new(), done: Some(done) });
         }
-        permit.send(Command { changes, deliver: Vec::new(), done: Some(done) });
         told.await.unwrap_or(Err(ErrorCode::COORDINATOR_NOT_AVAILABLE))
     }
 
@@ -384,6 +420,10 @@ impl Coordinator {
             if entry.group.state() != GroupState::Empty {
                 return Err(ErrorCode::NON_EMPTY_GROUP);
             }
+            if !entry.committing.is_empty() {
+                // Somebody uses it. Retriable: the commit is over in a moment, and the group may go then.
+                return Err(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS);
+            }
             Ok(state.remove(id))
         })
         .await
@@ -393,7 +433,7 @@ impl Coordinator {
     pub(crate) async fn forget_topic(&self, topic: &str) {
         let forgotten = self.forget(|state| {
             let gone = |id: &String, entry: &Entry| -> Vec<Change> {
-                let keys = entry.offsets.keys().filter(|(t, _)| t == topic);
+                let keys = entry.offset_keys().into_iter().filter(|(t, _)| t == topic);
                 keys.map(|(topic, partition)| forgotten(id, topic, *partition)).collect()
             };
             Ok(state.groups.iter().flat_map(|(id, entry)| gone(id, entry)).collect())
@@ -416,6 +456,7 @@ impl Coordinator {
             if entry.group.state() != GroupState::Empty && subscribed.is_none() {
                 return Err(ErrorCode::NON_EMPTY_GROUP);
             }
+            let present = entry.offset_keys();
             let mut changes = Vec::new();
             for (topic, partition) in partitions {
                 if subscribed.as_ref().is_some_and(|topics| topics.contains(topic)) {
@@ -423,7 +464,7 @@ impl Coordinator {
                     continue;
                 }
                 codes.push(ErrorCode::NONE);
-                if entry.offsets.contains_key(&(topic.clone(), *partition)) {
+                if present.contains(&(topic.clone(), *partition)) {
                     changes.push(forgotten(id, topic, *partition));
                 }
             }
@@ -440,7 +481,8 @@ impl Coordinator {
         let expired = self.forget(|state| {
             let mut changes = Vec::new();
             let mut empty = Vec::new();
-            for (id, entry) in &state.groups {
+            // A group that commits right now is not old; the next round looks at it again.
+            for (id, entry) in state.groups.iter().filter(|(_, entry)| entry.committing.is_empty()) {
                 let topics = subscribed(&entry.group);
                 let expiry = Expiry {
                     now_ms,

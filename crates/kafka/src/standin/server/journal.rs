@@ -15,6 +15,7 @@ use super::coordinator::State;
 use super::partition::lock;
 use crate::standin::groups::group::Answer;
 use crate::standin::groups::record::{Change, RecordError};
+use crate::standin::groups::{ASSIGNMENTS_BYTES_MAX, MEMBERS_BYTES_MAX, MEMBERS_MAX};
 use crate::standin::log::LogConfig;
 use crate::standin::storage::{AppendError, PartitionStore, ReadError, StoreError};
 use crate::wire::{Batch, BatchBuilder, Compression, ErrorCode, WireError};
@@ -23,12 +24,17 @@ use crate::wire::{Batch, BatchBuilder, Compression, ErrorCode, WireError};
 pub(super) const COMMANDS_MAX: usize = 1_024;
 /// Commands that share one batch.
 const COMMANDS_PER_BATCH: usize = 256;
-/// A batch is closed when it has grown to this; one change is far smaller.
+/// A batch is closed when it has grown to this. One change may be larger: a group is one record.
 const BATCH_BYTES: usize = 512 << 10;
 /// What may be written before everything that stands is written again: a start reads at most this and what stands.
 const SNAPSHOT_AFTER_BYTES: u64 = 8 << 20;
 /// A closed segment is what can be dropped.
-const SEGMENT_BYTES: u64 = 2 << 20;
+const SEGMENT_BYTES: u64 = 32 << 20;
+/// The largest batch: one that is not full yet and the largest change, a group's, with a share for the fields of fixed
+/// length. The log takes none that is larger than a segment.
+const LARGEST_BATCH_BYTES: usize =
+    BATCH_BYTES + MEMBERS_BYTES_MAX + ASSIGNMENTS_BYTES_MAX + MEMBERS_MAX * 64 + (256 << 10);
+const _: () = assert!(LARGEST_BATCH_BYTES as u64 <= SEGMENT_BYTES);
 /// Read from the log at once, at a start.
 const READ_BYTES: usize = 1 << 20;
 
@@ -61,7 +67,7 @@ pub(super) enum JournalError {
 /// How the log is kept: nothing ages out of it, only a snapshot ends its past.
 pub(super) fn log_config() -> LogConfig {
     LogConfig {
-        batch_bytes_max: 64 << 20,
+        batch_bytes_max: LARGEST_BATCH_BYTES,
         timestamp_after_max_ms: i64::MAX,
         segment_bytes: SEGMENT_BYTES,
         segment_ms: i64::MAX,
@@ -124,9 +130,14 @@ impl Journal {
                     Err(ErrorCode::NOT_COORDINATOR)
                 }
             };
-            if code.is_ok() {
+            {
                 let mut state = lock(&self.state);
-                waiting.iter().flat_map(|c| &c.changes).for_each(|change| state.apply(change));
+                for change in waiting.iter().flat_map(|c| &c.changes) {
+                    if code.is_ok() {
+                        state.apply(change);
+                    }
+                    state.settled(change);
+                }
             }
             for command in waiting.drain(..) {
                 for (to, answer) in command.deliver {
@@ -149,19 +160,20 @@ impl Journal {
     async fn write<'a>(&mut self, changes: impl Iterator<Item = &'a Change>) -> Result<(), JournalError> {
         let now_ms = self.clock.now_ms();
         let mut builder = BatchBuilder::new(Compression::None);
-        let mut last = None;
+        let mut durables = Vec::new();
         for change in changes {
             let (key, value) = change.encode();
             builder.push(now_ms, Some(&key), value.as_deref(), &[])?;
             if builder.size_bytes() >= BATCH_BYTES {
                 let full = std::mem::replace(&mut builder, BatchBuilder::new(Compression::None));
-                last = Some(self.append(full, now_ms)?);
+                durables.push(self.append(full, now_ms)?);
             }
         }
         if !builder.is_empty() {
-            last = Some(self.append(builder, now_ms)?);
+            durables.push(self.append(builder, now_ms)?);
         }
-        if let Some(durable) = last {
+        // Each one: a batch that was cut off after a failed fsync says nothing about those before and after it.
+        for durable in durables {
             durable.wait().await?;
         }
         Ok(())

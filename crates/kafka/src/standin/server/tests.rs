@@ -413,6 +413,42 @@ async fn topics_offsets_and_groups_are_there_after_a_restart_and_a_deleted_topic
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commits_are_taken_and_kept_over_every_restart() {
+    let data = tempfile::tempdir().unwrap();
+    let group = || km::GroupId(StrBytes::from_static_str("g"));
+    let name = || km::TopicName(StrBytes::from_static_str("t"));
+    for start in 0..4 {
+        let config = StandinConfig::new(data.path(), SocketAddr::from(([127, 0, 0, 1], 0)));
+        let standin = Standin::start(config).await.unwrap();
+        let mut client = Client(TcpStream::connect(standin.local_addr()).await.unwrap());
+        let topic = km::metadata_request::MetadataRequestTopic::default().with_name(Some(name()));
+        client.ask(9, &km::MetadataRequest::default().with_topics(Some(vec![topic]))).await;
+        let asked = km::offset_fetch_request::OffsetFetchRequestTopic::default()
+            .with_name(name())
+            .with_partition_indexes(vec![0]);
+        let fetch = km::OffsetFetchRequest::default().with_group_id(group()).with_topics(Some(vec![asked]));
+        let found = client.ask(7, &fetch).await.topics[0].partitions[0].committed_offset;
+        assert_eq!(found, start - 1, "at start {start}");
+        let partition = km::offset_commit_request::OffsetCommitRequestPartition::default().with_committed_offset(start);
+        let topic = km::offset_commit_request::OffsetCommitRequestTopic::default()
+            .with_name(name())
+            .with_partitions(vec![partition]);
+        let commit = km::OffsetCommitRequest::default()
+            .with_group_id(group())
+            .with_generation_id_or_member_epoch(-1)
+            .with_topics(vec![topic]);
+        assert_eq!(client.ask(8, &commit).await.topics[0].partitions[0].error_code, 0, "at start {start}");
+        // In order and, every other time, cut off.
+        if start % 2 == 0 {
+            standin.shutdown(PATIENCE).await.unwrap();
+        } else {
+            drop(client);
+            standin.shutdown(Duration::ZERO).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_process_on_the_same_directory_and_a_foreign_identity_are_refused() {
     let home = home(|_| {}).await;
     let path = home._data.path().join("data");
