@@ -16,6 +16,9 @@ use crate::wire::frame::ResponseHeader;
 use crate::wire::produce::ProduceRequest;
 use crate::wire::{ApiKey, ErrorCode, OutFrame, WireError, cold};
 
+/// Answers up to this size are not counted: a connection has one at a time, and as much of a buffer anyway.
+const SMALL_ANSWER_BYTES: usize = 64 << 10;
+
 /// What is to be done with the frame in hand.
 pub(crate) enum Answered {
     /// It goes out; the share is the memory of its records.
@@ -142,7 +145,10 @@ async fn answer_cold<A: Api>(
     begin(api, caller.version, correlation_id, out);
     cold::encode_response::<A::Request>(caller.version, &response, out)?;
     finish(out)?;
-    Ok(Answered::Written(None))
+    // A large answer waits for its share like records do, so that slow readers cannot hold many of them.
+    drop(response);
+    let share = if out.len() > SMALL_ANSWER_BYTES { broker.answers.take(out.len()).await } else { None };
+    Ok(Answered::Written(share))
 }
 
 async fn answer_produce(

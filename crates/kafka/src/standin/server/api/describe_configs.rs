@@ -9,7 +9,7 @@ use kafka_protocol::messages::describe_configs_response::{
 use kafka_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
 
 use super::create_topics::{SOURCE_DEFAULT, SOURCE_TOPIC};
-use super::{Api, text, words};
+use super::{Api, once, text, words};
 use crate::standin::server::broker::Broker;
 use crate::standin::server::connection::Caller;
 use crate::standin::topics::Refusal;
@@ -28,7 +28,8 @@ impl Api for DescribeConfigs {
     type Request = DescribeConfigsRequest;
 
     async fn answer(broker: &Arc<Broker>, _: &Caller, request: Self::Request) -> DescribeConfigsResponse {
-        let results = request.resources.iter().map(|resource| {
+        let resources = once(request.resources, |one| (one.resource_type, one.resource_name.clone()));
+        let results = resources.iter().map(|resource| {
             let one = named(resource);
             match describe(broker, resource, request.include_synonyms) {
                 Ok(configs) => one.with_configs(configs),

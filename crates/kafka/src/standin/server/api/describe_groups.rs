@@ -6,7 +6,7 @@ use bytes::Bytes;
 use kafka_protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
 use kafka_protocol::messages::{DescribeGroupsRequest, DescribeGroupsResponse};
 
-use super::{Api, OPERATIONS_NOT_ASKED, text, words};
+use super::{Api, OPERATIONS_NOT_ASKED, once, text, words};
 use crate::standin::groups::group::GroupState;
 use crate::standin::server::broker::Broker;
 use crate::standin::server::connection::Caller;
@@ -22,7 +22,7 @@ impl Api for DescribeGroups {
     type Request = DescribeGroupsRequest;
 
     async fn answer(broker: &Arc<Broker>, caller: &Caller, request: Self::Request) -> DescribeGroupsResponse {
-        let groups = request.groups.into_iter().map(|id| {
+        let groups = once(request.groups, Clone::clone).into_iter().map(|id| {
             let found = broker.coordinator.look(&id, |entry| describe(caller, entry));
             let shown = found.unwrap_or_else(|| {
                 let dead = DescribedGroup::default().with_group_state(text("Dead"));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kafka_protocol::messages::describe_producers_response::{PartitionResponse, ProducerState, TopicResponse};
 use kafka_protocol::messages::{DescribeProducersRequest, DescribeProducersResponse, ProducerId};
 
-use super::Api;
+use super::{Api, once_each};
 use crate::standin::server::broker::Broker;
 use crate::standin::server::connection::Caller;
 use crate::wire::ErrorCode;
@@ -16,9 +16,10 @@ impl Api for DescribeProducers {
     type Request = DescribeProducersRequest;
 
     async fn answer(broker: &Arc<Broker>, _: &Caller, request: Self::Request) -> DescribeProducersResponse {
-        let topics = request.topics.into_iter().map(|topic| {
-            let live = broker.topics.get(topic.name.as_str());
-            let partitions = topic.partition_indexes.iter().map(|index| {
+        let asked = once_each(request.topics.into_iter().map(|topic| (topic.name, topic.partition_indexes)));
+        let topics = asked.into_iter().map(|(name, indexes)| {
+            let live = broker.topics.get(name.as_str());
+            let partitions = indexes.iter().map(|index| {
                 let one = PartitionResponse::default().with_partition_index(*index);
                 let Some(partition) = live.as_ref().and_then(|live| live.partition(*index)) else {
                     return one.with_error_code(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION.0);
@@ -36,7 +37,7 @@ impl Api for DescribeProducers {
                 one.with_active_producers(producers.collect())
             });
             let partitions = partitions.collect();
-            TopicResponse::default().with_name(topic.name).with_partitions(partitions)
+            TopicResponse::default().with_name(name).with_partitions(partitions)
         });
         DescribeProducersResponse::default().with_topics(topics.collect())
     }

@@ -8,7 +8,7 @@ use kafka_protocol::messages::metadata_response::{
 };
 use kafka_protocol::messages::{BrokerId, MetadataRequest, MetadataResponse, TopicName};
 
-use super::{Api, OPERATIONS_NOT_ASKED, text, uuid};
+use super::{Api, OPERATIONS_NOT_ASKED, once, text, uuid};
 use crate::standin::server::broker::Broker;
 use crate::standin::server::connection::Caller;
 use crate::standin::server::topics::{NewTopic, Topic};
@@ -24,12 +24,12 @@ impl Api for Metadata {
 
     async fn answer(broker: &Arc<Broker>, caller: &Caller, request: Self::Request) -> MetadataResponse {
         // Version 0 asks for everything with an empty list, later ones with none.
-        let asked = request.topics.as_ref().filter(|topics| caller.version >= 1 || !topics.is_empty());
+        let asked = request.topics.filter(|topics| caller.version >= 1 || !topics.is_empty());
         let mut topics = Vec::new();
         match asked {
             None => topics.extend(broker.topics.all().iter().map(|topic| shown(broker, topic))),
             Some(asked) => {
-                for one in asked {
+                for one in once(asked, |one| (one.name.clone(), *one.topic_id.as_bytes())) {
                     let id = TopicId(*one.topic_id.as_bytes());
                     topics.push(match &one.name {
                         Some(name) => by_name(broker, name, request.allow_auto_topic_creation).await,

@@ -9,7 +9,7 @@ use kafka_protocol::messages::offset_fetch_response::{
 };
 use kafka_protocol::messages::{OffsetFetchRequest, OffsetFetchResponse, TopicName};
 
-use super::{Api, text};
+use super::{Api, once, once_each, text};
 use crate::standin::groups::offsets::Committed;
 use crate::standin::server::broker::Broker;
 use crate::standin::server::connection::Caller;
@@ -31,7 +31,7 @@ impl Api for OffsetFetch {
         // Nothing is ever unstable here: `require_stable` asks about transactions.
         if caller.version < BATCHED_FROM {
             let asked: Asked =
-                request.topics.map(|topics| topics.into_iter().map(|t| (t.name, t.partition_indexes)).collect());
+                request.topics.map(|topics| once_each(topics.into_iter().map(|t| (t.name, t.partition_indexes))));
             let topics = find(broker, &request.group_id, asked).into_iter().map(|(name, partitions)| {
                 let partitions = partitions.into_iter().map(|(index, committed)| {
                     let (offset, epoch, metadata) = parts(committed);
@@ -45,9 +45,9 @@ impl Api for OffsetFetch {
             });
             return OffsetFetchResponse::default().with_topics(topics.collect());
         }
-        let groups = request.groups.into_iter().map(|group| {
+        let groups = once(request.groups, |group| group.group_id.clone()).into_iter().map(|group| {
             let asked: Asked =
-                group.topics.map(|topics| topics.into_iter().map(|t| (t.name, t.partition_indexes)).collect());
+                group.topics.map(|topics| once_each(topics.into_iter().map(|t| (t.name, t.partition_indexes))));
             let topics = find(broker, &group.group_id, asked).into_iter().map(|(name, partitions)| {
                 let partitions = partitions.into_iter().map(|(index, committed)| {
                     let (offset, epoch, metadata) = parts(committed);
