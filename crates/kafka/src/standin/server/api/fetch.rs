@@ -11,7 +11,7 @@ use crate::standin::server::broker::Broker;
 use crate::standin::server::memory::Share;
 use crate::standin::server::partition::{Partition, Watched};
 use crate::standin::server::topics::Topic;
-use crate::standin::storage::ReadError;
+use crate::standin::storage::{ReadError, ReadOut};
 use crate::wire::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchedPartition};
 use crate::wire::{ErrorCode, RecordData, TopicId};
 
@@ -170,14 +170,17 @@ async fn read_partition(
         one.last_stable_offset = one.high_watermark;
         return Ok(one);
     };
-    let (reader, offset) = (store.clone(), asked.fetch_offset);
-    let out = blocking(move || reader.read(offset, max, first)).await.map_err(|e| e.code())?.map_err(|error| {
-        match &error {
-            ReadError::OutOfRange { .. } => {}
-            error => tracing::warn!(topic = %topic.name, partition = asked.partition, %error, "a read failed"),
-        }
-        error.code()
-    })?;
+    let read = |max, first| read_store(topic, partition, asked.fetch_offset, max, first);
+    let mut out = read(max, first).await?;
+    let taken = max.max(ONE_BATCH_BYTES);
+    if first && out.bytes() > taken {
+        // One batch that is larger than all limits: now that its size is known, it is let go, and read again when there
+        // is room for it. Nothing is held meanwhile, so that two who wait cannot wait for each other.
+        let needed = out.bytes();
+        drop((out, share));
+        share = broker.answers.take(needed).await.ok_or(ErrorCode::UNKNOWN_SERVER_ERROR)?;
+        out = read(needed, true).await?;
+    }
     let bytes = out.bytes();
     share.shrink(bytes);
     match &mut reading.fetched.share {
@@ -191,6 +194,24 @@ async fn read_partition(
     one.log_start_offset = out.log_start;
     one.records = RecordData::Chunks(out.chunks);
     Ok(one)
+}
+
+async fn read_store(
+    topic: &Topic,
+    partition: &Partition,
+    offset: i64,
+    max: usize,
+    min_one: bool,
+) -> Result<ReadOut, ErrorCode> {
+    let store = partition.store.clone();
+    let read = blocking(move || store.read(offset, max, min_one)).await.map_err(|e| e.code())?;
+    read.map_err(|error| {
+        match &error {
+            ReadError::OutOfRange { .. } => {}
+            error => tracing::warn!(topic = %topic.name, partition = partition.index, %error, "a read failed"),
+        }
+        error.code()
+    })
 }
 
 /// Memory for `max` bytes if it is free, for one batch if we must wait; none if something is in the answer already.
