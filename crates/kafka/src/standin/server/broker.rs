@@ -28,6 +28,8 @@ pub(crate) struct Broker {
     pub(crate) faults: Mutex<Faults>,
     /// Memory of requests in flight.
     pub(crate) requests: Budget,
+    /// Memory with which one of them comes to its end when `requests` is used up.
+    pub(crate) last_request: Budget,
     /// Memory of records on their way out.
     pub(crate) answers: Budget,
     pub(crate) connections: AtomicUsize,

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::broker::Broker;
 use super::dispatch::{self, Answered};
-use super::memory::Share;
+use super::memory::Growing;
 use crate::wire::frame::RequestHeader;
 use crate::wire::{ApiKey, OutFrame, StrBytes, WireError};
 
@@ -120,7 +120,7 @@ async fn read_request(
     broker: &Broker,
     input: &mut OwnedReadHalf,
     buffer: &mut BytesMut,
-) -> Result<Option<(Bytes, Option<Share>)>, Ended> {
+) -> Result<Option<(Bytes, Growing)>, Ended> {
     let idle = broker.config.idle_timeout;
     // What says the size and the API is read first: nonsense is refused before a byte is reserved for it.
     while buffer.len() < LENGTH_BYTES + HEAD_BYTES {
@@ -140,11 +140,11 @@ async fn read_request(
     let limit = broker.config.transfer_timeout;
     let arrive = async {
         let whole = LENGTH_BYTES + size;
-        let mut share = None;
+        let mut share = Growing::new(UNCOUNTED_BYTES);
         while buffer.len() < whole {
-            // Taken only when so much has really come: a size that is announced and never sent holds nobody up.
-            if share.is_none() && buffer.len() >= UNCOUNTED_BYTES {
-                share = Some(broker.requests.take(size).await.ok_or(Ended::Cut)?);
+            // Counted as it comes: a size that is announced and never sent holds nobody up.
+            while buffer.len() >= share.bytes() {
+                share.grow(&broker.requests, &broker.last_request, whole).await.ok_or(Ended::Cut)?;
             }
             // Doubling, as a vector grows, up to what is missing.
             buffer.reserve((whole - buffer.len()).min(buffer.len().max(READ_BYTES)));

@@ -67,6 +67,52 @@ impl Share {
     }
 }
 
+/// Taken from the budget at once while a request arrives: small, so that many can arrive side by side.
+const STEP_BYTES: usize = 1 << 20;
+
+/// A share that grows with a request that arrives.
+#[derive(Debug)]
+pub(crate) struct Growing {
+    counted: usize,
+    share: Option<Share>,
+    last: Option<Share>,
+}
+
+impl Growing {
+    /// Nothing yet; `free` bytes are not counted.
+    pub(crate) fn new(free: usize) -> Self {
+        Self { counted: free, share: None, last: None }
+    }
+
+    /// How far the request may grow before more must be taken.
+    pub(crate) fn bytes(&self) -> usize {
+        self.counted
+    }
+
+    /// Takes another step on the way to `whole` bytes, when there is one. Requests that each hold a part and wait for
+    /// the rest would wait for ever; `last` is what one of them, whichever, may take to come to its end.
+    pub(crate) async fn grow(&mut self, budget: &Budget, last: &Budget, whole: usize) -> Option<()> {
+        let step = whole.saturating_sub(self.counted).min(STEP_BYTES);
+        let share = match budget.try_take(step) {
+            Some(share) => share,
+            None => tokio::select! {
+                share = budget.take(step) => share?,
+                all = last.take(usize::MAX) => {
+                    self.last = Some(all?);
+                    self.counted = whole;
+                    return Some(());
+                }
+            },
+        };
+        self.counted += step;
+        match &mut self.share {
+            Some(held) => held.merge(share),
+            none => *none = Some(share),
+        }
+        Some(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)] // a test panics on failure
@@ -84,5 +130,26 @@ mod tests {
         drop(first);
         assert_eq!(budget.taken_bytes(), 0);
         assert!(budget.try_take(usize::MAX).is_some());
+    }
+
+    #[tokio::test]
+    async fn of_requests_that_arrive_side_by_side_one_comes_to_its_end() {
+        let (budget, last) = (Budget::new(2 * STEP_BYTES), Budget::new(8 * STEP_BYTES));
+        let (mut a, mut b, mut c) = (Growing::new(0), Growing::new(0), Growing::new(0));
+        // Announced is not taken.
+        a.grow(&budget, &last, 8 * STEP_BYTES).await.unwrap();
+        b.grow(&budget, &last, 8 * STEP_BYTES).await.unwrap();
+        assert_eq!((a.bytes(), b.bytes(), budget.taken_bytes()), (STEP_BYTES, STEP_BYTES, budget.total_bytes()));
+        a.grow(&budget, &last, 8 * STEP_BYTES).await.unwrap();
+        assert_eq!(a.bytes(), 8 * STEP_BYTES);
+        // The others wait until something is given back.
+        {
+            let mut grow = std::pin::pin!(c.grow(&budget, &last, STEP_BYTES));
+            assert!(std::future::poll_fn(|cx| std::task::Poll::Ready(grow.as_mut().poll(cx).is_pending())).await);
+            drop(b);
+            grow.await.unwrap();
+        }
+        drop((a, c));
+        assert_eq!((budget.taken_bytes(), last.taken_bytes()), (0, 0));
     }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -27,6 +28,10 @@ use crate::wire::TopicId;
 
 /// How long accepting pauses after the system refused a connection, such as for want of file handles.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long the tasks that were cut off may take to be gone: they end when they next wait for anything, and file work
+/// that has begun is not interrupted.
+const CUT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why a broker does not start. Always our side; a retry helps after what the sentence names is mended.
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +97,11 @@ impl Standin {
         let opening = config.clone();
         let (lock, catalogue, disk, topics) = blocking(move || open(&opening)).await.map_err(StandinError::Store)??;
         let clock = Arc::new(Clock::new());
+        for topic in topics.all() {
+            for partition in &topic.partitions {
+                partition.store.expire_producers(clock.now_ms());
+            }
+        }
         let tasks = TaskTracker::new();
         let stopping = CancellationToken::new();
         let known: Vec<String> = topics.all().iter().map(|t| t.name.clone()).collect();
@@ -114,7 +124,8 @@ impl Standin {
             topics: Arc::new(topics),
             coordinator,
             faults: Mutex::new(Faults::default()),
-            requests: Budget::new(config.request_memory_bytes.max(config.request_bytes_max)),
+            requests: Budget::new(config.request_memory_bytes.saturating_sub(config.request_bytes_max)),
+            last_request: Budget::new(config.request_bytes_max),
             answers: Budget::new(config.answer_memory_bytes),
             connections: 0.into(),
             stopping,
@@ -122,11 +133,16 @@ impl Standin {
         });
         let cut = CancellationToken::new();
         if let Some(listener) = admin_listener {
-            tasks.spawn(admin::serve(Arc::clone(&broker), listener));
+            let (serving, cut) = (admin::serve(Arc::clone(&broker), listener), cut.clone());
+            tasks.spawn(watched("the administration port", async move {
+                // It waits for its own connections, which may stay for as long as they like.
+                cut.run_until_cancelled(serving).await;
+            }));
         }
-        tasks.spawn(housekeeping::run(Arc::clone(&broker)));
-        tasks.spawn(Arc::clone(&broker).tick_groups());
-        tasks.spawn(accept(Arc::clone(&broker), listener, tasks.clone(), cut.clone()));
+        tasks.spawn(watched("housekeeping", housekeeping::run(Arc::clone(&broker))));
+        tasks.spawn(watched("the groups' timer", Arc::clone(&broker).tick_groups()));
+        tasks
+            .spawn(watched("accepting connections", accept(Arc::clone(&broker), listener, tasks.clone(), cut.clone())));
         Ok(Self { broker, local, admin, tasks, cut, _lock: lock })
     }
 
@@ -154,21 +170,28 @@ impl Standin {
         if tokio::time::timeout(deadline, self.tasks.wait()).await.is_err() {
             tracing::warn!(?deadline, "requests were cut off at the deadline of the drain");
             self.cut.cancel();
-            self.tasks.wait().await;
+            if tokio::time::timeout(CUT_PATIENCE, self.tasks.wait()).await.is_err() {
+                tracing::error!(tasks = self.tasks.len(), "tasks that were cut off did not end; closing all the same");
+            }
         }
-        self.broker.coordinator.close().await?;
+        let groups = self.broker.coordinator.close().await;
         let broker = Arc::clone(&self.broker);
+        // Every one, whatever became of those before it: each that closes in order starts faster.
         let closed = blocking(move || {
             let topics = broker.topics.all();
-            topics.iter().flat_map(|topic| &topic.partitions).try_for_each(|partition| partition.store.close())
+            let partitions = topics.iter().flat_map(|topic| &topic.partitions);
+            partitions.map(|partition| partition.store.close()).fold(Ok(()), Result::and)
         });
-        closed.await??;
+        let topics = closed.await;
+        groups?;
+        topics??;
         Ok(())
     }
 }
 
 /// Opens everything that blocks: the lock, the catalogue, the partitions.
 fn open(config: &StandinConfig) -> Result<(File, String, Arc<Disk>, Topics), StandinError> {
+    raise_open_files();
     let dir = &config.data;
     let lock = lock_directory(dir)?;
     let catalogue = match Catalogue::load(dir)? {
@@ -223,19 +246,46 @@ async fn accept(broker: Arc<Broker>, listener: TcpListener, tasks: TaskTracker, 
             }
         };
         let open = broker.connections.fetch_add(1, Ordering::Relaxed);
+        let counted = Counted(Arc::clone(&broker));
         if open >= broker.config.connections_max {
-            broker.connections.fetch_sub(1, Ordering::Relaxed);
             tracing::info!(%peer, open, "connection refused: as many as allowed are open");
             continue;
         }
-        let serving = Arc::clone(&broker);
         let cut = cut.clone();
-        tasks.spawn(async move {
-            tokio::select! {
-                () = connection::serve(Arc::clone(&serving), socket, peer) => {}
-                () = cut.cancelled() => {}
+        tasks.spawn(watched("a connection", async move {
+            cut.run_until_cancelled(connection::serve(Arc::clone(&counted.0), socket, peer)).await;
+        }));
+    }
+}
+
+/// An open connection, counted until it is dropped, whatever ends it.
+struct Counted(Arc<Broker>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A task whose panic is said: nobody waits for its result, so it would go unseen.
+async fn watched(what: &'static str, task: impl Future<Output = ()>) {
+    struct Watch(&'static str);
+    impl Drop for Watch {
+        fn drop(&mut self) {
+            if std::thread::panicking() {
+                tracing::error!(task = self.0, "a task panicked; this is a fault of the broker");
             }
-            serving.connections.fetch_sub(1, Ordering::Relaxed);
-        });
+        }
+    }
+    let _watch = Watch(what);
+    task.await;
+}
+
+/// Lets the process open as many files as the system allows it: a partition holds two, a connection one.
+fn raise_open_files() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(soft, hard)| if soft < hard { setrlimit(Resource::RLIMIT_NOFILE, hard, hard) } else { Ok(()) });
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the limit of open files stays as it is");
     }
 }

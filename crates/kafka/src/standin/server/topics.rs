@@ -17,8 +17,8 @@ use crate::standin::topics::catalogue::{Catalogue, CatalogueError, PRODUCER_ID_B
 use crate::standin::topics::{Refusal, config, validate_name};
 use crate::wire::{ErrorCode, TopicId};
 
-/// Partitions of all topics together: each holds open files, and the usual limit of a process is 1,024 of them, which
-/// the command raises; more partitions than this is no longer a stand-in's work.
+/// Partitions of all topics together: each holds two files open, and the usual limit of a process is 1,024, which a
+/// start raises as far as the system lets it; more partitions than this is no longer a stand-in's work.
 pub(crate) const PARTITIONS_MAX: usize = 4_000;
 
 /// A topic that is being served.
@@ -120,6 +120,21 @@ impl Topics {
         Ok(())
     }
 
+    /// Opens the partitions of a topic that are not open yet, as new: what an attempt that failed before the catalogue
+    /// had them left in their place is removed, or they would begin with its leader epochs. Blocks.
+    fn make_topic(&self, name: &str, entry: &TopicEntry, partitions: Vec<Arc<Partition>>) -> Result<Topic, StoreError> {
+        for index in partitions.len() as i32..entry.partitions {
+            let dir = self.dir.join(hex(entry.id)).join(index.to_string());
+            match std::fs::remove_dir_all(&dir) {
+                Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(StoreError::Io { action: "remove", path: dir, source });
+                }
+                _ => {}
+            }
+        }
+        self.open_topic(name, entry, partitions)
+    }
+
     /// Opens the partitions of a topic that are not open yet. Blocks.
     fn open_topic(
         &self,
@@ -199,7 +214,7 @@ impl Topics {
         let this = Arc::clone(self);
         let name = new.name.clone();
         let opening = entry.clone();
-        let topic = blocking(move || this.open_topic(&name, &opening, Vec::new())).await.and_then(|opened| opened);
+        let topic = blocking(move || this.make_topic(&name, &opening, Vec::new())).await.and_then(|opened| opened);
         let topic = Arc::new(topic.map_err(|e| storage(&e))?);
         let mut next = catalogue.clone();
         next.topics.insert(new.name, entry);
@@ -285,7 +300,7 @@ impl Topics {
         let mut next = catalogue.clone();
         next.topics.insert(name.to_owned(), grown.clone());
         let this = Arc::clone(self);
-        let opened = blocking(move || this.open_topic(&topic.name, &grown, topic.partitions.clone()));
+        let opened = blocking(move || this.make_topic(&topic.name, &grown, topic.partitions.clone()));
         let topic = opened.await.and_then(|opened| opened).map_err(|e| storage(&e))?;
         self.store(&mut catalogue, next).await?;
         self.publish(Arc::new(topic));

@@ -82,8 +82,8 @@ pub const DEFINITIONS: &[Definition] = &[
     def("message.timestamp.before.max.ms", Kind::Long, MAX, I64),
     def("message.timestamp.type", Kind::String, "CreateTime", Rule::OneOf(&["CreateTime", "LogAppendTime"])),
     def("min.cleanable.dirty.ratio", Kind::Double, "0.5", Rule::Fraction),
-    def("min.compaction.lag.ms", Kind::Long, "0", I64),
-    def("min.insync.replicas", Kind::Int, "1", Rule::Range(1, i32::MAX as i64)),
+    def("min.compaction.lag.ms", Kind::Long, "0", Rule::Only("compaction keeps no record back for its age")),
+    def("min.insync.replicas", Kind::Int, "1", Rule::Only("there is one node, so every record has one replica")),
     def("preallocate", Kind::Boolean, "false", Rule::Boolean),
     def("remote.storage.enable", Kind::Boolean, "false", Rule::Only("there is no remote tier")),
     def("retention.bytes", Kind::Long, "-1", OFF_OR_I64),
@@ -205,6 +205,9 @@ mod tests {
         check("preallocate", "TRUE", Some("true"));
         check("message.timestamp.type", "LogAppendTime", Some("LogAppendTime"));
         check("compression.type", "zstd", None);
+        check("min.insync.replicas", "1", Some("1"));
+        check("min.insync.replicas", "2", None);
+        check("min.compaction.lag.ms", "1", None);
         check("no.such.thing", "1", None);
         check("min.cleanable.dirty.ratio", "1.5", None);
     }
