@@ -421,6 +421,8 @@ async fn commits_are_taken_and_kept_over_every_restart() {
         let config = StandinConfig::new(data.path(), SocketAddr::from(([127, 0, 0, 1], 0)));
         let standin = Standin::start(config).await.unwrap();
         let mut client = Client(TcpStream::connect(standin.local_addr()).await.unwrap());
+        let found = km::FindCoordinatorRequest::default().with_key(StrBytes::from_static_str("g"));
+        client.ask(3, &found).await;
         let topic = km::metadata_request::MetadataRequestTopic::default().with_name(Some(name()));
         client.ask(9, &km::MetadataRequest::default().with_topics(Some(vec![topic]))).await;
         let asked = km::offset_fetch_request::OffsetFetchRequestTopic::default()
