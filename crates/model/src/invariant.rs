@@ -7,7 +7,7 @@
 //! on, because a payment service that stops is worse than one that raises an alarm.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A sentence that must hold, with a counter of the times it did not.
 #[derive(Debug)]
@@ -58,21 +58,29 @@ impl Invariant {
     #[cold]
     #[track_caller]
     pub fn violated(&self, detail: String) {
-        if COUNT.load(Ordering::Relaxed) {
-            self.violations.fetch_add(1, Ordering::Relaxed);
-            self.first.get_or_init(|| detail);
-        } else {
+        let Some(report_first) = REPORT_FIRST.get() else {
             panic!("{} violated: {} ({detail})", self.id, self.sentence);
+        };
+        self.violations.fetch_add(1, Ordering::Relaxed);
+        let mut is_first = false;
+        let first = self.first.get_or_init(|| {
+            is_first = true;
+            detail
+        });
+        if is_first {
+            report_first(self, first);
         }
     }
 }
 
-static COUNT: AtomicBool = AtomicBool::new(false);
+/// Set when violations are counted; told the first violation of each invariant, with its detail.
+static REPORT_FIRST: OnceLock<fn(&Invariant, &str)> = OnceLock::new();
 
 /// Makes violations count instead of panic, for the rest of the life of this process. Called once, by a process that
-/// serves, before it serves.
-pub fn count_violations() {
-    COUNT.store(true, Ordering::Relaxed);
+/// serves, before it serves; a second call changes nothing. `report_first` is told the first violation of each
+/// invariant with its detail, for the log: later ones are only counted, so that a violation in a loop does not fill it.
+pub fn count_violations(report_first: fn(&Invariant, &str)) {
+    REPORT_FIRST.get_or_init(|| report_first);
 }
 
 /// The invariant with this identifier, such as `LOG-1`.

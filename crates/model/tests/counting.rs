@@ -4,7 +4,7 @@ use naru_model::invariant;
 
 #[test]
 fn a_serving_process_counts_and_keeps_the_first_detail() {
-    invariant::count_violations();
+    invariant::count_violations(|_, _| {});
     for offset in [3, 4] {
         naru_model::invariant!(BROKER_4, offset == 0, "offset {offset}");
     }

@@ -9,13 +9,18 @@ use std::time::Duration;
 use naru_kafka::standin::storage::Flush as StoreFlush;
 use naru_kafka::standin::{Standin, StandinConfig, StandinError};
 use naru_runtime::config::{ByteSize, Flags, HostPort};
-use naru_runtime::shutdown::Signals;
+use naru_runtime::shutdown::{Signals, run_until_stopped};
 use naru_runtime::tasks::Tasks;
 use naru_runtime::telemetry::{Telemetry, TelemetryConfig, TelemetryError};
+
+use crate::serving;
 
 /// Threads that serve connections. Two: the stand-in shares a small machine with what it stands in for, and file work
 /// that blocks has threads of its own.
 const WORKERS: usize = 2;
+
+/// What closing may take behind a drain that used all its time: the last fsync of every log, on a slow disk.
+const CLOSE_MAX: Duration = Duration::from_secs(10);
 
 naru_runtime::choice! {
     /// When a write counts as done.
@@ -130,7 +135,7 @@ pub fn run(args: &Args) -> ExitCode {
         Err(error) => Err(Failure::System(error)),
     };
     match served {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => {
             eprintln!("naru broker: {}", chain(&failure));
             ExitCode::FAILURE
@@ -149,21 +154,24 @@ enum Failure {
     Telemetry(#[from] TelemetryError),
 }
 
-async fn serve(config: &BrokerConfig) -> Result<(), Failure> {
+async fn serve(config: &BrokerConfig) -> Result<ExitCode, Failure> {
     // Caught before anyone is told that the broker is ready.
     let mut signals = Signals::listen()?;
     let tasks = Tasks::new();
     let telemetry = Telemetry::start("naru-broker", &config.telemetry, &tasks).await?;
+    serving::count_violations(&telemetry);
     let standin = Standin::start(config.standin()).await?;
     let admin = standin.admin_addr().map(|addr| format!(" admin={addr}")).unwrap_or_default();
-    writeln!(std::io::stdout(), "ready listen={}{admin}", standin.local_addr())?;
-    let signal = signals.next().await;
-    tracing::info!(signal, "draining");
-    let stopped = standin.shutdown(config.drain_max).await;
-    tasks.stop();
-    tasks.drained().await;
+    let metrics = serving::ready_metrics(&telemetry);
+    writeln!(std::io::stdout(), "ready listen={}{admin}{metrics}", standin.local_addr())?;
+    let (stop, drain_max) = (tasks.stop_token(), config.drain_max);
+    tasks.spawn_fallible("broker", async move {
+        stop.cancelled().await;
+        standin.shutdown(drain_max).await
+    });
+    let ending = run_until_stopped(&tasks, drain_max + CLOSE_MAX, async || signals.next().await).await;
     telemetry.shutdown().await;
-    Ok(stopped?)
+    Ok(ending.exit_code())
 }
 
 /// An error with its causes, on one line.

@@ -4,6 +4,7 @@ mod broker;
 mod options;
 mod rehearse;
 mod sample;
+mod serving;
 
 use std::process::ExitCode;
 

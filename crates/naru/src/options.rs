@@ -41,7 +41,8 @@ fn add_command(page: &mut String, parent: &str, command: &Command) {
     let about = command.get_about().map(ToString::to_string).unwrap_or_default();
     page.push_str(&format!("\n## {name}\n\n{about}.\n"));
     let of_clap = |argument: &Arg| ["help", "version"].contains(&argument.get_id().as_str());
-    let mut arguments = command.get_arguments().filter(|argument| !of_clap(argument)).peekable();
+    let mut arguments =
+        command.get_arguments().filter(|argument| !of_clap(argument) && !argument.is_hide_set()).peekable();
     if arguments.peek().is_some() {
         page.push_str("\nBy flags only.\n\n| flag | default | meaning |\n|---|---|---|\n");
     }

@@ -14,8 +14,11 @@ use naru_runtime::tasks::Tasks;
 use naru_runtime::telemetry::{LogFormat, Telemetry, TelemetryConfig};
 use tokio_util::sync::CancellationToken;
 
-/// The scenario that is played when none is named.
-const FIRST: &str = include_str!("../../../scenarios/first.toml");
+/// The scenarios that the binary carries, by name; the first is played when none is named.
+const BUILT_IN: [(&str, &str); 2] = [
+    ("first", include_str!("../../../scenarios/first.toml")),
+    ("lossy", include_str!("../../../scenarios/lossy.toml")),
+];
 
 /// Some check does not hold.
 const EXIT_CHECK_FAILED: u8 = 1;
@@ -28,7 +31,7 @@ const EXIT_NO_VERDICT: u8 = 3;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Exit code: 0 every check holds, 1 some check does not, 2 bad input, 3 no verdict.")]
 pub struct Args {
-    /// The scenario file; without one, the first scenario of the repository
+    /// A scenario file, or a name: `first`, `lossy`, or NAME for scenarios/NAME.toml; without one, `first`
     scenario: Option<PathBuf>,
     /// What plays the log
     #[arg(long, value_enum, default_value_t = Log::StandIn)]
@@ -45,6 +48,9 @@ pub struct Args {
     /// Plain progress lines, also on a terminal
     #[arg(long)]
     plain: bool,
+    /// The command that started this one, for the replay line; it adds --peers and --out by itself
+    #[arg(long, value_name = "COMMAND", hide = true)]
+    invoked_as: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -57,15 +63,12 @@ enum Log {
 
 /// Plays the scenario and says what the judge says.
 pub fn run(args: &Args) -> ExitCode {
-    let (file, text) = match &args.scenario {
-        None => ("scenarios/first.toml".to_owned(), FIRST.to_owned()),
-        Some(path) => match std::fs::read_to_string(path) {
-            Ok(text) => (path.display().to_string(), text),
-            Err(error) => {
-                eprintln!("naru rehearse: cannot read {}: {error}", path.display());
-                return ExitCode::from(EXIT_BAD_INPUT);
-            }
-        },
+    let (file, text) = match scenario_text(args.scenario.as_deref()) {
+        Ok(found) => found,
+        Err(error) => {
+            eprintln!("naru rehearse: {}", chain(&error));
+            return ExitCode::from(EXIT_BAD_INPUT);
+        }
     };
     let scenario = match Scenario::parse(&file, &text) {
         Ok(scenario) => scenario,
@@ -92,12 +95,13 @@ pub fn run(args: &Args) -> ExitCode {
 
 fn play(args: &Args, scenario: Scenario) -> Result<Rehearsed, Box<dyn Error>> {
     let seed = args.seed.unwrap_or(scenario.seed);
+    let program = std::env::args_os().next().unwrap_or_else(|| "naru".into()).to_string_lossy().into_owned();
     let out = args.out.clone().unwrap_or_else(|| {
         let in_build_tree = Path::new("target").is_dir() && Path::new("Cargo.toml").is_file();
         PathBuf::from(if in_build_tree { "target/rehearsal" } else { "rehearsal-out" })
     });
     let options = Options {
-        replay: replay(args, seed),
+        replay: replay(args, &program, seed),
         scenario,
         seed,
         log: match args.log {
@@ -138,16 +142,51 @@ fn logs() -> TelemetryConfig {
     TelemetryConfig { log_format, log, metrics: None, traces: None, traces_share: 1.0 }
 }
 
-fn replay(args: &Args, seed: u64) -> String {
-    let mut text = "naru rehearse".to_owned();
-    if let Some(scenario) = &args.scenario {
-        write!(text, " {}", scenario.display()).expect("writing to a string cannot fail");
+/// There is no such scenario; another path or name helps.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read {} (the names first and lossy are built in)", path.display())]
+struct NoScenario {
+    path: PathBuf,
+    #[source]
+    source: std::io::Error,
+}
+
+/// Where the scenario stands, for messages, and its text.
+fn scenario_text(named: Option<&Path>) -> Result<(String, String), NoScenario> {
+    let named = named.unwrap_or(Path::new(BUILT_IN[0].0));
+    // A bare name is never a file of the working directory, so that it means the same everywhere.
+    let name = named.to_str().filter(|name| !name.contains('/') && !name.ends_with(".toml"));
+    let path = name.map_or_else(|| named.to_owned(), |name| PathBuf::from(format!("scenarios/{name}.toml")));
+    if let Some((_, text)) = BUILT_IN.iter().find(|(built_in, _)| name == Some(*built_in)) {
+        return Ok((path.display().to_string(), (*text).to_owned()));
     }
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok((path.display().to_string(), text)),
+        Err(source) => Err(NoScenario { path, source }),
+    }
+}
+
+/// The command that plays this again, to be pasted into a shell.
+fn replay(args: &Args, program: &str, seed: u64) -> String {
+    let mut words = vec![args.invoked_as.clone().unwrap_or_else(|| format!("{} rehearse", quoted(program)))];
+    words.extend(args.scenario.iter().map(|scenario| quoted(&scenario.to_string_lossy())));
     if matches!(args.log, Log::Kafka) {
-        text.push_str(" --log kafka --peers DIR");
+        words.push("--log kafka".to_owned());
     }
-    write!(text, " --seed {seed}").expect("writing to a string cannot fail");
-    text
+    if let (Some(peers), None) = (&args.peers, &args.invoked_as) {
+        words.push(format!("--peers {}", quoted(&peers.to_string_lossy())));
+    }
+    words.push(format!("--seed {seed}"));
+    words.join(" ")
+}
+
+/// A word as a shell reads it back.
+fn quoted(word: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/+:=@%,".contains(&byte);
+    if !word.is_empty() && word.bytes().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 fn chain(error: &(dyn Error + 'static)) -> String {
@@ -232,4 +271,43 @@ fn figures(report: &Report) -> String {
             .expect("writing to a string cannot fail");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    fn args(words: &[&str]) -> Args {
+        let words = ["naru", "rehearse"].iter().chain(words);
+        match crate::Cli::try_parse_from(words).expect("arguments").role {
+            crate::Role::Rehearse(args) => args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_replay_line_can_be_pasted_into_a_shell() {
+        let check = |words: &[&str], expect: &str| assert_eq!(replay(&args(words), "./my bin/naru", 7), expect);
+        check(&[], "'./my bin/naru' rehearse --seed 7");
+        check(&["lossy", "--out", "o"], "'./my bin/naru' rehearse lossy --seed 7");
+        check(&["it's/s.toml"], r"'./my bin/naru' rehearse 'it'\''s/s.toml' --seed 7");
+        check(&["--log", "kafka", "--peers", "p q"], "'./my bin/naru' rehearse --log kafka --peers 'p q' --seed 7");
+        let by_script = ["a/s.toml", "--log", "kafka", "--peers", "p", "--invoked-as", "./x rehearse"];
+        check(&by_script, "./x rehearse a/s.toml --log kafka --seed 7");
+    }
+
+    #[test]
+    fn a_scenario_is_found_by_name_or_by_path() {
+        let check = |named: Option<&str>, expect: Result<&str, &str>| {
+            let found = scenario_text(named.map(Path::new)).map(|(file, _)| file).map_err(|error| error.path);
+            assert_eq!(found, expect.map(str::to_owned).map_err(PathBuf::from));
+        };
+        check(None, Ok("scenarios/first.toml"));
+        check(Some("lossy"), Ok("scenarios/lossy.toml"));
+        check(Some("absent"), Err("scenarios/absent.toml"));
+        check(Some("absent.toml"), Err("absent.toml"));
+        check(Some("./lossy"), Err("./lossy"));
+    }
 }

@@ -5,13 +5,21 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use naru_runtime::config::{Flags, HostPort, Mistake};
-use naru_runtime::shutdown::Signals;
+use naru_runtime::shutdown::{Signals, run_until_stopped};
 use naru_runtime::tasks::Tasks;
-use naru_runtime::telemetry::{Telemetry, TelemetryConfig};
+use naru_runtime::telemetry::{Metrics, Observed, Reading, Telemetry, TelemetryConfig};
+use naru_sample::writer::Counters;
 use naru_sample::{Config, Kind, Service};
+
+use crate::serving;
+
+/// What closing the database may take behind a drain that used all its time.
+const CLOSE_MAX: Duration = Duration::from_secs(5);
 
 /// Arguments of `naru sample`.
 #[derive(Debug, clap::Args)]
@@ -77,7 +85,7 @@ pub fn run(args: &Args) -> ExitCode {
         .map_err(Into::into)
         .and_then(|runtime| runtime.block_on(serve(kind, config)));
     match served {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             let (mut text, mut cause) = (error.to_string(), error.source());
             while let Some(error) = cause {
@@ -90,25 +98,50 @@ pub fn run(args: &Args) -> ExitCode {
     }
 }
 
-async fn serve(kind: Kind, config: SampleConfig) -> Result<(), Box<dyn Error>> {
+/// A part of the service panicked or failed; what is in the log says which. Only a restart helps.
+#[derive(Debug, thiserror::Error)]
+#[error("a part of the service ended before its time")]
+struct Broken;
+
+async fn serve(kind: Kind, config: SampleConfig) -> Result<ExitCode, Box<dyn Error>> {
     let SampleConfig { listen, data, brokers, opening_grant, drain_max, telemetry } = config;
     let mut signals = Signals::listen()?;
     let tasks = Tasks::new();
     let telemetry = Telemetry::start(kind.name(), &telemetry, &tasks).await?;
+    serving::count_violations(&telemetry);
     let brokers = brokers.iter().map(HostPort::to_string).collect::<Vec<_>>().join(",");
     let service = Service::start(Config { kind, listen, data, brokers, opening_grant }).await?;
+    observe(telemetry.metrics(), service.counters());
     let mut stdout = std::io::stdout();
-    writeln!(stdout, "ready listen={}", service.address())?;
+    writeln!(stdout, "ready listen={}{}", service.address(), serving::ready_metrics(&telemetry))?;
     stdout.flush()?;
-    let signal = signals.next().await;
-    tracing::info!(signal, "draining");
-    tokio::select! {
-        () = service.drain(drain_max) => {}
-        // A second signal: the outbox keeps what is not published.
-        _ = signals.next() => {}
-    }
-    tasks.stop();
-    tasks.drained().await;
+    let stop = tasks.stop_token();
+    tasks.spawn_fallible("service", async move {
+        let broken = tokio::select! {
+            () = stop.cancelled() => false,
+            () = service.broken() => true,
+        };
+        service.drain(drain_max).await;
+        if broken { Err(Broken) } else { Ok(()) }
+    });
+    // The drain's three steps have `drain_max` each. A second signal cuts them: the outbox keeps what is not published.
+    let ending = run_until_stopped(&tasks, drain_max * 3 + CLOSE_MAX, async || signals.next().await).await;
     telemetry.shutdown().await;
-    Ok(())
+    Ok(ending.exit_code())
+}
+
+/// Shows the service's counters in the metrics.
+fn observe(metrics: &Metrics, counters: Arc<Counters>) {
+    let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let pending = Arc::clone(&counters);
+    metrics.observe("outbox_pending", "Operations that the log has not acknowledged", Observed::Gauge, move || {
+        vec![Reading { labels: Vec::new(), value: read(&pending.outbox_pending) }]
+    });
+    metrics.observe("requests", "Submitted instructions, by outcome", Observed::Counter, move || {
+        let Counters { accepted, refused, invalid, busy, unknown, .. } = &*counters;
+        let outcomes =
+            [("accepted", accepted), ("refused", refused), ("invalid", invalid), ("busy", busy), ("unknown", unknown)];
+        let reading = |(outcome, counter)| Reading { labels: vec![("outcome", outcome)], value: read(counter) };
+        outcomes.into_iter().map(reading).collect()
+    });
 }

@@ -109,6 +109,19 @@ async fn submit(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Refusal> {
+    let answered = decide(&app, &headers, body).await;
+    let counter = match &answered {
+        Ok(response) if response.status() == StatusCode::CREATED => &app.counters.accepted,
+        Ok(_) => &app.counters.refused,
+        Err(Refusal::Busy) => &app.counters.busy,
+        Err(Refusal::Unknown | Refusal::Store(_)) => &app.counters.unknown,
+        Err(_) => &app.counters.invalid,
+    };
+    counter.fetch_add(1, Ordering::Relaxed);
+    answered
+}
+
+async fn decide(app: &App, headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<Response, Refusal> {
     let body = body.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => Refusal::TooLarge,
         _ => Refusal::Broken,

@@ -73,6 +73,8 @@ pub struct Service {
     http: CancellationToken,
     publisher_drain: CancellationToken,
     publisher_cut: CancellationToken,
+    counters: Arc<Counters>,
+    part_ended: CancellationToken,
     servers: TaskTracker,
     publishers: TaskTracker,
     writers: TaskTracker,
@@ -100,7 +102,8 @@ impl Service {
         let (http, publisher_drain, publisher_cut) =
             (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
         let (servers, publishers, writers) = (TaskTracker::new(), TaskTracker::new(), TaskTracker::new());
-        writers.spawn(writer.run(queue));
+        let part_ended = CancellationToken::new();
+        writers.spawn(part(part_ended.clone(), writer.run(queue)));
         let publisher = Publisher {
             brokers,
             topic: kind.plural(),
@@ -111,18 +114,29 @@ impl Service {
             drain: publisher_drain.clone(),
             cut: publisher_cut.clone(),
         };
-        publishers.spawn(publisher.run());
-        let app = App { kind, commands, reader: reader.clone(), counters, log };
+        publishers.spawn(part(part_ended.clone(), publisher.run()));
+        let app = App { kind, commands, reader: reader.clone(), counters: Arc::clone(&counters), log };
         let server = axum::serve(listener, router(app)).with_graceful_shutdown(http.clone().cancelled_owned());
-        servers.spawn(async move {
+        let server = async move {
             if let Err(error) = server.await {
                 tracing::error!(error = &error as &dyn std::error::Error, "the HTTP server failed");
             }
-        });
+        };
+        servers.spawn(part(part_ended.clone(), server));
         tracing::info!(service = kind.name(), %address, "serving");
-        let service =
-            Self { address, reader, http, publisher_drain, publisher_cut, servers, publishers, writers, _lock: lock };
-        Ok(service)
+        Ok(Self {
+            address,
+            reader,
+            http,
+            publisher_drain,
+            publisher_cut,
+            counters,
+            part_ended,
+            servers,
+            publishers,
+            writers,
+            _lock: lock,
+        })
     }
 
     /// Where it listens.
@@ -133,6 +147,17 @@ impl Service {
     /// Reads its database.
     pub fn reader(&self) -> &Reader {
         &self.reader
+    }
+
+    /// How much there is, and what became of requests.
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.counters)
+    }
+
+    /// Waits until a part of the service has ended, by a panic or a failure: before [`Self::drain`] none should. What
+    /// is left serves nobody.
+    pub async fn broken(&self) {
+        self.part_ended.cancelled().await;
     }
 
     /// Ends: answers the requests that were begun, publishes what the outbox holds, closes the database. Each of the
@@ -151,6 +176,15 @@ impl Service {
         self.reader.close().await;
         // The writer ends when nobody can ask it any more; connections that were cut off still can.
         end(&self.writers, patience, "the database was not closed").await;
+    }
+}
+
+/// A task that tells when it ends, also by a panic.
+fn part(ended: CancellationToken, task: impl Future<Output = ()> + Send) -> impl Future<Output = ()> + Send {
+    let guard = ended.drop_guard();
+    async move {
+        let _guard = guard;
+        task.await;
     }
 }
 

@@ -78,6 +78,16 @@ pub struct Counters {
     pub operations: AtomicU64,
     /// Rows in the outbox.
     pub outbox_pending: AtomicU64,
+    /// Submissions answered with 201, repeated ones too.
+    pub accepted: AtomicU64,
+    /// Submissions refused by what stands in the books.
+    pub refused: AtomicU64,
+    /// Submissions that could not be read as an instruction.
+    pub invalid: AtomicU64,
+    /// Submissions sent away because too many waited.
+    pub busy: AtomicU64,
+    /// Submissions whose outcome could not be told.
+    pub unknown: AtomicU64,
 }
 
 /// The writing task.
@@ -178,7 +188,7 @@ impl Writer {
     }
 
     fn publish(&self, changes: &Changes, replies: Vec<Reply>) {
-        let Counters { operations, outbox_pending } = &*self.counters;
+        let Counters { operations, outbox_pending, .. } = &*self.counters;
         operations.fetch_add(changes.operations, Ordering::Relaxed);
         outbox_pending.fetch_add(changes.operations, Ordering::Relaxed);
         outbox_pending.fetch_sub(changes.acknowledged, Ordering::Relaxed);

@@ -1,8 +1,10 @@
 //! The metrics of a process, and where Prometheus reads them.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -10,7 +12,10 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Metric, Registry};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -22,6 +27,27 @@ pub use prometheus_client::metrics as kinds;
 
 /// Most scrapes at a time: a pair of Prometheus servers and a person; more get 503 and come again.
 const SCRAPES_MAX: usize = 4;
+
+/// What a scrape that has begun gets when the process stops: a reader that stalls must not hold up the end.
+const SCRAPE_END_MAX: Duration = Duration::from_secs(1);
+
+/// What kind of figure [`Metrics::observe`] reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Observed {
+    /// Only rises while the process lives.
+    Counter,
+    /// Rises and falls.
+    Gauge,
+}
+
+/// One value of a figure that is read when it is scraped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reading {
+    /// What tells it from the figure's other values; empty for a figure with one value.
+    pub labels: Vec<(&'static str, &'static str)>,
+    /// The value, in the unit that the figure's name ends with.
+    pub value: u64,
+}
 
 /// The metrics of a process; clones are the same set. Names begin with `naru_`.
 #[derive(Debug, Clone)]
@@ -49,11 +75,24 @@ impl Metrics {
         metric
     }
 
+    /// Adds a figure that somebody else keeps, and that is read at every scrape. `name` and `help` are as in
+    /// [`Self::register`]; `read` must not block.
+    pub fn observe(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        kind: Observed,
+        read: impl Fn() -> Vec<Reading> + Send + Sync + 'static,
+    ) {
+        let figure = Figure { name, help, kind, read: Box::new(read) };
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner).register_collector(Box::new(figure));
+    }
+
     /// The OpenMetrics text of every metric.
     ///
     /// # Errors
     /// When a metric of our own cannot be written as text.
-    pub fn render(&self) -> Result<String, std::fmt::Error> {
+    pub fn render(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
         let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         encode(&mut text, &registry).map(|()| text)
@@ -70,9 +109,58 @@ impl Metrics {
         let router = Router::new().route("/metrics", get(scrape)).with_state(state);
         let stop = tasks.stop_token();
         tasks.spawn_fallible("metrics", async move {
-            axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+            let stopped = stop.clone();
+            let late = async move {
+                stopped.cancelled().await;
+                tokio::time::sleep(SCRAPE_END_MAX).await;
+            };
+            tokio::select! {
+                served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()) => served,
+                () = late => Ok(()),
+            }
         });
         Ok(bound)
+    }
+}
+
+struct Figure {
+    name: &'static str,
+    help: &'static str,
+    kind: Observed,
+    read: Box<dyn Fn() -> Vec<Reading> + Send + Sync>,
+}
+
+impl fmt::Debug for Figure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Figure").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Collector for Figure {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            Observed::Counter => MetricType::Counter,
+            Observed::Gauge => MetricType::Gauge,
+        };
+        // The registry puts this full stop behind its own metrics.
+        let mut metric = encoder.encode_descriptor(self.name, &format!("{}.", self.help), None, kind)?;
+        for Reading { labels, value } in (self.read)() {
+            if labels.is_empty() {
+                self.encode_value(&mut metric, value)?;
+            } else {
+                self.encode_value(&mut metric.encode_family(&labels)?, value)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Figure {
+    fn encode_value(&self, metric: &mut MetricEncoder<'_>, value: u64) -> fmt::Result {
+        match self.kind {
+            Observed::Counter => metric.encode_counter::<NoLabelSet, u64, u64>(&value, None),
+            Observed::Gauge => metric.encode_gauge(&i64::try_from(value).unwrap_or(i64::MAX)),
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, Registry};
 
-pub use metrics::{Metrics, kinds};
+pub use metrics::{Metrics, Observed, Reading, kinds};
 
 use crate::config::Mistake;
 use crate::tasks::Tasks;

@@ -69,11 +69,16 @@ async fn prometheus_reads_the_metrics_until_the_process_stops() {
     let (metrics, tasks) = (Metrics::new(), Tasks::new());
     let records: Counter = metrics.register("records", "Records taken", Counter::default());
     records.inc_by(7);
+    let labelled = || vec![Reading { labels: vec![("id", "LOG-1")], value: 3 }];
+    metrics.observe("breaches", "Times", Observed::Counter, labelled);
+    metrics.observe("waiting", "Rows", Observed::Gauge, || vec![Reading { labels: Vec::new(), value: 5 }]);
     let bound = metrics.serve(([127, 0, 0, 1], 0).into(), &tasks).await.unwrap();
     let answer = reqwest::get(format!("http://{bound}/metrics")).await.unwrap();
     assert!(answer.headers()["content-type"].to_str().unwrap().starts_with("application/openmetrics-text"));
     let text = answer.text().await.unwrap();
     assert!(text.contains("# HELP naru_records Records taken.\n") && text.contains("naru_records_total 7\n"), "{text}");
+    assert!(text.contains("# HELP naru_breaches Times.\n"), "{text}");
+    assert!(text.contains("naru_breaches_total{id=\"LOG-1\"} 3\n") && text.contains("naru_waiting 5\n"), "{text}");
     assert_eq!(reqwest::get(format!("http://{bound}/other")).await.unwrap().status(), 404);
     let taken = metrics.serve(bound, &tasks).await;
     assert_eq!(taken.unwrap_err().kind(), io::ErrorKind::AddrInUse);

@@ -1,0 +1,24 @@
+//! What every role that serves shows of itself.
+
+use naru_model::invariant::{self, CATALOGUE, Invariant};
+use naru_runtime::telemetry::{Observed, Reading, Telemetry};
+
+/// Counts violated invariants from here on, where a test would panic: a service that stops is worse than one that
+/// raises an alarm. The first of each is an ERROR in the log; the counts are in the metrics.
+pub fn count_violations(telemetry: &Telemetry) {
+    invariant::count_violations(report);
+    let help = "Times an invariant did not hold; its sentence is in ARCHITECTURE.md";
+    telemetry.metrics().observe("invariant_violations", help, Observed::Counter, || {
+        let reading = |one: &&'static Invariant| Reading { labels: vec![("id", one.id())], value: one.violations() };
+        CATALOGUE.iter().map(reading).collect()
+    });
+}
+
+fn report(invariant: &Invariant, detail: &str) {
+    tracing::error!(id = invariant.id(), sentence = invariant.sentence(), detail, "an invariant does not hold");
+}
+
+/// The part of the ready line that says where metrics are read: ` metrics=ADDR`, or nothing.
+pub fn ready_metrics(telemetry: &Telemetry) -> String {
+    telemetry.metrics_address().map(|address| format!(" metrics={address}")).unwrap_or_default()
+}
