@@ -23,6 +23,9 @@ use crate::standin::groups::record::Change;
 use crate::standin::storage::{Disk, PartitionStore, StoreConfig, StoreError};
 use crate::wire::ErrorCode;
 
+#[cfg(test)]
+mod tests;
+
 /// Groups that are kept. A group costs little, but an id can be made up by any client.
 pub(crate) const GROUPS_MAX: usize = 10_000;
 /// Sleep of the timer when no group waits for anything; a change wakes it earlier.

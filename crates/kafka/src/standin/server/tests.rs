@@ -340,6 +340,29 @@ async fn a_failed_write_that_nobody_waits_for_closes_the_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_announced_and_not_sent_keeps_nobody_waiting() {
+    const ANNOUNCED: i32 = 8 << 20;
+    let home = home(|config| {
+        config.request_bytes_max = ANNOUNCED as usize;
+        config.request_memory_bytes = 2 * ANNOUNCED as usize;
+    })
+    .await;
+    let mut silent = Vec::new();
+    for _ in 0..4 {
+        let mut peer = TcpStream::connect(home.standin.local_addr()).await.unwrap();
+        peer.write_all(&ANNOUNCED.to_be_bytes()).await.unwrap();
+        // Produce 8, and no more than that.
+        peer.write_all(&[0, 0, 0, 8, 0, 0, 0, 7]).await.unwrap();
+        silent.push(peer);
+    }
+    let mut client = Client::connect(&home).await;
+    for size in [1, ANNOUNCED as usize / 2] {
+        let answer = client.produce(8, -1, "missing", TopicId::NIL, &vec![0; size]).await;
+        assert_eq!(answer, Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION), "{size} bytes");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unknown_version_of_api_versions_is_answered_in_version_0() {
     let home = home(|_| {}).await;
     let mut client = Client::connect(&home).await;
