@@ -45,22 +45,23 @@ impl Api for OffsetFetch {
             });
             return OffsetFetchResponse::default().with_topics(topics.collect());
         }
-        let groups = once(request.groups, |group| group.group_id.clone()).into_iter().map(|group| {
-            let asked: Asked =
-                group.topics.map(|topics| once_each(topics.into_iter().map(|t| (t.name, t.partition_indexes))));
-            let topics = find(broker, &group.group_id, asked).into_iter().map(|(name, partitions)| {
-                let partitions = partitions.into_iter().map(|(index, committed)| {
-                    let (offset, epoch, metadata) = parts(committed);
-                    OffsetFetchResponsePartitions::default()
-                        .with_partition_index(index)
-                        .with_committed_offset(offset)
-                        .with_committed_leader_epoch(epoch)
-                        .with_metadata(Some(text(metadata)))
+        let groups =
+            once(request.groups, |group| (group.group_id.clone(), group.topics.is_none())).into_iter().map(|group| {
+                let asked: Asked =
+                    group.topics.map(|topics| once_each(topics.into_iter().map(|t| (t.name, t.partition_indexes))));
+                let topics = find(broker, &group.group_id, asked).into_iter().map(|(name, partitions)| {
+                    let partitions = partitions.into_iter().map(|(index, committed)| {
+                        let (offset, epoch, metadata) = parts(committed);
+                        OffsetFetchResponsePartitions::default()
+                            .with_partition_index(index)
+                            .with_committed_offset(offset)
+                            .with_committed_leader_epoch(epoch)
+                            .with_metadata(Some(text(metadata)))
+                    });
+                    OffsetFetchResponseTopics::default().with_name(name).with_partitions(partitions.collect())
                 });
-                OffsetFetchResponseTopics::default().with_name(name).with_partitions(partitions.collect())
+                OffsetFetchResponseGroup::default().with_group_id(group.group_id).with_topics(topics.collect())
             });
-            OffsetFetchResponseGroup::default().with_group_id(group.group_id).with_topics(topics.collect())
-        });
         OffsetFetchResponse::default().with_groups(groups.collect())
     }
 
