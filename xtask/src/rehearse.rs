@@ -16,7 +16,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<(), TaskError> {
     let folder = peers::folder().display().to_string();
     let out = target().join("rehearsal").display().to_string();
-    let mut words = vec!["rehearse"];
+    let mut words = vec!["rehearse", "--invoked-as", "./x rehearse"];
     words.extend(args.rest.iter().map(String::as_str));
     let kafka = args.rest.iter().any(|word| word == "kafka" || word == "--log=kafka");
     if kafka {
