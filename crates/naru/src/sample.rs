@@ -61,7 +61,7 @@ naru_runtime::config! {
 #[allow(clippy::ptr_arg)]
 fn some(brokers: &Vec<HostPort>) -> Result<(), Mistake> {
     if brokers.is_empty() {
-        return Err(Mistake::new("names no broker", "give the address of one, such as 127.0.0.1:9092"));
+        return Err(Mistake::new("is required and missing", "give the address of a broker, such as 127.0.0.1:9092"));
     }
     Ok(())
 }

@@ -120,7 +120,7 @@ fn a_file_cut_below_the_checkpoint_is_reported_and_its_offsets_are_not_given_aga
         let what = format!("cut at {size}");
         let (store, recovery) = reopen(&dir, &disk);
         let damaged: Vec<_> = recovery.damaged.iter().map(|damage| damage.offsets.clone()).collect();
-        assert_eq!(damaged, [whole..5], "{what}: reported");
+        assert_eq!(damaged, std::slice::from_ref(&(whole..5)), "{what}: reported");
         assert_eq!(written.readable(&store, &what), (0..whole).collect::<Vec<_>>(), "{what}");
         assert_eq!(append_durably(&store, &stamped(0, 5, &["x"])), 5, "{what}");
         drop(store);
