@@ -128,6 +128,20 @@ catalogue! {
     BROKER_4 "BROKER-4" "offsets rise without reuse" "crates/kafka/src/standin/log/state.rs";
     WIRE_1 "WIRE-1" "a hostile frame costs bounded memory" "crates/kafka/src/wire";
     SEGMENT_1 "SEGMENT-1" "a signed segment that was altered, cut or reordered is refused" "crates/runtime/src/segments/verify.rs";
+    RELAY_1 "RELAY-1" "an acknowledged record of a duplex topic is readable from either side alone, at the same offset" "crates/relay/src/sequence";
+    RELAY_2 "RELAY-2" "consumers never see beyond the gate, and never a smaller number while it is unknown" "crates/relay/src/sequence";
+    RELAY_3 "RELAY-3" "below the gate both sides are equal, above it one is a prefix of the other" "crates/relay/src/sequence";
+    RELAY_4 "RELAY-4" "a committed consumer offset is on both sides before it is acknowledged" "crates/relay/src/offsets";
+    RELAY_5 "RELAY-5" "one side acknowledges alone only by a durable grant, and a damaged side is never in sync" "crates/relay/src/sides";
+    RELAY_6 "RELAY-6" "a producer id is never reused across sides or relays" "crates/relay/src/sequence";
+    RELAY_7 "RELAY-7" "a batch without a producer id is stamped before it is written" "crates/relay/src/sequence";
+    RELAY_8 "RELAY-8" "leader epochs and topic ids shown to clients are the relay's own and never go back" "crates/relay/src/lib.rs";
+    RELAY_9 "RELAY-9" "nothing is written or acknowledged after the end of the lease" "crates/relay/src/sequence";
+    RELAY_10 "RELAY-10" "a successor fences its predecessor before it reads log ends" "crates/relay/src/coordination";
+    RELAY_11 "RELAY-11" "the producers' last five batches are the relay's own, durable, and never above the gate" "crates/relay/src/sequence";
+    RELAY_12 "RELAY-12" "a topic with another id than the recorded one is absence, never equalised" "crates/relay/src/sequence";
+    RELAY_13 "RELAY-13" "no automatic solo after a restart whose ends, epochs or coordinator are in doubt" "crates/relay/src/sides";
+    RELAY_14 "RELAY-14" "after a retriable refusal only that sequence is admitted next" "crates/relay/src/sequence";
 }
 
 #[cfg(test)]

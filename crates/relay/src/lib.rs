@@ -1,0 +1,17 @@
+//! The relay: two Kafka clusters act as one for unmodified clients.
+//!
+//! Owns every decision about the log: which side orders records, when a record is acknowledged, what consumers may
+//! see, what happens when a side goes away and comes back. Its invariants are RELAY-1 to RELAY-14 of
+//! `naru_model::invariant`. It never depends on the gateway, the lake, or a database.
+//!
+//! `sequence` (one partition), `sides` (one service group) and `offsets` (one consumer group) are pure state machines:
+//! events in, actions out, no I/O, no clock, no randomness. Everything else only carries out their actions. The
+//! folders follow a record: `accept`, `decode`, `sequence`, `write`, `fetch`, `acknowledge`.
+
+pub mod coordination;
+pub mod offsets;
+pub mod sequence;
+pub mod side;
+pub mod sides;
+
+pub use side::{Side, SideMap, SideSet};
