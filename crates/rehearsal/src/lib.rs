@@ -7,6 +7,7 @@
 //! processes met at their HTTP contract and at their topic.
 
 pub mod check;
+pub mod children;
 pub mod clock;
 pub mod expectations;
 pub mod history;

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
+use crate::children::Ending;
+
 /// Pause between two looks at a child that starts or ends.
 const POLL: Duration = Duration::from_millis(10);
 /// A service opens a SQLite file and a port; the machine may be compiling at the same time.
@@ -119,7 +121,7 @@ impl ServiceProcess {
                 return Ok(address);
             }
             let name = self.name.clone();
-            if let Some(status) = self.child.try_wait().map_err(|source| self.process_error("await", source))? {
+            if let Some(status) = self.ended()? {
                 return Err(ServiceError::Ended { name, status, output: tail(&output) });
             }
             if began.elapsed() > READY_WITHIN {
@@ -138,33 +140,36 @@ impl ServiceProcess {
         self.address
     }
 
-    /// Whether it still runs.
-    ///
-    /// # Errors
-    /// If the system cannot tell.
-    pub fn is_running(&mut self) -> Result<bool, ServiceError> {
-        let ended = self.child.try_wait().map_err(|source| self.process_error("await", source))?;
-        Ok(ended.is_none())
+    /// How it ended, if it has.
+    fn ended(&mut self) -> Result<Option<ExitStatus>, ServiceError> {
+        self.child.try_wait().map_err(|source| self.process_error("await", source))
+    }
+
+    /// Where its output goes.
+    pub fn log_path(&self) -> &Path {
+        &self.log
     }
 
     /// Asks it to drain (SIGTERM) and waits up to `within`; then it is killed.
     ///
     /// # Errors
     /// If it cannot be signalled or awaited.
-    pub async fn stop(mut self, within: Duration) -> Result<(), ServiceError> {
+    pub async fn stop(mut self, within: Duration) -> Result<Ending, ServiceError> {
         let deadline = Instant::now() + within;
         let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("Linux process ids fit an i32"));
-        if self.is_running()? {
-            nix::sys::signal::kill(pid, Signal::SIGTERM).map_err(|errno| self.process_error("signal", errno.into()))?;
+        if let Some(status) = self.ended()? {
+            return Ok(Ending::Early(Some(status)));
         }
-        while self.is_running()? {
+        nix::sys::signal::kill(pid, Signal::SIGTERM).map_err(|errno| self.process_error("signal", errno.into()))?;
+        loop {
+            if let Some(status) = self.ended()? {
+                return Ok(Ending::Asked(status));
+            }
             if Instant::now() >= deadline {
-                tracing::warn!(service = self.name, "did not drain in time and is killed");
-                break;
+                return Ok(Ending::Forced);
             }
             tokio::time::sleep(POLL).await;
         }
-        Ok(())
     }
 }
 

@@ -94,7 +94,10 @@ fn a_broker_that_is_killed_and_comes_back_loses_nothing() {
     assert_eq!(report["marks"].as_array().unwrap().len(), 4);
     let checks: Vec<&str> =
         report["verdicts"].as_array().unwrap().iter().map(|verdict| verdict["check"].as_str().unwrap()).collect();
-    assert_eq!(checks, ["LOG-1", "LOG-2", "LOG-3", "LOG-4", "LOG-5", "load", "answers", "faults", "settled"]);
+    assert_eq!(
+        checks,
+        ["LOG-1", "LOG-2", "LOG-3", "LOG-4", "LOG-5", "load", "answers", "faults", "settled", "children"]
+    );
     for verdict in report["verdicts"].as_array().unwrap() {
         assert!(verdict["examined"].as_u64().unwrap() > 0, "a check that looks at nothing: {verdict}");
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use naru_kafka::node::{Node, NodeKind, NodeOptions};
+use naru_kafka::node::{Node, NodeError, NodeKind, NodeOptions};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
@@ -14,6 +14,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
 use super::{ANSWER_WITHIN, DRAIN_WITHIN, KAFKA_VERSION, LogKind, Options, PARTITIONS, RehearsalError};
+use crate::children::{self, Ended, Ending};
 use crate::recorder::topics;
 use crate::scenario::{Cluster, Scenario};
 use crate::state::State;
@@ -81,19 +82,41 @@ pub(super) async fn bootstraps(nodes: &Nodes) -> Vec<String> {
     bootstraps
 }
 
-pub(super) async fn stop(scenario: &Scenario, nodes: &Nodes) -> Result<(), RehearsalError> {
+/// Asks every node to end, and says how each did.
+pub(super) async fn stop(log: LogKind, scenario: &Scenario, nodes: &Nodes) -> Result<Vec<Ended>, RehearsalError> {
     let mut stopped = JoinSet::new();
     for (index, cluster) in scenario.clusters.iter().enumerate() {
         let (nodes, cluster) = (Arc::clone(nodes), cluster.name.clone());
         stopped.spawn(async move {
-            let outcome = nodes[index].lock().await.stop(DRAIN_WITHIN).await;
-            outcome.map(|_status| ()).map_err(|source| RehearsalError::Node { cluster, source })
+            let mut node = nodes[index].lock().await;
+            let ending = match node.is_running() {
+                Ok(false) => Ok(Ending::Early(None)),
+                Ok(true) => match node.stop(DRAIN_WITHIN).await {
+                    Ok(status) => Ok(Ending::Asked(status)),
+                    Err(NodeError::TimedOut { .. }) => Ok(Ending::Forced),
+                    Err(source) => Err(source),
+                },
+                Err(source) => Err(source),
+            };
+            match ending {
+                Ok(ending) => Ok(Ended { child: format!("cluster {cluster}"), code: exit_code(log), ending }),
+                Err(source) => Err(RehearsalError::Node { cluster, source }),
+            }
         });
     }
+    let mut endings = Vec::with_capacity(scenario.clusters.len());
     while let Some(outcome) = stopped.join_next().await {
-        outcome.map_err(RehearsalError::Part)??;
+        endings.push(outcome.map_err(RehearsalError::Part)??);
     }
-    Ok(())
+    Ok(endings)
+}
+
+/// What a node ends with when it is asked to.
+pub(super) fn exit_code(log: LogKind) -> i32 {
+    match log {
+        LogKind::StandIn => children::ENDS_WELL,
+        LogKind::Kafka => children::JVM_ENDS_ON_SIGTERM,
+    }
 }
 
 pub(super) async fn make_topics(scenario: &Scenario, bootstraps: &[String]) -> Result<(), RehearsalError> {

@@ -20,6 +20,7 @@ use self::backlog::{Backlog, StatusProbe};
 use self::clusters::Nodes;
 use self::fault::Act;
 use crate::check::{self, Verdict};
+use crate::children::{self, Ended};
 use crate::clock::RunClock;
 use crate::expectations::{self, Settled};
 use crate::history::History;
@@ -216,17 +217,32 @@ async fn play(
     progress.stage("reading the log back");
     let (mut history, dropped) = recorder.close(Observers::names(scenario.consumers.members));
     settled.observations_dropped = dropped;
+    let mut logs = Vec::new();
+    let mut endings = Vec::new();
     for (name, service) in scenario.services.iter().map(|service| service.kind.name()).zip(services) {
-        service.stop(DRAIN_WITHIN).await.map_err(|source| RehearsalError::Service { name: name.to_owned(), source })?;
+        let error = |source| RehearsalError::Service { name: name.to_owned(), source };
+        let child = format!("service {name}");
+        logs.push((child.clone(), service.log_path().to_owned()));
+        let ending = service.stop(DRAIN_WITHIN).await.map_err(error)?;
+        endings.push(Ended { child, code: children::ENDS_WELL, ending });
     }
     read_back::read(&shared.bootstrap, &topics(), PARTITIONS, plan.seed, &mut history).await.map_err(|source| {
         let cluster = scenario.clusters[scenario.consumers.cluster].name.clone();
         RehearsalError::ReadBack { cluster, source }
     })?;
-    clusters::stop(scenario, &nodes).await?;
+    endings.extend(clusters::stop(options.log, scenario, &nodes).await?);
+    for (cluster, node) in scenario.clusters.iter().zip(nodes.iter()) {
+        logs.push((format!("cluster {}", cluster.name), node.lock().await.log_path()));
+    }
+    let mut troubles = Vec::with_capacity(logs.len());
+    for (child, path) in logs {
+        let found = children::trouble_of(&child, &path);
+        troubles.push(found.map_err(|source| StateError::File { path, source })?);
+    }
 
     progress.stage("judging");
-    let report = judge(options, &plan, &recorder, &history, &settled, began);
+    let ended = children::check(&endings, &troubles);
+    let report = judge(options, &plan, &recorder, &history, &settled, ended, began);
     let files = vec![
         state.write("report.html", |out| out.write_all(crate::report::render(&report).as_bytes()))?,
         state.write("report.json", |out| Ok(serde_json::to_writer_pretty(out, &report)?))?,
@@ -335,6 +351,7 @@ fn judge(
     recorder: &Recorder,
     history: &History,
     settled: &Settled,
+    children: Verdict,
     began: SystemTime,
 ) -> Report {
     let scenario = &options.scenario;
@@ -347,6 +364,7 @@ fn judge(
     verdicts.push(expectations::answers(history, scenario));
     verdicts.push(expectations::faults(plan, scenario, &marks));
     verdicts.push(expectations::settled(settled, scenario.settle_max));
+    verdicts.push(children);
     verdicts.extend(expectations::bounds(scenario, &services, &consumers));
     expectations::refuse_empty(&mut verdicts, plan);
     let phases = scenario.phases.iter().zip(&plan.phases).map(|(phase, (from, to))| PhaseSpan {
