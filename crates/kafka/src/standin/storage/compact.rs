@@ -39,12 +39,18 @@ impl PartitionStore {
             }
         }
         // What is compacted must be on disk, and below the high watermark.
-        self.flush()?;
+        shared.flush_appended()?;
         let _flushing = shared.flushing.lock().unwrap_or_else(PoisonError::into_inner);
         let (sealed, config) = {
             let inner = shared.inner();
-            (inner.sealed.clone(), inner.log.config().clone())
+            inner.usable()?;
+            // A segment that was closed since the flush waits for the next time.
+            let durable = inner.sealed.iter().take_while(|sealed| sealed.end_offset <= inner.durable_end);
+            (durable.cloned().collect::<Vec<_>>(), inner.log.config().clone())
         };
+        if sealed.iter().all(|sealed| sealed.compacted) {
+            return Ok(0);
+        }
         let rewriting = Rewriting {
             store: self,
             bytes_max: config.decompressed_bytes_max,
@@ -169,7 +175,6 @@ impl Rewriting<'_> {
             inner.sealed.remove(at);
         } else {
             fs::rename(&temporary, &sealed.path).map_err(io("rename"))?;
-            index.save(&index_path)?;
             inner.sealed[at] = Sealed {
                 id: shared.disk.new_id(),
                 size_bytes: index.end_position,
@@ -178,9 +183,14 @@ impl Rewriting<'_> {
                 ..sealed.clone()
             };
         }
-        atomic::sync_dir(&shared.dir)?;
         shared.disk.cache.cut_below(shared.id, sealed.end_offset);
         shared.disk.segments.remove(sealed.id);
+        drop(inner);
+        // Without the lock, for both wait for the disk. A reader that comes before makes the index itself.
+        if index.end_position > segment::HEADER_BYTES {
+            index.save(&index_path)?;
+        }
+        atomic::sync_dir(&shared.dir)?;
         Ok(sealed.size_bytes.saturating_sub(index.end_position))
     }
 }

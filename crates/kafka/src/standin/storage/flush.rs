@@ -17,7 +17,8 @@ impl Shared {
         }
     }
 
-    fn flush_appended(&self) -> Result<(), StoreError> {
+    /// Makes durable what was appended before the call; appends go on while the disk works.
+    pub fn flush_appended(&self) -> Result<(), StoreError> {
         let _flushing = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut inner = self.inner();
         if inner.offline.is_some() || (inner.durable_end == inner.log.log_end() && inner.rolled.is_empty()) {
@@ -33,7 +34,7 @@ impl Shared {
         let active_id = inner.active.id;
         let rolled = std::mem::take(&mut inner.rolled);
         // Taken now: it must say nothing of what is appended while the disk works.
-        let checkpoint = (inner.since_checkpoint >= super::store::CHECKPOINT_BYTES)
+        let checkpoint = (inner.since_checkpoint >= self.flush.checkpoint_bytes())
             .then(|| (inner.checkpoint(false), inner.active.index.clone()));
         drop(inner);
 
@@ -66,6 +67,8 @@ impl Shared {
     /// With the log locked: makes everything durable, lets `change` change the state, and writes the checkpoint. `change`
     /// says whether the store is being closed in order.
     pub fn flush_then(&self, change: impl FnOnce(&mut Inner) -> Result<bool, StoreError>) -> Result<(), StoreError> {
+        // Most of the work, with the log not locked: little is left for the sync under the lock.
+        self.flush_appended()?;
         let _flushing = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut inner = self.inner();
         inner.usable()?;

@@ -12,9 +12,9 @@ use super::walk::{EpochRule, Expect, Step, Walker};
 use super::{Flush, ReadError, StoreError, segment};
 use crate::standin::log::LeaderEpochs;
 
-/// How often a read begins anew because retention or compaction replaced the segment under it. Each time needs another
-/// such replacement within the read, so two are hardly ever used.
-const ATTEMPTS: usize = 4;
+/// How often a read is tried while retention and compaction may replace the segment under it. Each failure needs
+/// another such replacement within the read, so the second is hardly ever used.
+const ATTEMPTS: usize = 3;
 
 /// Bytes read at once while a segment's index is made again.
 const REBUILD_BYTES: usize = 256 << 10;
@@ -59,44 +59,31 @@ impl PartitionStore {
         end: i64,
     ) -> Result<ReadOut, ReadError> {
         let shared = &self.shared;
-        let mut gone = None;
         for _ in 0..ATTEMPTS {
-            let (mut out, source) = {
-                let inner = shared.inner();
-                inner.usable()?;
-                let (log_start, log_end) = (inner.log.log_start(), inner.log.log_end());
-                if !(log_start..=log_end).contains(&offset) {
-                    return Err(ReadError::OutOfRange { offset, log_start, log_end });
-                }
-                let high_watermark = inner.log.high_watermark();
-                let out = ReadOut { chunks: Vec::new(), high_watermark, log_start, log_end };
-                let end = end.min(high_watermark);
-                if offset >= end || (bytes_max == 0 && !min_one) {
-                    return Ok(out);
-                }
-                (out, shared.locate(&inner, offset, end, bytes_max, min_one))
+            let mut inner = shared.inner();
+            let (mut out, files) = match shared.begin_read(&mut inner, offset, bytes_max, min_one, end)? {
+                (out, None) => return Ok(out),
+                (out, Some(files)) => (out, files),
             };
-            match source {
-                Source::Memory(chunks) => {
+            drop(inner);
+            match files.read(shared, offset, bytes_max, min_one) {
+                Ok(chunks) => {
                     out.chunks = chunks;
                     return Ok(out);
                 }
-                Source::Files(files) => match files.read(shared, offset, bytes_max, min_one) {
-                    Ok(chunks) => {
-                        out.chunks = chunks;
-                        return Ok(out);
-                    }
-                    Err(ReadError::Storage(error)) if is_gone(&error) => gone = Some(error),
-                    Err(error) => return Err(error),
-                },
+                // Of files that were replaced or removed meanwhile, an error says nothing.
+                Err(error) if files.are_in(&shared.inner()) => return Err(error),
+                Err(_) => {}
             }
         }
-        Err(gone.unwrap_or(StoreError::Offline("its segments change too often to be read")).into())
+        // With the log locked no file is replaced: appends wait this once.
+        let mut inner = shared.inner();
+        let (mut out, files) = shared.begin_read(&mut inner, offset, bytes_max, min_one, end)?;
+        if let Some(files) = files {
+            out.chunks = files.read(shared, offset, bytes_max, min_one)?;
+        }
+        Ok(out)
     }
-}
-
-fn is_gone(error: &StoreError) -> bool {
-    matches!(error, StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
 }
 
 enum Source {
@@ -118,6 +105,36 @@ enum Place {
 }
 
 impl Shared {
+    /// What a read gets from memory, or the files to read it from.
+    fn begin_read(
+        &self,
+        inner: &mut Inner,
+        offset: i64,
+        bytes_max: usize,
+        min_one: bool,
+        end: i64,
+    ) -> Result<(ReadOut, Option<Files>), ReadError> {
+        inner.usable()?;
+        inner.unread_bytes = 0;
+        let (log_start, log_end) = (inner.log.log_start(), inner.log.log_end());
+        if !(log_start..=log_end).contains(&offset) {
+            return Err(ReadError::OutOfRange { offset, log_start, log_end });
+        }
+        let high_watermark = inner.log.high_watermark();
+        let mut out = ReadOut { chunks: Vec::new(), high_watermark, log_start, log_end };
+        let end = end.min(high_watermark);
+        if offset >= end || (bytes_max == 0 && !min_one) {
+            return Ok((out, None));
+        }
+        match self.locate(inner, offset, end, bytes_max, min_one) {
+            Source::Memory(chunks) => {
+                out.chunks = chunks;
+                Ok((out, None))
+            }
+            Source::Files(files) => Ok((out, Some(files))),
+        }
+    }
+
     fn locate(&self, inner: &Inner, offset: i64, end: i64, bytes_max: usize, min_one: bool) -> Source {
         if let Some(chunks) = from_held(inner, offset, end, bytes_max, min_one) {
             return Source::Memory(chunks);
@@ -237,6 +254,14 @@ impl Files {
         Ok(Vec::new())
     }
 
+    /// Whether every closed segment here is still one of the partition's, and not replaced by what compaction left.
+    fn are_in(&self, inner: &Inner) -> bool {
+        self.segments.iter().all(|place| match place {
+            Place::Sealed(sealed) => inner.sealed.iter().any(|other| other.id == sealed.id),
+            Place::Active(_) => true,
+        })
+    }
+
     fn active_base(&self) -> i64 {
         match self.segments.last() {
             Some(Place::Active(open)) => segment::base_of(&open.path).unwrap_or(i64::MAX),
@@ -311,5 +336,30 @@ impl Files {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // a test panics on failure
+    use super::super::tests::{directory, filled, plain};
+    use super::*;
+    use crate::standin::log::LogConfig;
+
+    #[test]
+    fn an_error_from_files_that_compaction_removed_is_known_as_such() {
+        let dir = directory();
+        let segment_bytes = 3 * plain(&["0"]).bytes().len() as u64;
+        let log = LogConfig { cleanup_delete: false, cleanup_compact: true, segment_bytes, ..LogConfig::default() };
+        let store = filled(dir.path(), log, 10);
+        let shared = &store.shared;
+        shared.disk.cache.cut(shared.id, 0);
+        let source = shared.locate(&shared.inner(), 0, 10, 1, true);
+        let Source::Files(files) = source else { panic!("nothing is in memory") };
+        assert!(files.are_in(&shared.inner()));
+        assert!(store.compact(0).unwrap() > 0);
+        assert!(files.read(shared, 0, 1, true).is_err());
+        assert!(!files.are_in(&shared.inner()));
+        assert!(store.read(0, 1, true).is_ok());
     }
 }

@@ -1,5 +1,7 @@
 //! Compaction keeps the newest record of each key, at its offset.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::*;
 
 fn keyed(codec: Compression, records: &[(&str, Option<&str>)]) -> Batch {
@@ -103,4 +105,44 @@ fn a_compacted_topic_refuses_a_record_without_a_key() {
     builder.push(NOW_MS, None, Some(b"v"), &[]).unwrap();
     let batch = Batch::split_first(&mut builder.build().unwrap()).unwrap();
     assert_eq!(append(&store, &batch).unwrap_err().code(), ErrorCode::INVALID_RECORD);
+}
+
+/// Reads from every offset, from files, until told to stop: what is there or out of range, never an error of ours.
+fn read_until(store: &PartitionStore, stop: &AtomicBool) -> usize {
+    let mut reads = 0;
+    while !stop.load(Ordering::Relaxed) {
+        store.shared.disk.cache.cut(store.shared.id, 0);
+        for offset in 0..store.high_watermark() {
+            match store.read(offset, 1, true) {
+                Ok(read) => assert!(batches(read.chunks)[0].header().last_offset() >= offset),
+                Err(error) => assert_eq!(error.code(), ErrorCode::OFFSET_OUT_OF_RANGE, "offset {offset}: {error:?}"),
+            }
+            reads += 1;
+        }
+    }
+    reads
+}
+
+#[test]
+fn a_read_beside_compaction_or_retention_is_never_an_error_of_ours() {
+    let deleting = LogConfig { cleanup_delete: true, cleanup_compact: false, retention_bytes: 800, ..compacted() };
+    for log in [compacted(), deleting] {
+        let dir = directory();
+        let store = open(dir.path(), Flush::Fsync, log);
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let readers = [(); 2].map(|()| scope.spawn(|| read_until(&store, &stop)));
+            for n in 0..300 {
+                append_durably(&store, &keyed(Compression::None, &[("a", Some(&n.to_string())), ("b", Some("b"))]));
+                if n % 3 == 0 {
+                    store.compact(NOW_MS).unwrap();
+                    store.apply_retention(NOW_MS).unwrap();
+                }
+            }
+            stop.store(true, Ordering::Relaxed);
+            for reader in readers {
+                assert!(reader.join().unwrap() > 0);
+            }
+        });
+    }
 }
