@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use super::blocking::blocking;
 use super::broker::Broker;
+use super::buffers::Buffers;
 use super::clock::Clock;
 use super::coordinator::Coordinator;
 use super::identity::fresh;
@@ -126,6 +127,7 @@ impl Standin {
             faults: Mutex::new(Faults::default()),
             requests: Budget::new(config.request_memory_bytes.saturating_sub(config.request_bytes_max)),
             last_request: Budget::new(config.request_bytes_max),
+            buffers: Buffers::default(),
             answers: Budget::new(config.answer_memory_bytes),
             connections: 0.into(),
             stopping,
@@ -149,6 +151,12 @@ impl Standin {
     /// Where clients connect.
     pub fn local_addr(&self) -> SocketAddr {
         self.local
+    }
+
+    /// A partition's store.
+    #[cfg(test)]
+    pub(crate) fn store(&self, topic: &str, partition: i32) -> Option<crate::standin::storage::PartitionStore> {
+        Some(self.broker.topics.get(topic)?.partition(partition)?.store.clone())
     }
 
     /// Where faults are asked for, if anywhere.

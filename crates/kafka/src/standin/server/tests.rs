@@ -1,6 +1,8 @@
 #![allow(clippy::unwrap_used)] // a test panics on failure
 //! The broker in this process, spoken to over a socket.
 
+mod produce;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use crate::standin::log;
 use crate::standin::server::broker::Broker;
 use crate::standin::server::connection::Caller;
 use crate::standin::server::partition::Partition;
-use crate::standin::storage::AppendError;
+use crate::standin::server::topics::Topic;
+use crate::standin::storage::{AppendError, Appended};
 use crate::wire::produce::{ProducePartition, ProduceRequest, ProduceResponse, ProducedPartition};
 use crate::wire::{ErrorCode, RecordData, StrBytes, Topic as WireTopic, TopicId};
 
@@ -37,12 +36,21 @@ impl Outcome {
 
 pub(crate) async fn answer(broker: &Arc<Broker>, caller: &Caller, request: ProduceRequest) -> Produced {
     let silent = request.acks == 0;
+    // All are appended before any is waited for, so that their fsyncs overlap. As many as the request has partitions.
+    let mut started = Vec::new();
+    for (topic, partitions) in request.topics.iter() {
+        started.extend(partitions.iter().map(|asked| begin(broker, caller, &request, topic, asked)));
+    }
+    let mut started = started.into_iter();
     let mut response = ProduceResponse::default();
     let mut failed = false;
     for (topic, partitions) in request.topics.iter() {
         response.topics.push_topic(topic.clone());
-        for asked in partitions {
-            let outcome = produce(broker, caller, &request, topic, asked).await;
+        for (asked, started) in partitions.iter().zip(started.by_ref()) {
+            let outcome = match started {
+                Ok(begun) => finish(caller, request.acks, begun).await,
+                Err(refused) => refused,
+            };
             failed |= !outcome.code.is_ok();
             response.topics.push(ProducedPartition {
                 index: asked.index,
@@ -74,63 +82,69 @@ pub(crate) fn refuse(request: &ProduceRequest, code: ErrorCode) -> Produced {
     Produced { response, silent: request.acks == 0, failed: true }
 }
 
-async fn produce(
-    broker: &Arc<Broker>,
+/// A batch that was appended and may have to be waited for.
+struct Begun {
+    topic: Arc<Topic>,
+    partition: Arc<Partition>,
+    appended: Appended,
+}
+
+fn begin(
+    broker: &Broker,
     caller: &Caller,
     request: &ProduceRequest,
     topic: &WireTopic,
     asked: &ProducePartition,
-) -> Outcome {
+) -> Result<Begun, Outcome> {
     if !matches!(request.acks, -1..=1) {
-        return Outcome::refused(ErrorCode::INVALID_REQUIRED_ACKS, None);
+        return Err(Outcome::refused(ErrorCode::INVALID_REQUIRED_ACKS, None));
     }
     let by_id = topic.id != TopicId::NIL;
     let live = if by_id { broker.topics.get_by_id(topic.id) } else { broker.topics.get(&topic.name) };
     let Some(live) = live else {
         let code = if by_id { ErrorCode::UNKNOWN_TOPIC_ID } else { ErrorCode::UNKNOWN_TOPIC_OR_PARTITION };
-        return Outcome::refused(code, None);
+        return Err(Outcome::refused(code, None));
     };
-    let Some(partition) = live.partition(asked.index) else {
-        return Outcome::refused(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, None);
+    let Some(partition) = live.partition(asked.index).cloned() else {
+        return Err(Outcome::refused(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, None));
     };
     let records = match &asked.records {
-        RecordData::Null => return Outcome::refused(ErrorCode::INVALID_RECORD, None),
+        RecordData::Null => return Err(Outcome::refused(ErrorCode::INVALID_RECORD, None)),
         records => records.to_bytes(),
     };
-    match append(broker, caller, partition, records, live.leader_epoch, request.acks).await {
-        Ok(outcome) => outcome,
-        Err(error) => {
-            if let AppendError::Storage(error) = &error {
-                tracing::warn!(topic = %live.name, partition = asked.index, %error, "an append failed");
-            } else {
-                tracing::debug!(peer = %caller.peer, topic = %live.name, partition = asked.index, %error, "refused");
-            }
-            let mut outcome = Outcome::refused(error.code(), Some(error.to_string()));
-            outcome.log_start = partition.store.log_start();
-            outcome
-        }
+    // Up to the system's cache: no slower than what a worker does anyway. The disk is waited for without a thread.
+    let appended = log::single_batch(records, caller.version)
+        .map_err(AppendError::from)
+        .and_then(|batch| partition.store.append(&batch, live.leader_epoch, broker.clock.now_ms()));
+    match appended {
+        Ok(appended) => Ok(Begun { topic: live, partition, appended }),
+        Err(error) => Err(failure(caller, &live, &partition, &error)),
     }
 }
 
-async fn append(
-    broker: &Broker,
-    caller: &Caller,
-    partition: &Partition,
-    records: Bytes,
-    leader_epoch: i32,
-    acks: i16,
-) -> Result<Outcome, AppendError> {
-    let batch = log::single_batch(records, caller.version)?;
-    // Up to the system's cache: no slower than what a worker does anyway. The disk is waited for without a thread.
-    let appended = partition.store.append(&batch, leader_epoch, broker.clock.now_ms())?;
-    if acks == -1 {
-        appended.durable.wait().await?;
+async fn finish(caller: &Caller, acks: i16, begun: Begun) -> Outcome {
+    let Begun { topic, partition, appended } = begun;
+    if acks == -1
+        && let Err(error) = appended.durable.wait().await
+    {
+        return failure(caller, &topic, &partition, &error.into());
     }
-    Ok(Outcome {
+    Outcome {
         code: ErrorCode::NONE,
         message: None,
         base_offset: appended.base_offset,
         log_append_time: appended.log_append_time,
         log_start: appended.log_start,
-    })
+    }
+}
+
+fn failure(caller: &Caller, topic: &Topic, partition: &Partition, error: &AppendError) -> Outcome {
+    if let AppendError::Storage(error) = error {
+        tracing::warn!(topic = %topic.name, partition = partition.index, %error, "an append failed");
+    } else {
+        tracing::debug!(peer = %caller.peer, topic = %topic.name, partition = partition.index, %error, "refused");
+    }
+    let mut outcome = Outcome::refused(error.code(), Some(error.to_string()));
+    outcome.log_start = partition.store.log_start();
+    outcome
 }
