@@ -2,10 +2,10 @@
 
 use naru_model::invariant;
 
-use super::validate::{LOG_APPEND_TIME_BIT, validate};
+use super::validate::LOG_APPEND_TIME_BIT;
 use super::{
     DuplicateOf, EpochEnd, Expired, LeaderEpochs, LogConfig, ProducerTable, Refusal, RetainedBatch, SegmentSummary,
-    SequenceVerdict, TimestampType, expired,
+    SequenceVerdict, TimestampType, Validated, expired,
 };
 use crate::wire::batch::{Batch, BatchHeader};
 
@@ -114,8 +114,8 @@ impl Log {
     ///
     /// # Errors
     /// A [`Refusal`], with the code that answers the producer.
-    pub fn admit(&self, batch: &Batch, leader_epoch: i32, now_ms: i64) -> Result<Admission, Refusal> {
-        let contents = validate(batch, &self.config, now_ms)?;
+    pub fn admit(&self, batch: &Validated<'_>, leader_epoch: i32, now_ms: i64) -> Result<Admission, Refusal> {
+        let Validated { batch, max_timestamp: newest } = *batch;
         if leader_epoch < self.leader_epoch {
             return Err(Refusal::OldLeader { asked: leader_epoch, current: self.leader_epoch });
         }
@@ -131,11 +131,11 @@ impl Log {
             return Err(Refusal::Invalid("no offsets are left"));
         };
         let log_append_time = (self.config.timestamp_type == TimestampType::LogAppendTime).then_some(now_ms);
-        let max_timestamp = (contents.max_timestamp != header.max_timestamp).then_some(contents.max_timestamp);
+        let max_timestamp = (newest != header.max_timestamp).then_some(newest);
         Ok(Admission::Append(Entry {
             stamp: Stamp { base_offset: self.log_end, leader_epoch, log_append_time, max_timestamp },
             last_offset,
-            max_timestamp: log_append_time.unwrap_or(contents.max_timestamp),
+            max_timestamp: log_append_time.unwrap_or(newest),
             producer,
         }))
     }

@@ -37,10 +37,14 @@ fn altered(batch: &Batch, alter: impl FnOnce(&mut BatchHeader)) -> Bytes {
     [&header.encode()[..], &batch.payload()[..]].concat().into()
 }
 
+fn admit(log: &Log, batch: &Batch, leader_epoch: i32, now_ms: i64) -> Result<Admission, Refusal> {
+    log.admit(&validate(batch, log.config(), now_ms)?, leader_epoch, now_ms)
+}
+
 /// What a Produce request with these bytes is answered by an empty log.
 fn answer(records: Bytes, config: &LogConfig) -> ErrorCode {
     let log = Log::new(config.clone());
-    match single_batch(records, 9).and_then(|batch| log.admit(&batch, 0, NOW_MS)) {
+    match single_batch(records, 9).and_then(|batch| admit(&log, &batch, 0, NOW_MS)) {
         Ok(_) => ErrorCode::NONE,
         Err(refusal) => refusal.code(),
     }
@@ -123,7 +127,7 @@ fn the_broker_stamps_its_own_fields_and_leaves_the_records() {
         [(TimestampType::CreateTime, NOW_MS), (TimestampType::LogAppendTime, NOW_MS + 9)]
     {
         let log = Log::new(LogConfig { timestamp_type, ..LogConfig::default() });
-        let Admission::Append(entry) = log.admit(&sent, 4, NOW_MS + 9).unwrap() else { panic!("a duplicate") };
+        let Admission::Append(entry) = admit(&log, &sent, 4, NOW_MS + 9).unwrap() else { panic!("a duplicate") };
         let header = entry.stamp.header(&sent);
         assert_eq!((header.base_offset, header.partition_leader_epoch), (0, 4));
         assert_eq!((header.max_timestamp, entry.max_timestamp), (max_timestamp, max_timestamp));
@@ -193,7 +197,7 @@ fn any_sequence_of_batches_is_judged_as_by_looking_through_the_whole_log() {
             let times = vec![NOW_MS; usize::try_from(count).unwrap()];
             let batch = batch(with(BatchBuilder::new(Compression::None).producer(id, epoch, first), &times));
             let sent = Sent { id, epoch, first, count, base_offset: log.log_end() };
-            let found = match log.admit(&batch, 0, NOW_MS) {
+            let found = match admit(&log, &batch, 0, NOW_MS) {
                 Ok(Admission::Append(entry)) => {
                     prop_assert_eq!(entry.stamp.base_offset, headers.last().map_or(0, BatchHeader::next_offset));
                     headers.push(entry.stamp.header(&batch));

@@ -117,14 +117,19 @@ const COMPRESSION_BITS: i16 = 0b0111;
 const COMPRESSION_ZSTD: i16 = 4;
 pub(super) const LOG_APPEND_TIME_BIT: i16 = 0b1000;
 
-/// What the records of a batch say, once it is known to be sound.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Contents {
-    pub max_timestamp: i64,
+/// A batch that was found sound by [`validate`], and what its records say.
+#[derive(Debug, Clone, Copy)]
+pub struct Validated<'a> {
+    pub(super) batch: &'a Batch,
+    pub(super) max_timestamp: i64,
 }
 
-/// Checks a batch in Kafka's order: the header, then the checksum, then every record.
-pub(super) fn validate(batch: &Batch, config: &LogConfig, now_ms: i64) -> Result<Contents, Refusal> {
+/// Checks a batch in Kafka's order: the header, then the checksum, then every record. Needs nothing of the log but its
+/// configuration, so that the log need not be locked while a large batch is decompressed.
+///
+/// # Errors
+/// A [`Refusal`], with the code that answers the producer.
+pub fn validate<'a>(batch: &'a Batch, config: &LogConfig, now_ms: i64) -> Result<Validated<'a>, Refusal> {
     let header = batch.header();
     if header.is_transactional() {
         return Err(Refusal::Transactional);
@@ -142,11 +147,11 @@ pub(super) fn validate(batch: &Batch, config: &LogConfig, now_ms: i64) -> Result
         let reason = "a producer cannot set the time of appending";
         return Err(Refusal::Timestamp { timestamp: header.max_timestamp, reason });
     }
-    let contents = check_records(batch, config, now_ms)?;
+    let max_timestamp = check_records(batch, config, now_ms)?;
     if size as u64 > config.segment_bytes {
         return Err(Refusal::LargerThanSegment { size, limit: config.segment_bytes });
     }
-    Ok(contents)
+    Ok(Validated { batch, max_timestamp })
 }
 
 fn check_shape(header: &BatchHeader) -> Result<(), Refusal> {
@@ -168,7 +173,8 @@ fn check_shape(header: &BatchHeader) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn check_records(batch: &Batch, config: &LogConfig, now_ms: i64) -> Result<Contents, Refusal> {
+/// Checks every record; the newest time among them.
+fn check_records(batch: &Batch, config: &LogConfig, now_ms: i64) -> Result<i64, Refusal> {
     let header = batch.header();
     let mut expected_offset = header.base_offset;
     let mut max_timestamp = NO_TIMESTAMP;
@@ -187,7 +193,7 @@ fn check_records(batch: &Batch, config: &LogConfig, now_ms: i64) -> Result<Conte
     if expected_offset - header.base_offset != i64::from(header.record_count) {
         return Err(Refusal::Invalid("fewer records than the batch declares"));
     }
-    Ok(Contents { max_timestamp })
+    Ok(max_timestamp)
 }
 
 fn check_timestamp(timestamp: i64, config: &LogConfig, now_ms: i64) -> Result<(), Refusal> {

@@ -39,6 +39,11 @@ impl BatchCache {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Most memory for batches, bytes.
+    pub fn bytes_max(&self) -> usize {
+        self.bytes_max
+    }
+
     /// Keeps a batch. Its bytes must not be a slice of something larger.
     pub fn insert(&self, partition: u64, base_offset: i64, last_offset: i64, bytes: Bytes) {
         let cost = bytes.len() + ENTRY_BYTES;

@@ -17,6 +17,19 @@ pub enum Flush {
     Write,
 }
 
+impl Flush {
+    /// Bytes appended to a partition after which the flusher writes a checkpoint: a start after SIGKILL scans at most about
+    /// so much of it. Only what is on the disk can be passed over by a start. Under `Fsync` it is there; under `Write` the
+    /// checkpoint has to wait for it, so there are fewer, and the system has written back most of it by itself. Kafka
+    /// waits for a whole segment.
+    pub(super) const fn checkpoint_bytes(self) -> u64 {
+        match self {
+            Self::Fsync => 32 << 20,
+            Self::Write => 256 << 20,
+        }
+    }
+}
+
 /// What [`PartitionStore::open`](super::PartitionStore::open) needs.
 #[derive(Debug, Clone)]
 pub struct StoreConfig {

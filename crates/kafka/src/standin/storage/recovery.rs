@@ -115,6 +115,7 @@ pub(super) fn recover(dir: &Path, config: &StoreConfig) -> Result<(Inner, Recove
         held: VecDeque::new(),
         cut_to: None,
         since_checkpoint: 0,
+        unread_bytes: 0,
         offline: None,
     };
     inner.checkpoint(false).save(dir)?;

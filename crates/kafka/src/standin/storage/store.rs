@@ -14,11 +14,8 @@ use super::disk::{Disk, OpenSegment};
 use super::index::Index;
 use super::recovery::{self, Recovery};
 use super::{AppendError, Durable, Flush, Progress, ReadError, StoreConfig, StoreError, atomic, checkpoint, segment};
-use crate::standin::log::{Admission, DuplicateOf, EpochEnd, Log, LogConfig, ProducerTable, SegmentSummary};
+use crate::standin::log::{self, Admission, DuplicateOf, EpochEnd, Log, LogConfig, ProducerTable, SegmentSummary};
 use crate::wire::batch::Batch;
-
-/// Bytes appended after which the flusher writes a checkpoint: a start after SIGKILL scans at most about so much.
-pub(super) const CHECKPOINT_BYTES: u64 = 32 << 20;
 
 /// A partition on disk. Cloning gives another handle to the same.
 #[derive(Debug, Clone)]
@@ -73,6 +70,8 @@ pub(super) struct Inner {
     /// A failed write could not be taken back yet: the file is to be cut here before the next one.
     pub cut_to: Option<u64>,
     pub since_checkpoint: u64,
+    /// Bytes appended since somebody last read, or since the store was opened.
+    pub unread_bytes: u64,
     pub offline: Option<&'static str>,
 }
 
@@ -156,9 +155,16 @@ impl PartitionStore {
         if leader_epoch > shared.inner().log.leader_epoch() {
             self.raise_leader_epoch(leader_epoch)?;
         }
+        let config = {
+            let inner = shared.inner();
+            inner.usable()?;
+            inner.log.config().clone()
+        };
+        // Not under the lock: others append and read while a large batch is decompressed.
+        let valid = log::validate(batch, &config, now_ms)?;
         let mut inner = shared.inner();
         inner.usable()?;
-        let entry = match inner.log.admit(batch, leader_epoch, now_ms)? {
+        let entry = match inner.log.admit(&valid, leader_epoch, now_ms)? {
             Admission::Append(entry) => entry,
             Admission::Duplicate(of) => return Ok(shared.duplicate(&inner, of)),
         };
@@ -178,7 +184,7 @@ impl PartitionStore {
         };
         let wants_flush = shared.flush == Flush::Fsync
             || !inner.rolled.is_empty()
-            || (inner.since_checkpoint >= CHECKPOINT_BYTES && inner.held.is_empty());
+            || (inner.since_checkpoint >= shared.flush.checkpoint_bytes() && inner.held.is_empty());
         let log_start = inner.log.log_start();
         drop(inner);
         if wants_flush {
@@ -344,6 +350,12 @@ impl PartitionStore {
     /// Follows the partition: a fetch waits here for the high watermark to rise.
     pub fn subscribe(&self) -> watch::Receiver<Progress> {
         self.shared.progress.subscribe()
+    }
+
+    /// Holds up every flush until the guard is dropped.
+    #[cfg(test)]
+    pub(crate) fn hold_flushes(&self) -> MutexGuard<'_, ()> {
+        self.shared.flushing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The directory.

@@ -179,6 +179,43 @@ fn one_flush_serves_all_that_wait() {
 }
 
 #[test]
+fn batches_are_kept_in_memory_only_while_somebody_reads() {
+    let dir = directory();
+    let disk = Disk::start(&DiskConfig { cache_bytes_max: 1_000, ..DiskConfig::default() });
+    let (store, _) = PartitionStore::open(dir.path(), config(&disk, Flush::Write, LogConfig::default())).unwrap();
+    let in_memory = |offset| disk.cache.read(store.shared.id, offset, offset + 1, 1, true).is_some();
+    let append = |value: &str| append(&store, &plain(&[value])).unwrap().base_offset;
+    let mut offset = append("0");
+    assert!(in_memory(offset), "somebody may read it soon");
+    while in_memory(offset) {
+        assert!(offset < 100, "nobody reads");
+        offset = append("1");
+    }
+    assert_eq!(contents(&store).len() as i64, offset + 1);
+    let offset = append("2");
+    assert!(in_memory(offset), "somebody reads");
+}
+
+#[test]
+fn a_checkpoint_follows_when_enough_was_appended() {
+    for flush in [Flush::Fsync, Flush::Write] {
+        let dir = directory();
+        let store = open(dir.path(), flush, LogConfig::default());
+        store.shared.inner().since_checkpoint = flush.checkpoint_bytes();
+        append_durably(&store, &plain(&["a"]));
+        let mut progress = store.subscribe();
+        let durable = progress.wait_for(|progress| progress.durable_end == 1);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        drop(runtime.block_on(durable).unwrap());
+        // The flusher writes it behind the sync, and holds this while it does.
+        drop(store.shared.flushing.lock().unwrap());
+        drop(store);
+        let (store, recovery) = PartitionStore::open(dir.path(), config(&disk(), flush, LogConfig::default())).unwrap();
+        assert_eq!((recovery.scanned_bytes, contents(&store)), (0, numbered(&["a"])), "{flush:?}");
+    }
+}
+
+#[test]
 fn a_repeated_batch_gets_the_old_offset_also_after_a_restart() {
     let dir = directory();
     let store = open(dir.path(), Flush::Fsync, LogConfig::default());

@@ -1,10 +1,13 @@
 //! Writing batches to the newest segment, wholly or not at all, and beginning the next one.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, IoSlice};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use bytes::{BufMut, BytesMut};
+use bytes::Bytes;
+use nix::errno::Errno;
+use nix::sys::uio::pwritev;
 
 use super::disk::OpenSegment;
 use super::index::Index;
@@ -24,11 +27,9 @@ impl Shared {
             self.write_held(inner)?;
             self.roll(inner)?;
         }
-        // One copy, so that neither the cache nor what is held keeps a whole request in memory.
-        let mut bytes = BytesMut::with_capacity(batch.bytes().len());
-        bytes.put_slice(&entry.stamp.header(batch).encode());
-        bytes.put_slice(&batch.payload());
-        let bytes = bytes.freeze();
+        let (header, payload) = (entry.stamp.header(batch).encode(), batch.payload());
+        // A copy, so that neither the cache nor what is held keeps a whole request in memory.
+        let copy = || Bytes::from([&header, &payload[..]].concat());
         let (base_offset, last_offset) = (entry.stamp.base_offset, entry.last_offset);
         let position = inner.active.index.end_position;
         let held_bytes = position - inner.held.front().map_or(position, |first| first.position);
@@ -37,25 +38,29 @@ impl Shared {
         }
         if self.disk.faults().hold_unflushed() || !inner.held.is_empty() {
             self.full_on_request(inner, &[], position)?;
-            inner.held.push_back(Held { base_offset, last_offset, position, bytes });
+            inner.held.push_back(Held { base_offset, last_offset, position, bytes: copy() });
         } else {
-            self.write_at(inner, &bytes, position)?;
-            self.disk.cache.insert(self.id, base_offset, last_offset, bytes);
+            self.write_at(inner, &header, &payload, position)?;
+            // What nobody has asked for since as much was appended as the cache holds would leave it unread.
+            if inner.unread_bytes <= self.disk.cache.bytes_max() as u64 {
+                self.disk.cache.insert(self.id, base_offset, last_offset, copy());
+            }
         }
+        inner.unread_bytes = inner.unread_bytes.saturating_add(size);
         inner.active.index.note(base_offset, entry.next_offset(), size, entry.max_timestamp);
         Ok(())
     }
 
-    /// Writes at the end of the active segment's file, wholly or not at all.
-    fn write_at(&self, inner: &mut Inner, bytes: &[u8], position: u64) -> Result<(), StoreError> {
+    /// Writes two pieces at the end of the active segment's file, wholly or not at all.
+    fn write_at(&self, inner: &mut Inner, head: &[u8], tail: &[u8], position: u64) -> Result<(), StoreError> {
         let Active { file, path, .. } = &inner.active;
         if let Some(cut) = inner.cut_to {
             file.set_len(cut).map_err(StoreError::io("cut", path))?;
             inner.cut_to = None;
         }
-        self.full_on_request(inner, bytes, position)?;
+        self.full_on_request(inner, tail, position)?;
         let Active { file, path, .. } = &inner.active;
-        let Err(error) = file.write_all_at(bytes, position) else { return Ok(()) };
+        let Err(error) = write_pieces(file, head, tail, position) else { return Ok(()) };
         // Part of it may be there: take it back, now or before the next write.
         inner.cut_to = file.set_len(position).is_err().then_some(position);
         Err(StoreError::io("write", path)(error))
@@ -77,7 +82,7 @@ impl Shared {
     /// Writes what the fault "hold unflushed" kept back.
     pub fn write_held(&self, inner: &mut Inner) -> Result<(), StoreError> {
         while let Some(held) = inner.held.pop_front() {
-            if let Err(error) = self.write_at(inner, &held.bytes, held.position) {
+            if let Err(error) = self.write_at(inner, &[], &held.bytes, held.position) {
                 inner.held.push_front(held);
                 return Err(error);
             }
@@ -116,6 +121,27 @@ impl Shared {
         inner.rolled.push(opened);
         Ok(())
     }
+}
+
+/// Writes both pieces, without joining them in memory.
+fn write_pieces(file: &File, head: &[u8], tail: &[u8], mut position: u64) -> io::Result<()> {
+    let mut pieces = [IoSlice::new(head), IoSlice::new(tail)];
+    let mut pieces = &mut pieces[..];
+    // A write takes all unless the device is full or it is interrupted; each round gets on or ends.
+    IoSlice::advance_slices(&mut pieces, 0);
+    while !pieces.is_empty() {
+        let at = i64::try_from(position).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        match pwritev(file, pieces, at) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                position += written as u64;
+                IoSlice::advance_slices(&mut pieces, written);
+            }
+            Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 impl Inner {
