@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicUsize;
 
 use tokio_util::sync::CancellationToken;
 
+use super::buffers::Buffers;
 use super::clock::Clock;
 use super::connection::Caller;
 use super::coordinator::Coordinator;
@@ -30,6 +31,8 @@ pub(crate) struct Broker {
     pub(crate) requests: Budget,
     /// Memory with which one of them comes to its end when `requests` is used up.
     pub(crate) last_request: Budget,
+    /// Memory that large requests use one after the other.
+    pub(crate) buffers: Buffers,
     /// Memory of records on their way out.
     pub(crate) answers: Budget,
     pub(crate) connections: AtomicUsize,

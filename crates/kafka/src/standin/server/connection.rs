@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -25,8 +25,8 @@ const HEAD_BYTES: usize = 8;
 /// A request up to this size takes no share of the memory for requests: the bound on connections bounds them, and they
 /// never wait behind large ones.
 const UNCOUNTED_BYTES: usize = 64 << 10;
-/// What is read from the socket in one piece: memory grows with what has arrived, not with what was announced.
-const READ_BYTES: usize = 64 << 10;
+/// An answer's buffer is kept for the next one up to this size.
+const KEPT_ANSWER_BYTES: usize = 64 << 10;
 /// Largest answer: a frame's length is a signed 32-bit number, and Fetch stays far below.
 const ANSWER_BYTES_MAX: usize = 128 << 20;
 
@@ -101,7 +101,7 @@ async fn run(broker: &Arc<Broker>, socket: TcpStream, peer: SocketAddr) -> Resul
             Answered::Written(share) => share,
         };
         write(broker, &mut output, &out).await?;
-        if out.len() > READ_BYTES {
+        if out.len() > KEPT_ANSWER_BYTES {
             out = OutFrame::new();
         }
     }
@@ -137,31 +137,54 @@ async fn read_request(
         check_head(broker, buffer)?;
     }
     let size = check_head(broker, buffer)?;
+    buffer.advance(LENGTH_BYTES);
     let limit = broker.config.transfer_timeout;
     let arrive = async {
-        let whole = LENGTH_BYTES + size;
-        let mut share = Growing::new(UNCOUNTED_BYTES);
-        while buffer.len() < whole {
-            // Counted as it comes: a size that is announced and never sent holds nobody up.
-            while buffer.len() >= share.bytes() {
-                share.grow(&broker.requests, &broker.last_request, whole).await.ok_or(Ended::Cut)?;
-            }
-            // Doubling, as a vector grows, up to what is missing.
-            buffer.reserve((whole - buffer.len()).min(buffer.len().max(READ_BYTES)));
+        if size > UNCOUNTED_BYTES {
+            return read_large(broker, input, buffer, size).await;
+        }
+        while buffer.len() < size {
+            buffer.reserve(size - buffer.len());
             if input.read_buf(buffer).await? == 0 {
                 return Err(Ended::Cut);
             }
         }
-        Ok(share)
+        Ok((buffer.split_to(size).freeze(), Growing::new(UNCOUNTED_BYTES)))
     };
-    let share = timeout(limit, arrive).await.map_err(|_| Ended::Slow(limit))??;
-    buffer.advance(LENGTH_BYTES);
-    let frame = buffer.split_to(size).freeze();
+    let arrived = timeout(limit, arrive).await.map_err(|_| Ended::Slow(limit))??;
     if buffer.is_empty() {
         // The rest of the allocation lives in the frame; a connection at rest holds none.
         *buffer = BytesMut::new();
     }
-    Ok(Some((frame, share)))
+    Ok(Some(arrived))
+}
+
+/// Reads the rest of a request that takes a share of the memory, behind what `buffer` holds of it.
+async fn read_large(
+    broker: &Broker,
+    input: &mut OwnedReadHalf,
+    buffer: &mut BytesMut,
+    size: usize,
+) -> Result<(Bytes, Growing), Ended> {
+    let mut share = Growing::new(UNCOUNTED_BYTES);
+    let mut lent = broker.buffers.take();
+    let bytes = lent.bytes_mut();
+    bytes.extend_from_slice(&buffer.split_to(buffer.len().min(size)));
+    while bytes.len() < size {
+        // Counted as it comes: a size that is announced and never sent holds nobody up.
+        while bytes.len() >= share.bytes() {
+            share.grow(&broker.requests, &broker.last_request, size).await.ok_or(Ended::Cut)?;
+        }
+        if bytes.len() == bytes.capacity() {
+            // Doubling, up to what is missing: no more memory than twice of what has come.
+            bytes.reserve_exact(bytes.len().min(size - bytes.len()));
+        }
+        let room = size.min(share.bytes()) - bytes.len();
+        if input.read_buf(&mut bytes.limit(room)).await? == 0 {
+            return Err(Ended::Cut);
+        }
+    }
+    Ok((lent.freeze(), share))
 }
 
 /// Checks as much of a request's first bytes as has come; the size of the request, when that has.

@@ -6,6 +6,7 @@ mod admin;
 mod api;
 mod blocking;
 mod broker;
+mod buffers;
 mod clock;
 mod connection;
 mod coordinator;
