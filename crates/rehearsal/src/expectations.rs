@@ -8,7 +8,7 @@ use crate::history::{Failure, History, Outcome};
 use crate::measure::{ConsumerFigures, Percentiles, ServiceFigures};
 use crate::plan::Plan;
 use crate::recorder::{Mark, MarkKind};
-use crate::scenario::{FaultKind, Scenario};
+use crate::scenario::{FaultKind, Scenario, Victim};
 
 /// The name of the check of the faults.
 const FAULTS: &str = "faults";
@@ -178,8 +178,13 @@ fn above(verdict: &mut Verdict, name: &str, latency: Option<Percentiles>, bound_
 /// As marks and displays name what a fault hits.
 pub fn subject(scenario: &Scenario, kind: FaultKind) -> String {
     match kind {
-        FaultKind::Kill { cluster } | FaultKind::Pause { cluster } => {
+        FaultKind::Kill { victim: Victim::Cluster(cluster), .. }
+        | FaultKind::Pause { victim: Victim::Cluster(cluster) } => {
             format!("cluster {}", scenario.clusters[cluster].name)
+        }
+        FaultKind::Kill { victim: Victim::Service(service), .. }
+        | FaultKind::Pause { victim: Victim::Service(service) } => {
+            format!("service {}", scenario.services[service].kind.name())
         }
         FaultKind::Leave { member } => format!("member {member}"),
     }
@@ -234,6 +239,7 @@ mod tests {
                 amount_minor: 1,
                 planned_us: 1_000_000,
                 sent_us: Some(sent_us),
+                attempts: 1,
                 ended_us: Some(sent_us + 1),
                 outcome: Outcome::Acknowledged { id: "x".into(), sequence: 1 },
             };
@@ -250,7 +256,7 @@ mod tests {
     fn each_planned_fault_needs_marks_of_its_own() {
         let scenario = first();
         let mut plan = Plan::draw(&scenario, 1);
-        plan.faults.retain(|fault| matches!(fault.kind, FaultKind::Kill { .. }));
+        plan.faults.retain(|fault| matches!(fault.kind, FaultKind::Kill { victim: Victim::Cluster(_), .. }));
         plan.faults.push(plan.faults[0]);
         let once = [MarkKind::Killed, MarkKind::Answering];
         let check = |times: usize, findings: u64| {

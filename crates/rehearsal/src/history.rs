@@ -44,8 +44,10 @@ pub struct Operation {
     pub amount_minor: i64,
     /// When it was due, in microseconds on the run's clock.
     pub planned_us: u64,
-    /// When it was really sent; `None` if it never was.
+    /// When it was really sent, for the first time; `None` if it never was.
     pub sent_us: Option<u64>,
+    /// How often it was sent, each time under the same idempotency key.
+    pub attempts: u32,
     /// When the answer, or the end of waiting for it, came.
     pub ended_us: Option<u64>,
     /// What the client knows about it.

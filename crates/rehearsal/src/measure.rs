@@ -203,6 +203,7 @@ mod tests {
             amount_minor: 1,
             planned_us: planned.at_us,
             sent_us: Some(planned.at_us),
+            attempts: 1,
             // Nothing is answered before the end.
             ended_us: Some(end_us),
             outcome: acknowledged(),

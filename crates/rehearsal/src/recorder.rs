@@ -134,6 +134,7 @@ impl Recorder {
                 amount_minor: planned.amount_minor,
                 planned_us: planned.at_us,
                 sent_us: None,
+                attempts: 0,
                 ended_us: None,
                 outcome: Outcome::Invoked,
             }
@@ -166,10 +167,17 @@ impl Recorder {
         &self.live
     }
 
-    /// Notes that a request goes out now.
+    /// Notes that a request goes out now, for the first time or again.
     pub fn sent(&self, service: usize, operation: usize) {
-        self.live[service].sent.fetch_add(1, Ordering::Relaxed);
-        lock(&self.operations)[operation].sent_us = Some(self.clock.now_us());
+        let now_us = self.clock.now_us();
+        let mut operations = lock(&self.operations);
+        let entry = &mut operations[operation];
+        entry.attempts += 1;
+        if entry.sent_us.is_none() {
+            entry.sent_us = Some(now_us);
+            drop(operations);
+            self.live[service].sent.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Notes what became of a request.

@@ -1,15 +1,17 @@
 //! A service under load as a child process, and where its output goes.
 
-use std::fs::OpenOptions;
-use std::io;
-use std::net::SocketAddr;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
+use rand::TryRng as _;
+use rand::rngs::SysRng;
 
 use crate::children::Ending;
 
@@ -43,6 +45,12 @@ pub enum ServiceError {
         #[source]
         source: io::Error,
     },
+    /// No port was free.
+    #[error("none of {PORTS_TRIED_MAX} ports between {} and {} is free", PORTS.start, PORTS.end)]
+    NoPort,
+    /// The system gave no random number.
+    #[error("no random number for choosing a port")]
+    Random(#[source] io::Error),
     /// It ended before it was ready.
     #[error("{name} ended with {status} before it was ready; the end of its output:\n{output}")]
     Ended {
@@ -63,64 +71,66 @@ pub enum ServiceError {
     },
 }
 
+/// What to start.
+#[derive(Debug, Clone)]
+pub struct ServiceOptions {
+    /// As errors and reports name it.
+    pub name: String,
+    /// The program.
+    pub program: PathBuf,
+    /// Its arguments, but for where it listens.
+    pub args: Vec<String>,
+    /// Its own directory; its output goes into `service.log` there.
+    pub dir: PathBuf,
+}
+
 /// A running service. Dropping it kills the process; so does the end of this process, however it comes.
 #[derive(Debug)]
 pub struct ServiceProcess {
-    name: String,
-    program: PathBuf,
-    log: PathBuf,
+    options: ServiceOptions,
     child: Child,
     address: SocketAddr,
 }
 
 impl ServiceProcess {
-    /// Starts `program args...` with its output in `dir/service.log`, and waits for its line `ready listen=ADDR`.
+    /// Starts `program args... --listen ADDR` on a free port, and waits for its line `ready listen=ADDR`.
     ///
-    /// Must be called on the main thread: the child is killed when the thread that started it ends.
+    /// Must be called on a thread that lives as long as the run, such as the main thread or a worker of the runtime: the
+    /// child is killed when the thread that started it ends.
     ///
     /// # Errors
     /// Every [`ServiceError`].
-    pub async fn start(name: &str, program: &Path, args: &[String], dir: &Path) -> Result<Self, ServiceError> {
-        let file_error = |path: &Path| {
-            let path = path.to_owned();
-            move |source| ServiceError::File { path, source }
-        };
-        std::fs::create_dir_all(dir).map_err(file_error(dir))?;
-        let log = dir.join("service.log");
-        let output = OpenOptions::new().create(true).append(true).open(&log).map_err(file_error(&log))?;
-        let errors = output.try_clone().map_err(file_error(&log))?;
-        let mut command = Command::new(program);
-        // A process group of its own: Ctrl-C on a terminal reaches the rehearsal alone, which then stops its children.
-        command.args(args).stdin(Stdio::null()).stdout(output).stderr(errors).process_group(0);
-        let owner = nix::unistd::getpid();
-        // SAFETY: between fork and exec only the async-signal-safe calls prctl and getppid are made.
-        unsafe {
-            command.pre_exec(move || {
-                nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
-                if nix::unistd::getppid() == owner { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
-            });
-        }
-        let child = command.spawn().map_err(|source| ServiceError::Process {
-            what: "start",
-            program: program.to_owned(),
-            source,
-        })?;
+    pub async fn start(options: ServiceOptions) -> Result<Self, ServiceError> {
+        let dir = &options.dir;
+        std::fs::create_dir_all(dir).map_err(|source| ServiceError::File { path: dir.clone(), source })?;
+        let address = free_address()?;
+        let (child, log_from) = spawn(&options, address)?;
         // From here on the guard ends the child if anything goes wrong.
-        let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut process = Self { name: name.to_owned(), program: program.to_owned(), log, child, address: unknown };
-        process.address = process.wait_ready().await?;
+        let mut process = Self { options, child, address };
+        process.wait_ready(log_from).await?;
         Ok(process)
     }
 
-    async fn wait_ready(&mut self) -> Result<SocketAddr, ServiceError> {
+    /// Starts it again, where it listened before and on the same data. One that still runs is killed first.
+    ///
+    /// # Errors
+    /// Every [`ServiceError`].
+    pub async fn restart(&mut self) -> Result<(), ServiceError> {
+        self.kill()?;
+        let (child, log_from) = spawn(&self.options, self.address)?;
+        self.child = child;
+        self.wait_ready(log_from).await
+    }
+
+    /// Looks for the ready line behind what earlier processes left in the log.
+    async fn wait_ready(&mut self, log_from: u64) -> Result<(), ServiceError> {
         let began = Instant::now();
         loop {
-            let output = std::fs::read_to_string(&self.log)
-                .map_err(|source| ServiceError::File { path: self.log.clone(), source })?;
-            if let Some(address) = ready_address(&output) {
-                return Ok(address);
+            let output = self.output(log_from)?;
+            if ready_address(&output) == Some(self.address) {
+                return Ok(());
             }
-            let name = self.name.clone();
+            let name = self.options.name.clone();
             if let Some(status) = self.ended()? {
                 return Err(ServiceError::Ended { name, status, output: tail(&output) });
             }
@@ -131,8 +141,20 @@ impl ServiceProcess {
         }
     }
 
+    fn output(&self, from: u64) -> Result<String, ServiceError> {
+        let path = self.log_path();
+        let read = || {
+            let mut file = File::open(&path)?;
+            file.seek(SeekFrom::Start(from))?;
+            let mut output = String::new();
+            file.read_to_string(&mut output)?;
+            Ok(output)
+        };
+        read().map_err(|source| ServiceError::File { path, source })
+    }
+
     fn process_error(&self, what: &'static str, source: io::Error) -> ServiceError {
-        ServiceError::Process { what, program: self.program.clone(), source }
+        ServiceError::Process { what, program: self.options.program.clone(), source }
     }
 
     /// Where it listens.
@@ -146,26 +168,48 @@ impl ServiceProcess {
     }
 
     /// Where its output goes.
-    pub fn log_path(&self) -> &Path {
-        &self.log
+    pub fn log_path(&self) -> PathBuf {
+        self.options.dir.join("service.log")
+    }
+
+    /// Sends SIGKILL and reaps it. Gives how it had ended, if it had ended by itself before.
+    ///
+    /// # Errors
+    /// If the process is out of reach.
+    pub fn kill(&mut self) -> Result<Option<ExitStatus>, ServiceError> {
+        let early = self.ended()?;
+        if early.is_none() {
+            self.child.kill().map_err(|source| self.process_error("kill", source))?;
+            self.child.wait().map_err(|source| self.process_error("await", source))?;
+        }
+        Ok(early)
+    }
+
+    /// Sends a signal, such as SIGSTOP and SIGCONT.
+    ///
+    /// # Errors
+    /// If the process is out of reach.
+    pub fn signal(&self, signal: Signal) -> Result<(), ServiceError> {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("Linux process ids fit an i32"));
+        nix::sys::signal::kill(pid, signal).map_err(|errno| self.process_error("signal", errno.into()))
     }
 
     /// Asks it to drain (SIGTERM) and waits up to `within`; then it is killed.
     ///
     /// # Errors
     /// If it cannot be signalled or awaited.
-    pub async fn stop(mut self, within: Duration) -> Result<Ending, ServiceError> {
+    pub async fn stop(&mut self, within: Duration) -> Result<Ending, ServiceError> {
         let deadline = Instant::now() + within;
-        let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("Linux process ids fit an i32"));
         if let Some(status) = self.ended()? {
             return Ok(Ending::Early(Some(status)));
         }
-        nix::sys::signal::kill(pid, Signal::SIGTERM).map_err(|errno| self.process_error("signal", errno.into()))?;
+        self.signal(Signal::SIGTERM)?;
         loop {
             if let Some(status) = self.ended()? {
                 return Ok(Ending::Asked(status));
             }
             if Instant::now() >= deadline {
+                self.kill()?;
                 return Ok(Ending::Forced);
             }
             tokio::time::sleep(POLL).await;
@@ -175,11 +219,55 @@ impl ServiceProcess {
 
 impl Drop for ServiceProcess {
     fn drop(&mut self) {
-        // Both fail only if the process has been reaped already, which is what they are for.
-        if self.child.kill().is_ok() && self.child.wait().is_err() {
-            tracing::warn!(service = self.name, "could not be reaped");
+        if let Err(error) = self.kill() {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(service = self.options.name, error, "a service outlives its owner");
         }
     }
+}
+
+/// A port that no outgoing connection takes while the service is down: Linux takes those for itself from 32768 on, and a
+/// client that is refused often enough there would in the end connect to itself.
+const PORTS: std::ops::Range<u16> = 10_000..32_000;
+/// How many ports are tried; a machine on which that many are taken is not fit for a rehearsal.
+const PORTS_TRIED_MAX: u32 = 32;
+
+fn free_address() -> Result<SocketAddr, ServiceError> {
+    for _ in 0..PORTS_TRIED_MAX {
+        let random = SysRng.try_next_u32().map_err(|source| ServiceError::Random(source.into()))?;
+        let width = u32::from(PORTS.end - PORTS.start);
+        let port = PORTS.start + u16::try_from(random % width).expect("the range is narrower than 2^16");
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        if TcpListener::bind(address).is_ok() {
+            return Ok(address);
+        }
+    }
+    Err(ServiceError::NoPort)
+}
+
+/// Starts the process; the second value says where its output begins in the log.
+fn spawn(options: &ServiceOptions, address: SocketAddr) -> Result<(Child, u64), ServiceError> {
+    let log = options.dir.join("service.log");
+    let file_error = |source| ServiceError::File { path: log.clone(), source };
+    let output = OpenOptions::new().create(true).append(true).open(&log).map_err(file_error)?;
+    let log_from = output.metadata().map_err(file_error)?.len();
+    let errors = output.try_clone().map_err(file_error)?;
+    let mut command = Command::new(&options.program);
+    command.args(&options.args).arg("--listen").arg(address.to_string());
+    // A process group of its own: Ctrl-C on a terminal reaches the rehearsal alone, which then stops its children.
+    command.stdin(Stdio::null()).stdout(output).stderr(errors).process_group(0);
+    let owner = nix::unistd::getpid();
+    // SAFETY: between fork and exec only the async-signal-safe calls prctl and getppid are made.
+    unsafe {
+        command.pre_exec(move || {
+            nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+            if nix::unistd::getppid() == owner { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
+        });
+    }
+    let program = &options.program;
+    let child =
+        command.spawn().map_err(|source| ServiceError::Process { what: "start", program: program.clone(), source })?;
+    Ok((child, log_from))
 }
 
 fn ready_address(output: &str) -> Option<SocketAddr> {

@@ -59,6 +59,20 @@ phase = "steady"
 at_seconds = 2.5
 jitter_seconds = 0.5
 lasts_seconds = 1
+
+[[fault]]
+kind = "kill"
+service = "payment"
+phase = "steady"
+at_seconds = 4.2
+lasts_seconds = 0.3
+
+[[fault]]
+kind = "pause"
+service = "transfer"
+phase = "steady"
+at_seconds = 4.2
+lasts_seconds = 0.5
 "#;
 
 fn naru_rehearse(scenario: &Path, out: &Path) -> Command {
@@ -85,13 +99,13 @@ fn report(dir: &Path) -> serde_json::Value {
 }
 
 #[test]
-fn a_broker_that_is_killed_and_comes_back_loses_nothing() {
+fn a_broker_and_a_service_that_are_killed_and_come_back_lose_nothing() {
     let (output, dir) = rehearse(SHORT);
     assert_eq!(output.status.code(), Some(0), "{}", shown(&output));
     let report = report(dir.path());
     assert_eq!(report["schema"], 1);
     assert_eq!(report["passed"], true);
-    assert_eq!(report["marks"].as_array().unwrap().len(), 4);
+    assert_eq!(report["marks"].as_array().unwrap().len(), 8);
     let checks: Vec<&str> =
         report["verdicts"].as_array().unwrap().iter().map(|verdict| verdict["check"].as_str().unwrap()).collect();
     assert_eq!(
@@ -103,6 +117,7 @@ fn a_broker_that_is_killed_and_comes_back_loses_nothing() {
     }
     assert!(fs::read_to_string(dir.path().join("out/report.html")).unwrap().contains("cluster a killed"));
     let operations = fs::read_to_string(dir.path().join("out/operations.jsonl")).unwrap();
+    assert!(operations.contains("\"attempts\":2"), "nobody noticed that the service was killed");
     assert_eq!(operations.lines().count() as u64, report["log_records"].as_u64().unwrap());
     let first: serde_json::Value = serde_json::from_str(operations.lines().next().unwrap()).unwrap();
     assert_eq!(first["outcome"], "acknowledged");

@@ -54,6 +54,7 @@ fn clean(seed: u64, operations: usize, users: u32) -> History {
             amount_minor,
             planned_us,
             sent_us,
+            attempts: 1,
             ended_us: Some(planned_us + 900),
             outcome,
         };

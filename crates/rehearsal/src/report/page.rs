@@ -6,7 +6,7 @@ use super::chart::{micros, thousands};
 use super::svg::escape;
 use super::{Report, charts};
 use crate::check::Verdict;
-use crate::recorder::MarkKind;
+use crate::recorder::{Mark, MarkKind};
 
 const STYLE: &str = include_str!("page.css");
 
@@ -122,7 +122,8 @@ fn tiles(page: &mut String, report: &Report) {
 
 /// From each kill to the broker's first answer, in microseconds.
 fn outages(report: &Report) -> impl Iterator<Item = (u64, u64)> + '_ {
-    report.marks.iter().enumerate().filter(|(_, mark)| mark.kind == MarkKind::Killed).filter_map(|(index, mark)| {
+    let broker_killed = |mark: &Mark| mark.kind == MarkKind::Killed && mark.subject.starts_with("cluster ");
+    report.marks.iter().enumerate().filter(move |(_, mark)| broker_killed(mark)).filter_map(|(index, mark)| {
         let later = report.marks[index..].iter();
         let end = later.clone().find(|end| end.kind == MarkKind::Answering && end.subject == mark.subject)?;
         Some((mark.at_us, end.at_us))

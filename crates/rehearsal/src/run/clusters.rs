@@ -111,6 +111,16 @@ pub(super) async fn stop(log: LogKind, scenario: &Scenario, nodes: &Nodes) -> Re
     Ok(endings)
 }
 
+/// Starts a node that was killed where it was, on an empty disk.
+pub(super) async fn start_empty(node: &mut Node) -> Result<(), NodeError> {
+    let data = node.data_dir();
+    std::fs::remove_dir_all(&data).map_err(|source| NodeError::File { path: data, source })?;
+    let mut options = node.options().clone();
+    options.port = Some(node.address().port());
+    *node = Node::start(options).await?;
+    Ok(())
+}
+
 /// What a node ends with when it is asked to.
 pub(super) fn exit_code(log: LogKind) -> i32 {
     match log {

@@ -1,18 +1,25 @@
 //! Faults at their planned times.
 
+use std::process::ExitStatus;
 use std::sync::Arc;
 
 use naru_kafka::node::{NodeError, Signal};
 use tokio::sync::Mutex;
 
-use super::clusters::{Nodes, lose_unflushed_tail, loses_tail};
+use super::clusters::{self, Nodes, lose_unflushed_tail, loses_tail};
+use super::services::Services;
 use super::{LogKind, RehearsalError};
+use crate::children::{self, Ended, Ending};
 use crate::expectations;
 use crate::observe::Observers;
 use crate::plan::PlannedFault;
 use crate::progress::Progress;
 use crate::recorder::{MarkKind, Recorder};
-use crate::scenario::{FaultKind, Scenario};
+use crate::scenario::{FaultKind, Scenario, Victim};
+use crate::service_process::ServiceError;
+
+/// Processes that ended before the plan meant them to.
+pub(super) type Endings = Arc<Mutex<Vec<Ended>>>;
 
 /// One fault being played.
 pub(super) struct Act {
@@ -20,6 +27,8 @@ pub(super) struct Act {
     pub(super) log: LogKind,
     pub(super) scenario: Arc<Scenario>,
     pub(super) nodes: Nodes,
+    pub(super) services: Services,
+    pub(super) endings: Endings,
     pub(super) observers: Arc<Mutex<Observers>>,
     pub(super) recorder: Arc<Recorder>,
     pub(super) progress: Progress,
@@ -30,19 +39,46 @@ impl Act {
     pub(super) async fn play(self) -> Result<(), RehearsalError> {
         tokio::time::sleep_until(self.recorder.clock().moment(self.fault.at)).await;
         match self.fault.kind {
-            FaultKind::Kill { cluster } => {
+            FaultKind::Kill { victim: Victim::Cluster(cluster), lose_disk } => {
                 let error = |source| self.node_error(cluster, source);
                 let mut node = self.nodes[cluster].lock().await;
+                if !node.is_running().map_err(error)? {
+                    self.ended_early(clusters::exit_code(self.log), None).await;
+                }
                 node.kill().map_err(error)?;
                 self.mark(MarkKind::Killed);
                 tokio::time::sleep(self.fault.lasts).await;
-                node.restart().await.map_err(error)?;
+                if lose_disk {
+                    clusters::start_empty(&mut node).await.map_err(error)?;
+                } else {
+                    node.restart().await.map_err(error)?;
+                }
                 if loses_tail(self.log, &self.scenario.clusters[cluster]) {
                     lose_unflushed_tail(&self.scenario.clusters[cluster].name, &node).await?;
                 }
                 self.mark(MarkKind::Answering);
             }
-            FaultKind::Pause { cluster } => {
+            FaultKind::Kill { victim: Victim::Service(service), .. } => {
+                let error = |source| self.service_error(service, source);
+                let mut process = self.services[service].lock().await;
+                if let Some(status) = process.kill().map_err(error)? {
+                    self.ended_early(children::ENDS_WELL, Some(status)).await;
+                }
+                self.mark(MarkKind::Killed);
+                tokio::time::sleep(self.fault.lasts).await;
+                process.restart().await.map_err(error)?;
+                self.mark(MarkKind::Answering);
+            }
+            FaultKind::Pause { victim: Victim::Service(service) } => {
+                let error = |source| self.service_error(service, source);
+                let process = self.services[service].lock().await;
+                process.signal(Signal::SIGSTOP).map_err(error)?;
+                self.mark(MarkKind::Paused);
+                tokio::time::sleep(self.fault.lasts).await;
+                process.signal(Signal::SIGCONT).map_err(error)?;
+                self.mark(MarkKind::Continued);
+            }
+            FaultKind::Pause { victim: Victim::Cluster(cluster) } => {
                 let error = |source| self.node_error(cluster, source);
                 let node = self.nodes[cluster].lock().await;
                 node.signal(Signal::SIGSTOP).map_err(error)?;
@@ -65,6 +101,16 @@ impl Act {
     async fn set_away(&self, member: usize, away: bool) -> Result<(), RehearsalError> {
         let moved = self.observers.lock().await.set_away(member, away).await;
         moved.map_err(|error| RehearsalError::Observers(error.into()))
+    }
+
+    /// The planned fault found its victim gone already.
+    async fn ended_early(&self, code: i32, status: Option<ExitStatus>) {
+        let child = expectations::subject(&self.scenario, self.fault.kind);
+        self.endings.lock().await.push(Ended { child, code, ending: Ending::Early(status) });
+    }
+
+    fn service_error(&self, service: usize, source: ServiceError) -> RehearsalError {
+        RehearsalError::Service { name: self.scenario.services[service].kind.name().to_owned(), source }
     }
 
     fn node_error(&self, cluster: usize, source: NodeError) -> RehearsalError {

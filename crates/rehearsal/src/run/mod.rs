@@ -4,9 +4,10 @@ mod backlog;
 mod clusters;
 mod fault;
 mod operations;
+mod services;
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -18,9 +19,10 @@ use tokio_util::sync::CancellationToken;
 
 use self::backlog::{Backlog, StatusProbe};
 use self::clusters::Nodes;
-use self::fault::Act;
+use self::fault::{Act, Endings};
+use self::services::Services;
 use crate::check::{self, Verdict};
-use crate::children::{self, Ended};
+use crate::children::{self, Trouble};
 use crate::clock::RunClock;
 use crate::expectations::{self, Settled};
 use crate::history::History;
@@ -33,7 +35,7 @@ use crate::read_back::{self, ReadBackError};
 use crate::recorder::{Recorder, topics};
 use crate::report::{Environment, PhaseSpan, Report, SCHEMA};
 use crate::scenario::Scenario;
-use crate::service_process::{ServiceError, ServiceProcess};
+use crate::service_process::ServiceError;
 use crate::state::{State, StateError};
 
 /// Partitions of every topic: more than the group has members, so that a rebalance moves some and leaves others.
@@ -164,7 +166,7 @@ impl RehearsalError {
     }
 }
 
-/// Plays a scenario. Must be awaited on the main thread, see [`ServiceProcess::start`].
+/// Plays a scenario. Must be awaited on the main thread, see [`crate::service_process::ServiceProcess::start`].
 ///
 /// # Errors
 /// Whenever there is no verdict; all children are stopped then too.
@@ -200,7 +202,7 @@ async fn play(
     let bootstraps = clusters::bootstraps(&nodes).await;
     progress.stage("making topics, starting services");
     clusters::make_topics(scenario, &bootstraps).await?;
-    let (services, targets) = start_services(options, &state, &bootstraps).await?;
+    let (services, targets) = services::start(options, &state, &bootstraps).await?;
 
     let recorder = Arc::new(Recorder::new(RunClock::starting_in(LEAD), scenario, &plan));
     let shared = Shared {
@@ -211,34 +213,28 @@ async fn play(
         operations: plan.operations.len(),
         recorder: Arc::clone(&recorder),
     };
-    let cast = Cast { log: options.log, plan: &plan, targets: &targets, nodes: &nodes, shared: &shared };
+    let cast = Cast {
+        log: options.log,
+        plan: &plan,
+        targets: &targets,
+        nodes: &nodes,
+        services: &services,
+        endings: Endings::default(),
+        shared: &shared,
+    };
     let mut settled = cast.act(scenario, progress, stop).await?;
 
     progress.stage("reading the log back");
     let (mut history, dropped) = recorder.close(Observers::names(scenario.consumers.members));
     settled.observations_dropped = dropped;
-    let mut logs = Vec::new();
-    let mut endings = Vec::new();
-    for (name, service) in scenario.services.iter().map(|service| service.kind.name()).zip(services) {
-        let error = |source| RehearsalError::Service { name: name.to_owned(), source };
-        let child = format!("service {name}");
-        logs.push((child.clone(), service.log_path().to_owned()));
-        let ending = service.stop(DRAIN_WITHIN).await.map_err(error)?;
-        endings.push(Ended { child, code: children::ENDS_WELL, ending });
-    }
+    let mut endings = std::mem::take(&mut *cast.endings.lock().await);
+    endings.extend(services::stop(scenario, &services).await?);
     read_back::read(&shared.bootstrap, &topics(), PARTITIONS, plan.seed, &mut history).await.map_err(|source| {
         let cluster = scenario.clusters[scenario.consumers.cluster].name.clone();
         RehearsalError::ReadBack { cluster, source }
     })?;
     endings.extend(clusters::stop(options.log, scenario, &nodes).await?);
-    for (cluster, node) in scenario.clusters.iter().zip(nodes.iter()) {
-        logs.push((format!("cluster {}", cluster.name), node.lock().await.log_path()));
-    }
-    let mut troubles = Vec::with_capacity(logs.len());
-    for (child, path) in logs {
-        let found = children::trouble_of(&child, &path);
-        troubles.push(found.map_err(|source| StateError::File { path, source })?);
-    }
+    let troubles = troubles(scenario, &nodes, &services).await?;
 
     progress.stage("judging");
     let ended = children::check(&endings, &troubles);
@@ -251,24 +247,19 @@ async fn play(
     Ok(Rehearsed { report, files })
 }
 
-async fn start_services(
-    options: &Options,
-    state: &State,
-    bootstraps: &[String],
-) -> Result<(Vec<ServiceProcess>, Vec<Target>), RehearsalError> {
-    let mut services = Vec::with_capacity(options.scenario.services.len());
-    let mut targets = Vec::with_capacity(options.scenario.services.len());
-    for (index, service) in options.scenario.services.iter().enumerate() {
-        let name = service.kind.name();
-        let dir = state.child(&format!("service-{name}"));
-        let args = service_args(name, &bootstraps[service.cluster], &dir);
-        let process = ServiceProcess::start(name, &options.exe, &args, &dir)
-            .await
-            .map_err(|source| RehearsalError::Service { name: name.to_owned(), source })?;
-        targets.push(Target { index, service: service.clone(), url: format!("http://{}", process.address()) });
-        services.push(process);
+/// What the children wrote that somebody must look at.
+async fn troubles(scenario: &Scenario, nodes: &Nodes, services: &Services) -> Result<Vec<Trouble>, StateError> {
+    let mut logs = Vec::with_capacity(nodes.len() + services.len());
+    for (cluster, node) in scenario.clusters.iter().zip(nodes.iter()) {
+        logs.push((format!("cluster {}", cluster.name), node.lock().await.log_path()));
     }
-    Ok((services, targets))
+    for (service, process) in scenario.services.iter().zip(services.iter()) {
+        logs.push((format!("service {}", service.kind.name()), process.lock().await.log_path()));
+    }
+    let read = |(child, path): (String, PathBuf)| {
+        children::trouble_of(&child, &path).map_err(|source| StateError::File { path, source })
+    };
+    logs.into_iter().map(read).collect()
 }
 
 /// What is on the stage while the phases run.
@@ -277,6 +268,8 @@ struct Cast<'a> {
     plan: &'a Arc<Plan>,
     targets: &'a [Target],
     nodes: &'a Nodes,
+    services: &'a Services,
+    endings: Endings,
     shared: &'a Shared,
 }
 
@@ -310,6 +303,8 @@ impl Cast<'_> {
                 log: self.log,
                 scenario: Arc::new(scenario.clone()),
                 nodes: Arc::clone(self.nodes),
+                services: Arc::clone(self.services),
+                endings: Arc::clone(&self.endings),
                 observers: Arc::clone(&observers),
                 recorder: Arc::clone(recorder),
                 progress: progress.clone(),
@@ -416,12 +411,4 @@ fn cluster_settings(options: &Options) -> String {
         write!(text, "{separator}{}: {setting}{tail}", cluster.name).expect("writing to a string cannot fail");
     }
     text
-}
-
-fn service_args(name: &str, bootstrap: &str, dir: &Path) -> Vec<String> {
-    let data = dir.join("data").display().to_string();
-    let grant = OPENING_GRANT.to_string();
-    ["sample", name, "--listen", "127.0.0.1:0", "--brokers", bootstrap, "--data", &data, "--opening-grant", &grant]
-        .map(str::to_owned)
-        .to_vec()
 }

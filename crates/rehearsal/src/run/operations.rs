@@ -28,6 +28,7 @@ pub(super) fn write(out: &mut dyn Write, plan: &Plan, history: &History) -> io::
             "amount_minor": operation.amount_minor,
             "planned_us": operation.planned_us,
             "sent_us": operation.sent_us,
+            "attempts": operation.attempts,
             "ended_us": operation.ended_us,
             "outcome": outcome,
             "why": why,

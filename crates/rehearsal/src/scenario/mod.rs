@@ -143,7 +143,7 @@ pub struct Service {
     /// Requests that may wait for an answer at once. One that is due beyond it is dropped and counted as failed:
     /// the load never waits.
     pub outstanding_max: usize,
-    /// How long a request may take before its outcome counts as unknown.
+    /// How long a request may take, with all its repetitions, before its outcome counts as unknown.
     pub timeout: Duration,
 }
 
@@ -186,18 +186,29 @@ pub struct Fault {
     pub lasts: Duration,
 }
 
+/// The process that a fault strikes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Victim {
+    /// The broker of a cluster: index into [`Scenario::clusters`].
+    Cluster(usize),
+    /// A service: index into [`Scenario::services`].
+    Service(usize),
+}
+
 /// What a fault does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FaultKind {
-    /// SIGKILL the broker of a cluster (index), and start it again on the same data.
+    /// SIGKILL, and a start on the same port; on the same data too, unless the disk goes with the process.
     Kill {
-        /// Index into [`Scenario::clusters`].
-        cluster: usize,
+        /// Whom.
+        victim: Victim,
+        /// Whether it comes back with an empty disk. A broker's only.
+        lose_disk: bool,
     },
-    /// SIGSTOP the broker of a cluster, and let it continue.
+    /// SIGSTOP, and SIGCONT.
     Pause {
-        /// Index into [`Scenario::clusters`].
-        cluster: usize,
+        /// Whom.
+        victim: Victim,
     },
     /// A member leaves the consumer group, and joins again: two rebalances.
     Leave {

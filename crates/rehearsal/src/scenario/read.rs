@@ -10,6 +10,7 @@ use super::fields::{Fields, Reader, choice, flag, list, number, table, tables};
 use super::{
     CLUSTERS_MAX, Cluster, Consumers, Expect, FAULTS_MAX, Fault, FaultKind, Flush, LATENESS_MAX, MEMBERS_MAX, Mistakes,
     OPERATIONS_MAX, PHASES_MAX, Phase, RATE_MAX, SERVICES_MAX, Scenario, Service, ServiceKind, USERS_MAX, VERSION,
+    Victim,
 };
 
 /// A scenario file of more is refused unread.
@@ -69,7 +70,13 @@ fn root_table(reader: &mut Reader<'_>, root: &Spanned<DeTable<'_>>) -> Option<Sc
     let members = consumers.as_ref().map_or(usize::MAX, |c| c.members);
     let lasts: Vec<Duration> = phases.iter().flatten().map(|p| p.lasts).collect();
     let faults = tables(reader, &mut fields, "fault", "[[fault]]", 0..=FAULTS_MAX, |reader, fields| {
-        fault(reader, fields, &cluster_names, &phase_names, &lasts, members)
+        fault(
+            reader,
+            fields,
+            &Names { clusters: &cluster_names, services: &service_names, phases: &phase_names },
+            &lasts,
+            members,
+        )
     });
     let settle_max = fields.seconds(reader, "settle_seconds_max", Some(30.0));
     let expect = match fields.find("expect") {
@@ -241,11 +248,33 @@ fn rates(reader: &mut Reader<'_>, table: &DeTable<'_>, services: &[String]) -> O
     whole.then_some(rates)
 }
 
+/// What a fault may refer to.
+struct Names<'a> {
+    clusters: &'a [String],
+    services: &'a [String],
+    phases: &'a [String],
+}
+
+/// The one process that a fault names by `cluster` or by `service`.
+fn victim(reader: &mut Reader<'_>, fields: &mut Fields<'_, '_>, names: &Names<'_>) -> Option<Victim> {
+    match (fields.find("cluster").is_some(), fields.find("service").is_some()) {
+        (true, true) => {
+            reader.mistake(
+                fields.span_of("service"),
+                "the fault names both a `cluster` and a `service`",
+                "write one [[fault]] for each",
+            );
+            None
+        }
+        (false, true) => fields.refers(reader, "service", "service", names.services, None).map(Victim::Service),
+        _ => fields.refers(reader, "cluster", "cluster", names.clusters, None).map(Victim::Cluster),
+    }
+}
+
 fn fault(
     reader: &mut Reader<'_>,
     mut fields: Fields<'_, '_>,
-    clusters: &[String],
-    phases: &[String],
+    names: &Names<'_>,
     lasts: &[Duration],
     members: usize,
 ) -> Option<Fault> {
@@ -257,13 +286,22 @@ fn fault(
             .integer(reader, "member", 0..=MEMBERS_MAX - 1, 0)
             .and_then(|member| usize::try_from(member).ok())
             .map(|member| FaultKind::Leave { member }),
-        Some(kind) => fields.refers(reader, "cluster", "cluster", clusters, None).map(|cluster| match kind {
-            "pause" => FaultKind::Pause { cluster },
-            _ => FaultKind::Kill { cluster },
-        }),
-        // The kind decides which of the two is known; do not blame the other for it.
+        Some("pause") => victim(reader, &mut fields, names).map(|victim| FaultKind::Pause { victim }),
+        Some(_) => {
+            let victim = victim(reader, &mut fields, names);
+            let lose_disk = flag(reader, &mut fields, "lose_disk");
+            if let (Some(Victim::Service(_)), Some(true)) = (victim, lose_disk) {
+                reader.mistake(
+                    fields.span_of("lose_disk"),
+                    "a service that loses its disk loses what it has acknowledged and not yet published",
+                    "use `lose_disk` with a `cluster`",
+                );
+            }
+            victim.zip(lose_disk).map(|(victim, lose_disk)| FaultKind::Kill { victim, lose_disk })
+        }
+        // The kind decides which of them are known; do not blame the others for it.
         None => {
-            fields.known.extend(["cluster", "member"]);
+            fields.known.extend(["cluster", "service", "lose_disk", "member"]);
             None
         }
     };
@@ -276,7 +314,7 @@ fn fault(
             format!("members are numbered from 0 to {}", members.saturating_sub(1)),
         );
     }
-    let phase = fields.refers(reader, "phase", "phase", phases, None);
+    let phase = fields.refers(reader, "phase", "phase", names.phases, None);
     let at = fields.seconds(reader, "at_seconds", Some(0.0));
     let jitter = fields.seconds(reader, "jitter_seconds", Some(0.0));
     let duration = fields.seconds(reader, "lasts_seconds", None);

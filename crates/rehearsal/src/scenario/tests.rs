@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, reason = "a test panics on failure")]
 
-use super::{FaultKind, Flush, Scenario};
+use super::{FaultKind, Flush, Scenario, Victim};
 
 const WHOLE: &str = include_str!("../../../../scenarios/first.toml");
 
@@ -20,7 +20,9 @@ fn check(text: &str, expect: &[(usize, &str)]) {
 fn the_scenarios_of_the_repository_hold_together() {
     let first = Scenario::parse("first.toml", WHOLE).unwrap();
     assert_eq!(first.clusters.len(), 2);
-    assert!(first.faults.iter().any(|fault| fault.kind == FaultKind::Kill { cluster: 0 }));
+    assert!(
+        first.faults.iter().any(|fault| fault.kind == FaultKind::Kill { victim: Victim::Cluster(0), lose_disk: false })
+    );
     let seconds = first.lasts().as_secs();
     assert!((25..=45).contains(&seconds), "{seconds} s is not a short rehearsal");
     let lossy = Scenario::parse("lossy.toml", include_str!("../../../../scenarios/lossy.toml")).unwrap();
@@ -81,6 +83,30 @@ lasts_seconds = 1
 fn broken_toml_names_the_line() {
     let mistakes = Scenario::parse("s.toml", "version = 1\nname = \n").unwrap_err();
     assert!(mistakes.list.iter().any(|m| m.line == 2 && m.what.starts_with("not TOML")), "{mistakes}");
+}
+
+#[test]
+fn a_fault_strikes_one_process() {
+    let kill = "kind = \"kill\"\ncluster = \"a\"";
+    let check = |fault: &str, expect: Result<FaultKind, &str>| match (
+        Scenario::parse("s.toml", &WHOLE.replacen(kill, fault, 1)),
+        expect,
+    ) {
+        (Ok(scenario), Ok(kind)) => assert!(scenario.faults.iter().any(|fault| fault.kind == kind), "{fault}"),
+        (Err(mistakes), Err(part)) => assert!(mistakes.to_string().contains(part), "{mistakes}"),
+        (found, expect) => panic!("{fault}: {found:?} instead of {expect:?}"),
+    };
+    let (service, cluster) = (Victim::Service(1), Victim::Cluster(1));
+    check("kind = \"kill\"\nservice = \"transfer\"", Ok(FaultKind::Kill { victim: service, lose_disk: false }));
+    check("kind = \"pause\"\nservice = \"transfer\"", Ok(FaultKind::Pause { victim: service }));
+    check("kind = \"pause\"\ncluster = \"b\"", Ok(FaultKind::Pause { victim: cluster }));
+    let lose_disk = "kind = \"kill\"\ncluster = \"b\"\nlose_disk = true";
+    check(lose_disk, Ok(FaultKind::Kill { victim: cluster, lose_disk: true }));
+    check("kind = \"kill\"", Err("has no `cluster`"));
+    check("kind = \"kill\"\ncluster = \"a\"\nservice = \"payment\"", Err("both a `cluster` and a `service`"));
+    check("kind = \"kill\"\nservice = \"refund\"", Err("no service is called"));
+    check("kind = \"kill\"\nservice = \"payment\"\nlose_disk = true", Err("use `lose_disk` with a `cluster`"));
+    check("kind = \"pause\"\ncluster = \"a\"\nlose_disk = true", Err("does not take `lose_disk`"));
 }
 
 #[test]

@@ -1,0 +1,57 @@
+//! The services of a run: started, restarted by faults, stopped.
+
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+
+use super::{DRAIN_WITHIN, OPENING_GRANT, Options, RehearsalError};
+use crate::children::{self, Ended};
+use crate::load::Target;
+use crate::scenario::Scenario;
+use crate::service_process::{ServiceError, ServiceOptions, ServiceProcess};
+use crate::state::State;
+
+/// The services by index.
+pub(super) type Services = Arc<Vec<Mutex<ServiceProcess>>>;
+
+/// Starts each service with the bootstrap address of the log that it publishes to.
+pub(super) async fn start(
+    options: &Options,
+    state: &State,
+    bootstraps: &[String],
+) -> Result<(Services, Vec<Target>), RehearsalError> {
+    let mut services = Vec::with_capacity(options.scenario.services.len());
+    let mut targets = Vec::with_capacity(options.scenario.services.len());
+    for (index, service) in options.scenario.services.iter().enumerate() {
+        let name = service.kind.name();
+        let dir = state.child(&format!("service-{name}"));
+        let (data, grant) = (dir.join("data").display().to_string(), OPENING_GRANT.to_string());
+        let brokers = &bootstraps[service.cluster];
+        let args = ["sample", name, "--brokers", brokers, "--data", &data, "--opening-grant", &grant];
+        let process = ServiceProcess::start(ServiceOptions {
+            name: name.to_owned(),
+            program: options.exe.clone(),
+            args: args.map(str::to_owned).to_vec(),
+            dir,
+        });
+        let process = process.await.map_err(|source| error(name, source))?;
+        targets.push(Target { index, service: service.clone(), url: format!("http://{}", process.address()) });
+        services.push(Mutex::new(process));
+    }
+    Ok((Arc::new(services), targets))
+}
+
+/// Asks every service to end, one after the other, and says how each did.
+pub(super) async fn stop(scenario: &Scenario, services: &Services) -> Result<Vec<Ended>, RehearsalError> {
+    let mut endings = Vec::with_capacity(services.len());
+    for (service, process) in scenario.services.iter().zip(services.iter()) {
+        let name = service.kind.name();
+        let ending = process.lock().await.stop(DRAIN_WITHIN).await.map_err(|source| error(name, source))?;
+        endings.push(Ended { child: format!("service {name}"), code: children::ENDS_WELL, ending });
+    }
+    Ok(endings)
+}
+
+fn error(name: &str, source: ServiceError) -> RehearsalError {
+    RehearsalError::Service { name: name.to_owned(), source }
+}
