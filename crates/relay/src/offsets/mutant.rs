@@ -1,0 +1,37 @@
+//! Faults that can be seeded, to show that tests catch them.
+
+/// A seeded fault.
+#[cfg(feature = "mutation")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mutant {
+    /// Acknowledges a commit when the active side has taken it.
+    AcknowledgeCommitEarly,
+    /// Writes on after an unknown outcome, so that a late commit overwrites a newer one.
+    LateCommitOverwrites,
+    /// Lets a follower into the pair without having copied what was committed meanwhile.
+    SkipRecopy,
+}
+
+#[cfg(feature = "mutation")]
+impl Mutant {
+    /// All of them.
+    pub const ALL: &[Self] = &[Self::AcknowledgeCommitEarly, Self::LateCommitOverwrites, Self::SkipRecopy];
+}
+
+/// Whether a fault is seeded; always false in a product.
+#[cfg(feature = "mutation")]
+macro_rules! mutant {
+    ($config:expr, $mutant:ident) => {
+        $config.mutant == Some($crate::offsets::mutant::Mutant::$mutant)
+    };
+}
+
+/// Whether a fault is seeded; always false in a product.
+#[cfg(not(feature = "mutation"))]
+macro_rules! mutant {
+    ($config:expr, $mutant:ident) => {
+        false
+    };
+}
+
+pub(super) use mutant;

@@ -1,0 +1,259 @@
+//! Reading both sides, comparing, and repairing the one that is behind: after a start, before a planned flip, after
+//! time alone, and when asked to.
+
+use std::collections::BTreeSet;
+
+use naru_kafka::{client::TopicPartition, wire::ErrorCode};
+
+use super::{
+    Action, Failed, Offsets,
+    event::Codes,
+    group::Group,
+    lane::{Change, Doubt, Members},
+    mutant::mutant,
+};
+use crate::sequence::{Millis, OrderId};
+use crate::side::{Side, SideMap};
+use crate::sides::Standing;
+
+/// How far the comparison of both sides is.
+#[derive(Debug)]
+pub(super) enum Sync {
+    /// To be begun.
+    Idle,
+    Reading(Reading),
+    /// Repairs up to this change are being written; then both are read again.
+    Repairing {
+        until: u64,
+        excused: BTreeSet<TopicPartition>,
+    },
+    Done,
+}
+
+#[derive(Debug)]
+pub(super) struct Reading {
+    orders: SideMap<OrderId>,
+    found: SideMap<Option<Offsets>>,
+    /// Places that changed since the reading was ordered: it says nothing about them, and their own writes do.
+    touched: BTreeSet<TopicPartition>,
+    /// Places that the active side lacks and would not take back, because members hold the group there.
+    excused: BTreeSet<TopicPartition>,
+}
+
+impl Sync {
+    pub(super) fn is_done(&self) -> bool {
+        matches!(self, Self::Done)
+    }
+
+    /// Whether changes of now have to go to the other side too.
+    pub(super) fn is_under_way(&self) -> bool {
+        !matches!(self, Self::Idle)
+    }
+
+    pub(super) fn restart_if_done(&mut self) {
+        if self.is_done() {
+            *self = Self::Idle;
+        }
+    }
+
+    pub(super) fn touch(&mut self, place: &TopicPartition) {
+        if let Self::Reading(reading) = self {
+            reading.touched.insert(place.clone());
+        }
+    }
+
+    pub(super) fn excuse(&mut self, places: impl Iterator<Item = TopicPartition>) {
+        if let Self::Repairing { excused, .. } = self {
+            excused.extend(places);
+        }
+    }
+}
+
+impl Group {
+    pub(super) fn advance_sync(&mut self, now: Millis, standing: Standing, out: &mut Vec<Action>) {
+        match &mut self.sync {
+            Sync::Idle if now >= self.sync_at => self.begin_sync(standing, BTreeSet::new(), out),
+            Sync::Repairing { until, excused } => {
+                let until = *until;
+                let open = |side: Side| self.lanes[side].oldest_open().is_some_and(|oldest| oldest <= until);
+                if !Side::BOTH.into_iter().any(open) {
+                    let excused = std::mem::take(excused);
+                    // The bulk is over: from here on the other side takes part in every acknowledgement.
+                    self.tied = !standing.is_duplex();
+                    self.begin_sync(standing, excused, out);
+                }
+            }
+            _ => {}
+        }
+        self.report_equal(standing, out);
+    }
+
+    fn begin_sync(&mut self, standing: Standing, excused: BTreeSet<TopicPartition>, out: &mut Vec<Action>) {
+        let side = standing.standby();
+        // What is in doubt may change what is read.
+        if Side::BOTH.into_iter().any(|side| !self.lanes[side].doubts.is_empty()) {
+            return;
+        }
+        // So does a write from a time when not every change went there; what came after it is found by this reading.
+        if !standing.is_duplex() && !self.tied && self.lanes[side].flight.is_some() {
+            return;
+        }
+        match self.lanes[side].members {
+            Members::Gone => {}
+            Members::Present => return self.remove_members(side, out),
+            Members::Removing(_) => return,
+        }
+        // What is in flight to a side may be seen or not. What the active side takes from now on touches its place.
+        let flights = Side::BOTH.into_iter().filter_map(|side| self.lanes[side].flight.as_ref());
+        let touched = flights.flat_map(|flight| flight.changes.keys()).cloned().collect();
+        let orders = SideMap::from_fn(|_| self.order());
+        out.extend(Side::BOTH.map(|side| Action::Read { order: orders[side], side }));
+        self.sync = Sync::Reading(Reading { orders, found: SideMap::default(), touched, excused });
+    }
+
+    pub(super) fn offsets_read(
+        &mut self,
+        now: Millis,
+        order: OrderId,
+        side: Side,
+        outcome: Result<Offsets, Failed>,
+        out: &mut Vec<Action>,
+    ) {
+        if self.lanes[side].reading.take_if(|reading| *reading == order).is_some() {
+            return match outcome {
+                Ok(found) => self.resolve_doubts(now, side, &found, out),
+                Err(_) => self.failing(now, side, out),
+            };
+        }
+        let Sync::Reading(reading) = &mut self.sync else { return };
+        if reading.orders[side] != order {
+            return;
+        }
+        match outcome {
+            Ok(found) => {
+                reading.found[side] = Some(found);
+                self.serving(side, out);
+                let Sync::Reading(reading) = &mut self.sync else { return };
+                if let SideMap { a: Some(a), b: Some(b) } = &mut reading.found {
+                    let found = SideMap { a: std::mem::take(a), b: std::mem::take(b) };
+                    let (touched, excused) =
+                        (std::mem::take(&mut reading.touched), std::mem::take(&mut reading.excused));
+                    self.compare(found, &touched, excused);
+                }
+            }
+            Err(_) => {
+                self.sync = Sync::Idle;
+                self.sync_at = now + self.config.retry_ms;
+                self.failing(now, side, out);
+            }
+        }
+    }
+
+    fn compare(
+        &mut self,
+        found: SideMap<Offsets>,
+        touched: &BTreeSet<TopicPartition>,
+        excused: BTreeSet<TopicPartition>,
+    ) {
+        let Some(standing) = self.standing else { return };
+        let (active, standby) = (standing.active, standing.standby());
+        let places: BTreeSet<_> = found.a.keys().chain(found.b.keys()).cloned().collect();
+        let mut until = None;
+        for place in places {
+            if touched.contains(&place) || self.lanes[standby].is_open(&place) || self.lanes[active].is_open(&place) {
+                continue;
+            }
+            let truth = found[active].get(&place).cloned();
+            let other = found[standby].get(&place).cloned();
+            let version = self.lanes[active].known.get(&place).map_or(0, |known| known.version);
+            if truth == other || mutant!(self.config, SkipRecopy) {
+                for side in Side::BOTH {
+                    self.confirm(side, [(place.clone(), Change { position: truth.clone(), version })].into());
+                }
+                continue;
+            }
+            // Never a step back for a group: what only a side in sync still holds was acknowledged once, and the
+            // active side has forgotten it (an idle group's offsets expire). It is given back, if it is taken.
+            let forgotten = truth.is_none() && standing.is_duplex();
+            if forgotten && excused.contains(&place) {
+                continue;
+            }
+            let version = self.version();
+            until = Some(version);
+            if forgotten {
+                self.lanes[active].put(place, Change { position: other, version });
+            } else {
+                let change = Change { position: truth, version };
+                self.lanes[active].known.insert(place.clone(), change.clone());
+                self.lanes[standby].known.insert(place.clone(), Change { position: other, version: 0 });
+                self.lanes[standby].put(place, change);
+            }
+        }
+        for side in Side::BOTH {
+            self.lanes[side].is_known_whole = true;
+        }
+        // A follower is read a second time with every change of now written to both.
+        let first_look = !standing.is_duplex() && !self.tied;
+        self.sync = match until {
+            None if !first_look => Sync::Done,
+            until => Sync::Repairing { until: until.unwrap_or(0), excused },
+        };
+    }
+
+    /// Reads a side again as long as something about it is in doubt.
+    pub(super) fn read_doubts(&mut self, now: Millis, side: Side, out: &mut Vec<Action>) {
+        let lane = &self.lanes[side];
+        if lane.doubts.is_empty() || lane.reading.is_some() || now < lane.retry_at {
+            return;
+        }
+        let order = self.order();
+        self.lanes[side].reading = Some(order);
+        out.push(Action::Read { order, side });
+    }
+
+    fn resolve_doubts(&mut self, now: Millis, side: Side, found: &Offsets, out: &mut Vec<Action>) {
+        self.serving(side, out);
+        let settle_ms = self.config.settle_ms;
+        let doubts = std::mem::take(&mut self.lanes[side].doubts);
+        let (over, open): (Vec<_>, Vec<_>) = doubts.into_iter().partition(|doubt| {
+            let settled = now >= doubt.since + settle_ms || mutant!(self.config, LateCommitOverwrites);
+            settled || self.lanes[side].shows(doubt, found)
+        });
+        self.lanes[side].doubts = open;
+        self.lanes[side].retry_at = if self.lanes[side].doubts.is_empty() { now } else { now + self.config.retry_ms };
+        let is_active = self.standing.is_some_and(|standing| standing.active == side);
+        for doubt in over {
+            match (doubt.is_clients, is_active) {
+                (true, true) => self.settle_clients(doubt, found),
+                // Sent to the side that was active then: whether it arrived, the comparison finds.
+                (true, false) => {}
+                (false, _) => self.settle_own(side, doubt, found),
+            }
+        }
+    }
+
+    /// A client's request: what is there was taken.
+    fn settle_clients(&mut self, doubt: Doubt, found: &Offsets) {
+        let code = |(place, change): (&TopicPartition, &Change)| {
+            let there = found.get(place) == change.position.as_ref();
+            (place.clone(), if there { ErrorCode::NONE } else { ErrorCode::COORDINATOR_NOT_AVAILABLE })
+        };
+        let codes: Codes = doubt.changes.iter().map(code).collect();
+        let changes = doubt.changes.into_iter().map(|(place, change)| (place, change.position)).collect();
+        self.accept(doubt.ticket, changes, codes);
+    }
+
+    fn settle_own(&mut self, side: Side, doubt: Doubt, found: &Offsets) {
+        for (place, change) in doubt.changes {
+            let newer = self.lanes[side].known.get(&place).is_some_and(|known| known.version >= change.version);
+            if newer {
+                continue;
+            }
+            if found.get(&place) == change.position.as_ref() {
+                self.confirm(side, [(place, change)].into());
+            } else {
+                self.lanes[side].put(place, change);
+            }
+        }
+    }
+}
