@@ -54,6 +54,9 @@ pub enum Suspicion {
     },
     /// Another topic of the same name (RELAY-12).
     OtherTopic,
+    /// After a start: its leader epoch is not the one of the checkpoint, so that it may have lost a tail. It is not
+    /// to be trusted alone before both sides have been read (RELAY-13); `Serving` follows when they have been.
+    Changed,
     /// Follows with this many records to go; 0 means equal ends and every batch of now written to both.
     Behind {
         /// Records.

@@ -4,6 +4,23 @@
 
 use std::fmt;
 
+mod alarms;
+mod config;
+mod event;
+mod group;
+mod health;
+mod returning;
+mod swapping;
+mod switching;
+#[cfg(test)]
+mod tests;
+
+pub use config::GroupConfig;
+pub use event::{Action, Alarm, Assessment, Command, CommandRefused, Event, Probe, Seen, SwapOutcome};
+pub use group::{Boot, Change, Group, GroupView};
+pub use returning::ReturnStage;
+pub use switching::SwitchStage;
+
 use serde::{Deserialize, Serialize};
 
 use crate::side::{Side, SideSet};
@@ -39,6 +56,64 @@ impl Standing {
 impl fmt::Display for Standing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "active {}, in sync {}, epoch {}", self.active, self.in_sync, self.epoch)
+    }
+}
+
+/// Why one side acknowledges alone, or why the sides changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cause {
+    /// The active side could not be reached: the standby took over.
+    ActiveAbsent,
+    /// The active side lost records that it had, or holds others: the standby took over.
+    ActiveDamaged,
+    /// The standby could not be reached.
+    StandbyAbsent,
+    /// The standby refused what the active side took.
+    StandbyRefused,
+    /// The standby lost records that it had, or holds others.
+    StandbyDamaged,
+    /// An operator allowed it while the state after a restart was in doubt.
+    Operator,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ActiveAbsent => "the active side was absent",
+            Self::ActiveDamaged => "the active side lost records",
+            Self::StandbyAbsent => "the standby was absent",
+            Self::StandbyRefused => "the standby refused records",
+            Self::StandbyDamaged => "the standby lost records",
+            Self::Operator => "allowed by an operator",
+        })
+    }
+}
+
+/// The value that stands in the coordinator for a service group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupRecord {
+    /// Who is active and in sync.
+    pub standing: Standing,
+    /// The grant by which one side acknowledges alone. None in duplex.
+    pub grant: Option<Cause>,
+    /// A planned switch to this side has begun: partitions are being quiesced.
+    pub switching: Option<Side>,
+    /// The side that was active before the last planned switch, until that is confirmed.
+    pub rollback: Option<Side>,
+}
+
+impl GroupRecord {
+    /// A group that nobody has used yet.
+    pub fn first(active: Side) -> Self {
+        Self { standing: Standing::first(active), grant: None, switching: None, rollback: None }
+    }
+
+    /// The record that follows with these sides.
+    #[must_use]
+    fn then(self, active: Side, in_sync: SideSet) -> Self {
+        let standing = Standing { active, in_sync, epoch: self.standing.epoch + 1 };
+        Self { standing, grant: None, switching: None, rollback: self.rollback }
     }
 }
 

@@ -1,0 +1,495 @@
+//! The state machine of one service group.
+
+use std::collections::BTreeMap;
+
+use naru_model::invariant;
+
+use super::config::GroupConfig;
+use super::event::{Action, Alarm, Command, CommandRefused, Event, Seen, SwapOutcome};
+use super::health::{Health, Unfit};
+use super::returning::{ReturnStage, Returning};
+use super::swapping::{Step, Swap};
+use super::switching::{Switch, SwitchStage};
+use super::{Absence, Cause, GroupRecord, Standing};
+use crate::sequence::{Millis, Suspicion};
+use crate::side::{Side, SideMap, SideSet};
+
+/// What is known of a group when its relay starts.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Boot {
+    /// What the coordinator holds, with its version.
+    pub found: Option<(u64, GroupRecord)>,
+    /// What this relay's own checkpoints remember as read back last.
+    pub remembered: Option<GroupRecord>,
+    /// The coordinator is empty, or another one than the checkpoints know (RELAY-13).
+    pub coordinator_in_doubt: bool,
+}
+
+/// The last change of the active side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Change {
+    /// From which side.
+    pub from: Side,
+    /// Why; None for a planned switch.
+    pub cause: Option<Cause>,
+    /// When it was read back.
+    pub at: Millis,
+    /// From the first sign of absence, or from the quiescing of a planned switch, until then.
+    pub took_ms: Millis,
+}
+
+/// What an operator may see of a group.
+#[derive(Debug, Clone)]
+pub struct GroupView {
+    /// What holds.
+    pub record: GroupRecord,
+    /// The version it has in the coordinator.
+    pub version: u64,
+    /// A change that was sent and is not read back, or that is required already.
+    pub sent: Option<Standing>,
+    /// Alarms with their texts.
+    pub alarms: BTreeMap<Alarm, String>,
+    /// How far the side that is not in sync has come back.
+    pub returning: ReturnStage,
+    /// A planned switch under way.
+    pub switching: Option<SwitchStage>,
+    /// Records that each side lacks, as far as every partition has said.
+    pub lag: SideMap<Option<i64>>,
+    /// Since when each side is absent.
+    pub absent_since: SideMap<Option<Millis>>,
+    /// Whether the state after the start is still in doubt for going on alone.
+    pub in_doubt: bool,
+    /// The last change of the active side since this relay started.
+    pub last_change: Option<Change>,
+}
+
+/// What should become of the record, apart from what operators and returning sides want.
+pub(super) enum Forced {
+    Nothing,
+    Send(GroupRecord),
+    /// Something should, and there is no side to go on with.
+    Stopped,
+    /// Something should, but RELAY-13 forbids it.
+    InDoubt,
+}
+
+/// One service group.
+#[derive(Debug)]
+pub struct Group {
+    pub(super) config: GroupConfig,
+    pub(super) held: GroupRecord,
+    version: u64,
+    /// Whether something durable says which side counts. Without that no different tail is removed unasked.
+    pub(super) trusted: bool,
+    coordinator_in_doubt: bool,
+    /// What is held is this relay's memory, newer than the coordinator's: it has to be written.
+    rewrite: Option<GroupRecord>,
+    pub(super) swap: Option<Swap>,
+    pub(super) coordinator_lost_at: Option<Millis>,
+    pub(super) restored: bool,
+    pub(super) lease_until: Option<Millis>,
+    pub(super) health: Health,
+    pub(super) returning: Returning,
+    pub(super) switch: Option<Switch>,
+    confirming: Option<u64>,
+    solo_allowed_once: bool,
+    pub(super) alarms: BTreeMap<Alarm, String>,
+    announced: Option<(Standing, Option<Standing>)>,
+    last_change: Option<Change>,
+    /// The first sign of what the change on its way is made for.
+    change_began: Millis,
+    losses: SideMap<u32>,
+    in_sync_since: Millis,
+}
+
+impl Group {
+    /// A group as a relay finds it. The caller adds its partitions, then the first [`Event::Tick`] sets it going.
+    pub fn new(config: GroupConfig, boot: Boot) -> Self {
+        let found = boot.found.map(|(_, record)| record);
+        let newest = match (found, boot.remembered) {
+            (Some(found), Some(remembered)) if remembered.standing.epoch > found.standing.epoch => remembered,
+            (Some(found), _) => found,
+            (None, Some(remembered)) => remembered,
+            (None, None) => GroupRecord::first(config.first_active),
+        };
+        let is_written = found == Some(newest);
+        let restored = !is_written && boot.remembered.is_some();
+        let rewrite = (!is_written).then(|| match found.or(boot.remembered) {
+            Some(_) => GroupRecord { standing: next_epoch(newest.standing, newest.standing), ..newest },
+            None => newest,
+        });
+        Self {
+            config,
+            held: newest,
+            version: boot.found.map_or(0, |(version, _)| version),
+            trusted: found.is_some() || boot.remembered.is_some(),
+            coordinator_in_doubt: boot.coordinator_in_doubt || !is_written,
+            rewrite,
+            swap: None,
+            coordinator_lost_at: None,
+            restored,
+            lease_until: None,
+            health: Health::default(),
+            returning: Returning::default(),
+            switch: None,
+            confirming: None,
+            solo_allowed_once: false,
+            alarms: BTreeMap::new(),
+            announced: None,
+            last_change: None,
+            change_began: 0,
+            losses: SideMap::default(),
+            in_sync_since: 0,
+        }
+    }
+
+    /// What a partition that is opened now is made with, and what it is told: what holds, and what was sent.
+    pub fn announcement(&self) -> (Standing, Option<Standing>) {
+        let sent = self.swap.map(|swap| swap.sent()).or_else(|| {
+            let joining = self.returning.requires_both() && !self.held.standing.is_duplex();
+            joining.then(|| self.pair().standing)
+        });
+        (self.held.standing, sent)
+    }
+
+    /// What may be seen.
+    pub fn view(&self) -> GroupView {
+        let active = self.held.standing.active;
+        GroupView {
+            record: self.held,
+            version: self.version,
+            sent: self.announcement().1,
+            alarms: self.alarms.clone(),
+            returning: if self.held.standing.is_duplex() { ReturnStage::InSync } else { self.returning.stage() },
+            switching: self.switch.map(|switch| switch.stage()),
+            lag: SideMap::from_fn(|side| {
+                if self.held.standing.in_sync.contains(side) { Some(0) } else { self.health.lag(side) }
+            }),
+            absent_since: SideMap::from_fn(|side| self.health.absent_since(side)),
+            in_doubt: !self.health.is_beyond_doubt(active, self.coordinator_in_doubt),
+            last_change: self.last_change,
+        }
+    }
+
+    /// One step.
+    pub fn on(&mut self, now: Millis, event: Event, out: &mut Vec<Action>) {
+        match event {
+            Event::Added { partition, duplex } => {
+                let member = super::health::Member { duplex, ..Default::default() };
+                self.health.members.insert(partition, member);
+                self.fail_switch(CommandRefused::Cancelled, out);
+            }
+            Event::Removed { partition } => {
+                self.health.members.remove(&partition);
+            }
+            Event::Report { partition, side, suspicion, seen } => {
+                self.health.report(now, &partition, side, suspicion, seen);
+            }
+            Event::Quiesced { partition, end, seen } => {
+                if let Some(member) = self.health.members.get_mut(&partition) {
+                    member.quiesced = Some((end, seen));
+                }
+            }
+            Event::Probed { side, outcome } => self.health.probed(now, side, outcome),
+            Event::Swapped(outcome) => self.swapped(now, outcome, out),
+            Event::Read(found) => self.read(now, found, out),
+            Event::Changed => {
+                if self.swap.is_none() {
+                    out.push(Action::ReadBack);
+                }
+            }
+            Event::OffsetsCopied { side, equal } => self.offsets_copied(now, side, equal),
+            Event::Assessed { side, outcome } => self.assessed(now, side, outcome, out),
+            Event::Recreated { side, topic, done } => self.recreated(now, side, &topic, done),
+            Event::Command { id, command } => self.command(now, id, command, out),
+            Event::Lease { until } => self.lease_until = Some(until),
+            Event::Tick => {}
+        }
+        self.decide(now, out);
+    }
+
+    fn decide(&mut self, now: Millis, out: &mut Vec<Action>) {
+        let may_write = self.has_lease(now);
+        if let Some(swap) = &mut self.swap {
+            swap.tick(now, may_write, out);
+        }
+        self.settle(now);
+        let forced = self.forced(now);
+        if let Forced::Send(record) = forced {
+            if self.may_send(now) {
+                self.fail_switch(CommandRefused::Cancelled, out);
+                self.send(record, out);
+            }
+        } else {
+            self.advance_switch(now, out);
+        }
+        self.advance_return(now, out);
+        self.announce(out);
+        self.raise(now, &forced, out);
+    }
+
+    /// Whether a change may be sent now: the lease holds, none is on its way, and the coordinator was not lost just now.
+    pub(super) fn may_send(&self, now: Millis) -> bool {
+        let rested = self.coordinator_lost_at.is_none_or(|at| now >= at + self.config.retry_ms);
+        self.swap.is_none() && self.has_lease(now) && rested
+    }
+
+    pub(super) fn has_lease(&self, now: Millis) -> bool {
+        self.lease_until.is_some_and(|until| now < until)
+    }
+
+    /// Sends a change. What it may require is announced before it can be applied.
+    pub(super) fn send(&mut self, record: GroupRecord, out: &mut Vec<Action>) {
+        let Standing { active, in_sync, .. } = record.standing;
+        let damaged = |side| in_sync.contains(side) && matches!(self.health.unfit(side), Some((_, Unfit::Damaged)));
+        invariant!(RELAY_5, in_sync.contains(active), "{}", record.standing);
+        // What is only written again as it was before a restart is judged when it is held.
+        let is_new = self.rewrite.is_none() && in_sync != self.held.standing.in_sync;
+        invariant!(RELAY_5, !(is_new && Side::BOTH.into_iter().any(damaged)), "{}: a damaged side", record.standing);
+        let alone = is_new && !in_sync.is_pair();
+        invariant!(RELAY_13, !alone || self.may_be_alone(active), "{}: in doubt after a start", record.standing);
+        self.swap = Some(Swap::new(self.version, record));
+        self.announce(out);
+        out.push(Action::Swap { expected: self.version, record });
+    }
+
+    /// The record that sets the pair again.
+    pub(super) fn pair(&self) -> GroupRecord {
+        self.held.then(self.held.standing.active, SideSet::PAIR)
+    }
+
+    pub(super) fn may_be_alone(&self, side: Side) -> bool {
+        self.solo_allowed_once || self.health.is_beyond_doubt(side, self.coordinator_in_doubt)
+    }
+
+    pub(super) fn announce(&mut self, out: &mut Vec<Action>) {
+        let announcement = self.announcement();
+        if self.announced != Some(announcement) {
+            self.announced = Some(announcement);
+            out.push(Action::Announce { held: announcement.0, sent: announcement.1 });
+        }
+    }
+
+    fn forced(&mut self, now: Millis) -> Forced {
+        if let Some(record) = self.rewrite {
+            return Forced::Send(record);
+        }
+        let Standing { active, .. } = self.held.standing;
+        let standby = active.other();
+        let active_lost = self.lost(now, active);
+        if !self.held.standing.is_duplex() {
+            return if active_lost.is_some() { Forced::Stopped } else { self.housekeeping() };
+        }
+        let alone = |side: Side, cause: Cause| {
+            let cause = if self.solo_allowed_once { Cause::Operator } else { cause };
+            GroupRecord { grant: Some(cause), rollback: None, ..self.held.then(side, SideSet::only(side)) }
+        };
+        if let Some((loss, since)) = active_lost {
+            let cause = if loss == Loss::Damaged { Cause::ActiveDamaged } else { Cause::ActiveAbsent };
+            return match (self.health.is_fit(standby), self.may_be_alone(standby)) {
+                (false, _) => Forced::Stopped,
+                (true, false) => Forced::InDoubt,
+                (true, true) => {
+                    let record = alone(standby, cause);
+                    self.change_began = since;
+                    Forced::Send(record)
+                }
+            };
+        }
+        if let Some((loss, since)) = self.lost(now, standby) {
+            let (cause, wanted) = match loss {
+                // Never trusted by a later start: it leaves the set whatever the policy. Under `block` nothing is
+                // acknowledged all the same.
+                Loss::Damaged => (Cause::StandbyDamaged, true),
+                Loss::Refuses => (Cause::StandbyRefused, self.config.absence == Absence::Available),
+                Loss::Absent => (Cause::StandbyAbsent, self.config.absence == Absence::Available),
+            };
+            if !wanted {
+                return self.housekeeping();
+            }
+            // The active side must be known to be well: two sides lost at once is not the loss of the standby.
+            let active_well = self.health.is_fit(active) || (loss == Loss::Damaged && active_lost.is_none());
+            return match (active_well, self.may_be_alone(active)) {
+                (false, _) => Forced::Stopped,
+                (true, false) => Forced::InDoubt,
+                (true, true) => {
+                    let record = alone(active, cause);
+                    self.change_began = since;
+                    Forced::Send(record)
+                }
+            };
+        }
+        self.housekeeping()
+    }
+
+    fn housekeeping(&self) -> Forced {
+        // A switch that this process does not know was cut short by a restart, or has been given up.
+        let left_behind = self.held.switching.is_some() && self.switch.is_none();
+        if left_behind || self.confirming.is_some() {
+            let Standing { active, in_sync, .. } = self.held.standing;
+            let mut record = GroupRecord { grant: self.held.grant, ..self.held.then(active, in_sync) };
+            if self.confirming.is_some() {
+                record.rollback = None;
+            }
+            return Forced::Send(record);
+        }
+        Forced::Nothing
+    }
+
+    /// Whether a side in sync is lost for the group by now, how, and since when.
+    fn lost(&self, now: Millis, side: Side) -> Option<(Loss, Millis)> {
+        let due = |since: Millis| now >= since.saturating_add(self.config.takeover_after_ms);
+        match self.health.unfit(side) {
+            Some((_, Unfit::Damaged)) => return Some((Loss::Damaged, now)),
+            Some((_, Unfit::Refuses(since))) if due(since) => return Some((Loss::Refuses, since)),
+            _ => {}
+        }
+        self.health.absent_since(side).filter(|since| due(*since)).map(|since| (Loss::Absent, since))
+    }
+
+    /// Lets go of doubts that reading has settled, and of losses long past.
+    fn settle(&mut self, now: Millis) {
+        if self.health.has_read_both() {
+            let members = &self.health.members;
+            self.coordinator_in_doubt = false;
+            let well = |side| self.health.opinions(side).filter(|(_, o)| o.suspicion == Suspicion::Serving).count();
+            self.trusted |= Side::BOTH.into_iter().all(|side| well(side) == members.len());
+        }
+        let duplex = self.held.standing.is_duplex();
+        if duplex && now >= self.in_sync_since.saturating_add(self.config.forget_losses_after_ms) {
+            self.losses = SideMap::default();
+        }
+    }
+
+    /// How long a side that is back must answer without a gap.
+    pub(super) fn settle_ms(&self, side: Side) -> Millis {
+        const DOUBLINGS_MAX: u32 = 5;
+        self.config.settle_ms << self.losses[side].saturating_sub(1).min(DOUBLINGS_MAX)
+    }
+
+    fn swapped(&mut self, now: Millis, outcome: SwapOutcome, out: &mut Vec<Action>) {
+        self.coordinator_lost_at = (outcome == SwapOutcome::Unavailable).then_some(now);
+        let Some(swap) = &mut self.swap else { return };
+        if swap.swapped(now, self.config.retry_ms, outcome, out) == Step::NotWritten {
+            self.swap = None;
+            self.fail_switch(CommandRefused::NoCoordinator, out);
+            if let Some(id) = self.confirming.take() {
+                out.push(Action::Answer { id, result: Err(CommandRefused::NoCoordinator) });
+            }
+        }
+    }
+
+    fn read(&mut self, now: Millis, found: Option<Option<(u64, GroupRecord)>>, out: &mut Vec<Action>) {
+        self.coordinator_lost_at = found.is_none().then_some(now);
+        let step = match (&mut self.swap, found) {
+            (Some(swap), found) => swap.read(now, self.config.retry_ms, found),
+            (None, Some(Some((version, record)))) if version > self.version => Step::ReadBack(version, record),
+            (None, Some(Some((version, _)))) if version == self.version => Step::Goes,
+            (None, Some(None)) if self.version == 0 => Step::Goes,
+            (None, Some(older)) => Step::WentBack(older),
+            (None, None) => Step::Goes,
+        };
+        match step {
+            Step::ReadBack(version, record) if record.standing.epoch >= self.held.standing.epoch => {
+                self.adopt(now, version, record, out);
+            }
+            Step::ReadBack(version, record) => self.went_back(Some((version, record))),
+            Step::WentBack(older) => self.went_back(older),
+            Step::Goes | Step::NotWritten => {}
+        }
+    }
+
+    /// The coordinator holds less than was read back once: it was restored or emptied. What this relay knows is newer,
+    /// and is written again; nothing is granted until both sides were read since (RELAY-13).
+    fn went_back(&mut self, older: Option<(u64, GroupRecord)>) {
+        let sent = self.swap.take().map_or(self.held.standing, |swap| swap.sent());
+        self.version = older.map_or(0, |(version, _)| version);
+        let after = [Some(sent), older.map(|(_, record)| record.standing)].into_iter().flatten();
+        let after = after.max_by_key(|standing| standing.epoch).unwrap_or(sent);
+        self.rewrite = Some(GroupRecord { standing: next_epoch(self.held.standing, after), ..self.held });
+        self.restored = true;
+        self.coordinator_in_doubt = true;
+        for member in self.health.members.values_mut() {
+            member.read = SideMap::default();
+        }
+    }
+
+    /// What was read back holds from now on.
+    fn adopt(&mut self, now: Millis, version: u64, record: GroupRecord, out: &mut Vec<Action>) {
+        let before = std::mem::replace(&mut self.held, record);
+        (self.version, self.swap, self.rewrite) = (version, None, None);
+        let (was, is) = (before.standing, record.standing);
+        if was.in_sync != is.in_sync || was.active != is.active {
+            self.solo_allowed_once = false;
+            self.returning = Returning::default();
+        }
+        self.announce(out);
+        for side in Side::BOTH {
+            if was.in_sync.contains(side) && !is.in_sync.contains(side) {
+                self.losses[side] += 1;
+                self.health.forget(side, None);
+            }
+        }
+        if is.is_duplex() && !was.is_duplex() {
+            self.in_sync_since = now;
+            self.trusted = true;
+            Side::BOTH.into_iter().for_each(|side| self.health.forget(side, None));
+        }
+        if was.active != is.active {
+            let began = self.switch.and_then(|switch| switch.quiesced_at()).unwrap_or(self.change_began);
+            let took_ms = now.saturating_sub(began);
+            self.last_change = Some(Change { from: was.active, cause: record.grant, at: now, took_ms });
+        }
+        self.switch_adopted(now, was.active, out);
+        if let Some(id) = self.confirming.take_if(|_| record.rollback.is_none()) {
+            out.push(Action::Answer { id, result: Ok(()) });
+        }
+    }
+
+    fn command(&mut self, now: Millis, id: u64, command: Command, out: &mut Vec<Action>) {
+        let result = match command {
+            Command::Switch { to } => match self.start_switch(now, id, to, out) {
+                Ok(()) => return,
+                Err(refused) => Err(refused),
+            },
+            Command::Cancel => match self.cancel(now, id, out) {
+                Ok(true) => Ok(()),
+                Ok(false) => return,
+                Err(refused) => Err(refused),
+            },
+            Command::Confirm if !self.trusted => {
+                self.trusted = true;
+                Ok(())
+            }
+            Command::Confirm if self.held.rollback.is_none() => Err(CommandRefused::Nothing),
+            Command::Confirm if self.confirming.is_some() || self.switch.is_some() => Err(CommandRefused::Busy),
+            Command::Confirm => {
+                self.confirming = Some(id);
+                return;
+            }
+            Command::AllowSoloOnce => {
+                self.solo_allowed_once = true;
+                Ok(())
+            }
+        };
+        out.push(Action::Answer { id, result });
+    }
+
+    /// What partitions must have seen for their reports to count under the announcement of now.
+    pub(super) fn seen(&self) -> Seen {
+        let (held, sent) = self.announcement();
+        Seen::of(held, sent)
+    }
+}
+
+/// How a side is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Loss {
+    Damaged,
+    Refuses,
+    Absent,
+}
+
+fn next_epoch(standing: Standing, or_after: Standing) -> Standing {
+    Standing { epoch: standing.epoch.max(or_after.epoch) + 1, ..standing }
+}

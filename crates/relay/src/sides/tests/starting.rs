@@ -1,0 +1,72 @@
+use super::*;
+
+#[test]
+fn after_a_restart_in_doubt_nobody_goes_on_alone_by_itself() {
+    let found = Some((1, record(A, SideSet::PAIR, 4)));
+    // What is read of A after the start, while B is away, and what the coordinator was like.
+    let check = |of_a: Suspicion, coordinator_in_doubt: bool, expect: Standing, alarms: &[Alarm]| {
+        let boot = Boot { found, remembered: None, coordinator_in_doubt };
+        let mut script = Script::start(GroupConfig::default(), boot);
+        script.on(Event::Probed { side: A, outcome: Probe::Serving });
+        script.report(A, of_a);
+        script.lose(B);
+        script.pass(5000);
+        assert_eq!(script.held(), expect, "{of_a:?} {coordinator_in_doubt}");
+        assert_eq!(script.raised(), alarms, "{of_a:?} {coordinator_in_doubt}");
+        script
+    };
+    let (pair, alone) = (standing(A, SideSet::PAIR, 4), standing(A, SideSet::only(A), 5));
+    check(Suspicion::Serving, false, alone, &[Alarm::Solo]);
+    let mut script = check(Suspicion::Changed, false, pair, &[Alarm::InDoubt]);
+    script.command(Command::AllowSoloOnce);
+    assert_eq!((script.answer(), script.held()), (Some(Ok(())), alone));
+    assert_eq!(script.stored.unwrap().1.grant, Some(Cause::Operator));
+
+    let mut script = check(Suspicion::Serving, true, pair, &[Alarm::InDoubt]);
+    script.serve(B);
+    script.lose(B);
+    script.pass(1100);
+    assert_eq!(script.held(), alone, "both were read in between");
+    check(Suspicion::Damaged, false, pair, &[Alarm::Stopped, Alarm::Damaged(A)]);
+}
+
+#[test]
+fn a_partition_that_was_not_read_since_the_start_is_in_doubt() {
+    let boot = Boot { found: Some((1, record(A, SideSet::PAIR, 4))), ..Boot::default() };
+    let mut script = Script::start(GroupConfig::default(), boot);
+    script.on(Event::Probed { side: A, outcome: Probe::Serving });
+    script.report_at(&partitions()[0], A, Suspicion::Serving);
+    script.lose(B);
+    script.pass(5000);
+    assert_eq!(script.raised(), [Alarm::InDoubt]);
+}
+
+#[test]
+fn a_restored_coordinator_is_corrected_from_memory() {
+    let older = record(A, SideSet::PAIR, 3);
+    let newer = record(B, SideSet::only(B), 8);
+    for found in [Some((5, older)), None] {
+        let boot = Boot { found, remembered: Some(newer), coordinator_in_doubt: true };
+        let mut script = Script::start(GroupConfig::default(), boot);
+        script.on(Event::Tick);
+        assert_eq!(script.held(), standing(B, SideSet::only(B), 9));
+        assert!(script.raised().contains(&Alarm::CoordinatorRestored));
+    }
+    // While it runs.
+    let mut script = Script::pair();
+    script.lose(A);
+    script.pass(1100);
+    script.stored = Some((1, older));
+    script.on(Event::Changed);
+    script.pass(200);
+    assert_eq!(script.held().active, B);
+    assert_eq!(script.stored.unwrap().1.standing, script.held());
+    assert!(script.held().epoch > 3);
+}
+
+#[test]
+fn a_new_group_is_written_first() {
+    let mut script = Script::start(GroupConfig::default(), Boot::default());
+    script.on(Event::Tick);
+    assert_eq!(script.stored.unwrap().1, GroupRecord::first(A));
+}
