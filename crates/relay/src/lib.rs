@@ -13,5 +13,6 @@ pub mod offsets;
 pub mod sequence;
 pub mod side;
 pub mod sides;
+pub mod verify;
 
 pub use side::{Side, SideMap, SideSet};

@@ -9,3 +9,4 @@ mod kill;
 mod node;
 mod outside;
 mod rehearse;
+mod relay;
