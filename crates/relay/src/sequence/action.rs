@@ -1,12 +1,16 @@
 //! What a partition wants done.
+//!
+//! Every `Write`, `ReadEnd`, `Read` and `DeleteRecords` gets exactly one outcome event, also when the shell gives up
+//! on it: until all writes to a side have one, that side is not examined and nothing is sent again.
 
-use naru_kafka::wire::{Batch, BatchHeader, ErrorCode, RecordData};
+use naru_kafka::wire::{BatchHeader, ErrorCode, RecordData};
 use serde::{Deserialize, Serialize};
 
 use super::{OrderId, Ticket};
 use crate::side::{Side, SideMap};
 
-/// A batch on its way to a side: base offset 0 as Kafka demands, perhaps with another producer, the payload shared.
+/// A batch on its way out of the partition, the payload shared with where it came from. On its way to a side: base
+/// offset 0 as Kafka demands, perhaps with another producer. On its way to consumers: its offset, leader epoch 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outgoing {
     /// As it is sent.
@@ -34,18 +38,27 @@ pub struct Refusal {
 }
 
 /// What a partition thinks of a side, for its service group.
+///
+/// Told when it changes, and once more after every [`super::Event::Standing`], so that whoever decides has the present
+/// picture. The last one told holds. How long an absence is borne is the group's decision, not the partition's.
+/// `Damaged`, `Diverged` and `OtherTopic` hold until the standing leaves the side out (it is then examined anew as a
+/// follower); meanwhile nothing is written to it and it moves no gate. A follower that is `Diverged` or `OtherTopic`
+/// waits for [`super::Event::Recreated`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Suspicion {
-    /// Answers as it should.
+    /// Answered the last order, and is in sync as far as this partition can tell.
     Serving,
-    /// Cannot be reached, or has not answered since this time.
+    /// An order failed for want of the side, or has been without outcome for `suspect_after_ms`. Told at the first
+    /// failure.
     Absent {
-        /// Since when.
+        /// When the first of the orders that failed was given, or when the overdue one was.
         since: super::Millis,
     },
-    /// Lost records that it had: its end lies below what it acknowledged.
+    /// Lost records that it had: its end lies below what it acknowledged or below the checkpoint, or other records
+    /// stand where it acknowledged ours.
     Damaged,
-    /// Refuses what the other side took.
+    /// Refuses a batch that the other side took, for good and not for want of anything: the code. It is tried again
+    /// now and then; `Serving` or `Behind` follows if that helps.
     Refuses(ErrorCode),
     /// Holds other records than the other side, above the gate. It has to be made again.
     Diverged {
@@ -57,7 +70,8 @@ pub enum Suspicion {
     /// After a start: its leader epoch is not the one of the checkpoint, so that it may have lost a tail. It is not
     /// to be trusted alone before both sides have been read (RELAY-13); `Serving` follows when they have been.
     Changed,
-    /// Follows with this many records to go; 0 means equal ends and every batch of now written to both.
+    /// A side that is not in sync follows with this many records to go. 0 means: ends equal, and every batch since
+    /// written to both before it is acknowledged; the pair may be set. Told at most once a tick, 0 at once.
     Behind {
         /// Records.
         records: i64,
@@ -67,16 +81,21 @@ pub enum Suspicion {
 /// What must survive the relay's process (RELAY-11, RELAY-13).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkpoint {
-    /// Everything below is equal on both sides.
+    /// Everything below is on every side that was in sync, and is what consumers may see.
     pub gate: i64,
-    /// CRC of the last batch below the gate; 0 if there is none.
-    pub last_batch_crc: u32,
-    /// The brokers' leader epochs when this was true.
+    /// Per side: everything below is on that side, equal to the other's. The gate for a side in sync, less for one
+    /// that follows.
+    pub agreed: SideMap<i64>,
+    /// Offset and CRC of the last batch below the gate; (-1, 0) if it is not known.
+    pub last_batch: (i64, u32),
+    /// The brokers' leader epochs when this was true; -1 if not known.
     pub leader_epochs: SideMap<i32>,
     /// The producers' windows below the gate.
     pub windows: Vec<super::WindowSnapshot>,
-    /// Highest epoch used for stamping, and the id.
+    /// The id for stamping and the highest epoch used with it.
     pub stamp: (i64, i16),
+    /// Producers whose batches carry the copier's id on a side instead of their own.
+    pub restamped: SideMap<super::Restamped>,
 }
 
 /// Something to be done.
@@ -136,12 +155,14 @@ pub enum Action {
         result: Result<i64, Refusal>,
     },
     /// Consumers may read below this offset now. The batches that went below it since the last time, in order, with
-    /// their offsets in the header, for the cache of the newest; fewer than all after a catch-up.
+    /// their offsets and leader epoch 0 in the header, for the cache of the newest; fewer than all after a catch-up
+    /// (then the first one's offset is not the gate of before: what was cached below it stays right). The gate falls
+    /// only when an `async` topic was taken over: forget everything cached at or above it.
     Gate {
         /// The gate.
         gate: i64,
         /// What went below it.
-        batches: Vec<Batch>,
+        batches: Vec<Outgoing>,
     },
     /// The log start shown to clients.
     LogStart {

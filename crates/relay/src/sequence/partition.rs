@@ -1,12 +1,24 @@
-//! The state machine of one partition.
+//! The state machine of one partition: its facts, and the stages run after every event.
 
-use super::{Action, Checkpoint, Event, Millis};
+use std::collections::VecDeque;
+
+use naru_kafka::wire::Batch;
+
+use super::admit::Arrival;
+use super::line::Line;
+use super::mutant::mutant;
+use super::open::Opening;
+use super::stamp::{Restamped, Stamper};
+use super::track::Track;
+use super::window::Producers;
+use super::{Action, Checkpoint, Event, Millis, OrderId};
+use crate::side::{Side, SideMap};
 use crate::sides::{Absence, Standing};
 
 /// What stays the same in the life of a partition's sequencer.
 #[derive(Debug, Clone, Copy)]
 pub struct PartitionConfig {
-    /// What happens without the standby.
+    /// What happens without the standby. Decided by the group; here for the shell to read.
     pub absence: Absence,
     /// Whether both sides must hold a record before it is acknowledged; otherwise the standby follows (`async`).
     pub duplex: bool,
@@ -18,58 +30,268 @@ pub struct PartitionConfig {
     pub suspect_after_ms: Millis,
     /// About how much is read at once while comparing or copying.
     pub copy_bytes_max: usize,
-    /// The producer id for stamping batches that have none (62 random bits).
+    /// The producer id for stamping batches that have none (62 random bits, RELAY-6). A checkpoint's is preferred.
     pub stamp_id: i64,
+    /// The producer id for history that a side refuses under its own producer (62 random bits, RELAY-6). Durable with
+    /// the partition: without it a side that holds batches under it does not compare equal.
+    pub copier_id: i64,
+    /// A seeded fault.
+    #[cfg(feature = "mutation")]
+    pub mutant: Option<super::Mutant>,
+}
+
+impl PartitionConfig {
+    /// A duplex partition as it usually is.
+    pub fn new(stamp_id: i64, copier_id: i64) -> Self {
+        Self {
+            absence: Absence::Available,
+            duplex: true,
+            // What an idempotent producer keeps in flight; more only queues in the broker.
+            active_in_flight_max: 5,
+            // Several hundred producers with five batches each.
+            pending_max: 2_048,
+            suspect_after_ms: 1_000,
+            copy_bytes_max: 4 << 20,
+            stamp_id,
+            copier_id,
+            #[cfg(feature = "mutation")]
+            mutant: None,
+        }
+    }
 }
 
 /// What clients and operators may see of a partition now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct View {
-    /// Whether the gate is known: until then every answer is a retriable error, never a smaller number (RELAY-2).
+    /// Whether the gate is known: until then every answer is a retriable error, never a smaller number (RELAY-2);
+    /// but see `served_below`.
     pub ready: bool,
     /// Whether batches are admitted.
     pub writable: bool,
     /// The high watermark shown.
     pub gate: i64,
+    /// Reads below this offset may be served also while the partition is not ready (RELAY-13).
+    pub served_below: i64,
     /// The log start shown.
     pub log_start: i64,
-    /// Known end of each side's log, if known.
-    pub ends: crate::SideMap<Option<i64>>,
+    /// Confirmed end of each side's log, if known.
+    pub ends: SideMap<Option<i64>>,
     /// Batches waiting or in flight.
     pub pending: usize,
     /// Their bytes.
     pub pending_bytes: usize,
+    /// One side acknowledges alone: then reads, too, end with the lease (RELAY-9).
+    pub solo: bool,
+    /// When the lease ends; 0 before the first.
+    pub leased_until: Millis,
+}
+
+/// Where a partition is in its life.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// The line is not known yet.
+    Opening(Opening),
+    /// It is.
+    Running,
 }
 
 /// One partition.
 #[derive(Debug)]
 pub struct Partition {
-    config: PartitionConfig,
-    standing: Standing,
-    checkpoint: Option<Checkpoint>,
+    pub(super) config: PartitionConfig,
+    pub(super) standing: Standing,
+    /// A change of the standing that was sent and not read back.
+    pub(super) sent: Option<Standing>,
+    pub(super) leased_until: Millis,
+    pub(super) phase: Phase,
+    pub(super) sides: SideMap<Track>,
+    pub(super) line: Line,
+    pub(super) producers: Producers,
+    pub(super) stamp: Stamper,
+    pub(super) restamped: SideMap<Restamped>,
+    pub(super) log_start: i64,
+    /// Batches not admitted yet: a start or a switch is under way.
+    pub(super) arrivals: VecDeque<Arrival>,
+    pub(super) quiescing: bool,
+    pub(super) quiesced: bool,
+    /// The last gate told, once it is known.
+    pub(super) shown: Option<i64>,
+    /// Offset and CRC of the last batch below the gate.
+    pub(super) last_batch: (i64, u32),
+    /// What a start begins from.
+    pub(super) checkpoint: Option<Checkpoint>,
+    next_order: u64,
 }
 
 impl Partition {
-    /// A partition as it is after a start: nothing is known but the checkpoint. The first [`Event::Tick`] sets it going.
+    /// A partition as it is after a start: nothing is known but the checkpoint. The first [`Event::Tick`] sets it
+    /// going; nothing is written before the first [`Event::Lease`].
     pub fn new(config: PartitionConfig, standing: Standing, checkpoint: Option<Checkpoint>) -> Self {
-        Self { config, standing, checkpoint }
+        let agreed = |side: Side| checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.agreed[side]);
+        let mut stamp = Stamper::new(config.stamp_id, 0);
+        let mut restamped = SideMap::default();
+        let mut producers = Producers::default();
+        if let Some(checkpoint) = &checkpoint {
+            let (id, epoch) = checkpoint.stamp;
+            stamp = Stamper::new(id, epoch);
+            stamp.beyond(epoch, super::stamp::spare_id);
+            restamped = checkpoint.restamped.clone();
+            producers = Producers::restore(&checkpoint.windows);
+        }
+        let gate = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.gate);
+        let last_batch = checkpoint.as_ref().map_or((-1, 0), |checkpoint| checkpoint.last_batch);
+        Self {
+            config,
+            standing,
+            sent: None,
+            leased_until: 0,
+            phase: Phase::Opening(Opening::default()),
+            sides: SideMap::from_fn(|side| Track::new(agreed(side))),
+            line: Line::new(gate),
+            producers,
+            stamp,
+            restamped,
+            log_start: 0,
+            arrivals: VecDeque::new(),
+            quiescing: false,
+            quiesced: false,
+            shown: None,
+            last_batch,
+            checkpoint,
+            next_order: 0,
+        }
     }
 
-    /// One step.
-    pub fn on(&mut self, _now: Millis, _event: Event, _out: &mut Vec<Action>) {}
+    /// One step. Never fails: outcomes of orders that are not known (any more) are ignored.
+    pub fn on(&mut self, now: Millis, event: Event, out: &mut Vec<Action>) {
+        let tick = matches!(event, Event::Tick);
+        match event {
+            Event::Produce { ticket, batch } => self.produce(now, ticket, batch, out),
+            Event::Expired { ticket } => self.expire_ticket(ticket, out),
+            Event::Written { order, side, outcome } => self.written(now, side, order, outcome, out),
+            Event::EndRead { order, side, outcome } => self.end_read(now, side, order, outcome, out),
+            Event::BatchesRead { order, side, outcome } => self.batches_read(now, side, order, outcome, out),
+            Event::RecordsDeleted { .. } => {}
+            Event::Reconnected { side } => self.sides[side].doubt(),
+            Event::Recreated { .. } => {}
+            Event::Standing { held, sent } => self.stand(now, held, sent, out),
+            Event::DeleteBefore { .. } => {}
+            Event::Quiesce => self.quiescing = true,
+            Event::Resume => (self.quiescing, self.quiesced) = (false, false),
+            Event::Lease { until } => self.leased_until = self.leased_until.max(until),
+            Event::Tick => {}
+        }
+        self.advance(now, tick, out);
+    }
+
+    /// Does what can be done now, stage by stage.
+    fn advance(&mut self, now: Millis, tick: bool, out: &mut Vec<Action>) {
+        self.suspect_overdue(now);
+        self.open(now, out);
+        self.move_gate(now, out);
+        self.admit_arrivals(now, out);
+        for side in Side::BOTH {
+            self.examine(now, side, out);
+        }
+        self.order(now, out);
+        for side in Side::BOTH {
+            self.catch_up(now, side, out);
+        }
+        self.refuse_stopped(now, out);
+        self.quiesce(out);
+        self.tell(tick, out);
+    }
 
     /// What may be seen.
     pub fn view(&self) -> View {
-        View::default()
+        let ready = self.is_running();
+        let end = |side: Side| {
+            let track = &self.sides[side];
+            (ready && track.fault.is_none()).then_some(track.end)
+        };
+        View {
+            ready,
+            writable: ready && !self.is_stopped(),
+            gate: self.line.gate,
+            served_below: self.line.gate,
+            log_start: self.log_start,
+            ends: SideMap::from_fn(end),
+            pending: self.line.len() + self.arrivals.len(),
+            pending_bytes: self.line.bytes() + self.arrivals.iter().map(Arrival::bytes).sum::<usize>(),
+            solo: !self.standing.is_duplex(),
+            leased_until: self.leased_until,
+        }
     }
 
     /// What must be kept now, consistent with the gate. None while it is not known.
     pub fn checkpoint(&self) -> Option<Checkpoint> {
-        self.checkpoint.clone()
+        if !self.is_running() {
+            return None;
+        }
+        Some(Checkpoint {
+            gate: self.line.gate,
+            agreed: SideMap::from_fn(|side| self.sides[side].end.min(self.line.gate)),
+            last_batch: self.last_batch,
+            leader_epochs: SideMap::from_fn(|side| self.sides[side].leader_epoch),
+            windows: self.producers.snapshot(),
+            stamp: (self.stamp.id, self.stamp.epoch),
+            restamped: self.restamped.clone(),
+        })
     }
 
-    /// What it was made with.
+    /// What it was made with, and the standing that was read back last.
     pub fn config(&self) -> (&PartitionConfig, Standing) {
         (&self.config, self.standing)
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        matches!(self.phase, Phase::Running)
+    }
+
+    /// The side that orders records; none while a change of it is not read back.
+    pub(super) fn orderer(&self) -> Option<Side> {
+        let active = self.standing.active;
+        self.sent.is_none_or(|sent| sent.active == active).then_some(active)
+    }
+
+    /// Whether a record must be on this side before it is acknowledged: the stricter of the standing held and of the
+    /// one that was sent (RELAY-5).
+    pub(super) fn requires(&self, side: Side) -> bool {
+        let standings = [Some(self.standing), self.sent];
+        standings.into_iter().flatten().any(|standing| match self.config.duplex {
+            true => standing.in_sync.contains(side),
+            false => standing.active == side,
+        }) || self.sides[side].joined
+    }
+
+    /// Whether the side is in sync by the standing, or may be by one that was sent.
+    pub(super) fn is_in_sync(&self, side: Side) -> bool {
+        [Some(self.standing), self.sent]
+            .into_iter()
+            .flatten()
+            .any(|standing| standing.active == side || self.config.duplex && standing.in_sync.contains(side))
+    }
+
+    /// Whether something may be written and acknowledged (RELAY-9).
+    pub(super) fn is_leased(&self, now: Millis) -> bool {
+        now < self.leased_until || mutant!(self.config, IgnoreLease)
+    }
+
+    pub(super) fn order_id(&mut self) -> OrderId {
+        self.next_order += 1;
+        OrderId(self.next_order)
+    }
+
+    pub(super) fn copiers(&self) -> SideMap<i64> {
+        SideMap::from_fn(|_| self.config.copier_id)
+    }
+
+    pub(super) fn is_copier(&self, id: i64) -> bool {
+        id == self.config.copier_id
+    }
+
+    /// Whether a batch that stands in a side's log is the one that the line holds.
+    pub(super) fn is_same(&self, entry: &super::line::Entry, found: &Batch) -> bool {
+        super::compare::same(&entry.header, &entry.batch, found, |id| self.is_copier(id))
     }
 }

@@ -1,9 +1,19 @@
 //! What a relay remembers of a producer in one partition: its last five batches (RELAY-11, RELAY-14).
 
+use std::collections::{HashMap, VecDeque};
+
+use naru_kafka::wire::BatchHeader;
 use serde::{Deserialize, Serialize};
 
 /// How many batches per producer are remembered: Kafka's number, and the most an idempotent client keeps in flight.
 pub const BATCHES_REMEMBERED: usize = 5;
+
+/// The most producers remembered per partition: about 8 MB. Beyond it those silent longest are forgotten.
+pub const PRODUCERS_MAX: usize = 50_000;
+
+/// The most refusals of producers that have nothing below the gate that are remembered: as many as may wait at once
+/// and more. Beyond it the oldest are forgotten.
+const REFUSALS_MAX: usize = 10_000;
 
 /// One remembered batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,4 +37,192 @@ pub struct WindowSnapshot {
     pub epoch: i16,
     /// Its last batches, oldest first, at most [`BATCHES_REMEMBERED`].
     pub batches: Vec<Remembered>,
+}
+
+/// What a batch's sequence means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It comes next.
+    Next,
+    /// The very range waits already, as this entry.
+    Joins(u64),
+    /// It is below the gate, at this offset.
+    Duplicate(i64),
+    /// Something before it is missing, or it is too old.
+    OutOfOrder,
+    /// A newer epoch has written.
+    OldEpoch,
+}
+
+/// A batch above the gate or without a place.
+#[derive(Debug, Clone, Copy)]
+struct Pending {
+    key: u64,
+    epoch: i16,
+    first: i32,
+    last: i32,
+}
+
+#[derive(Debug, Default)]
+struct Producer {
+    epoch: i16,
+    /// Below the gate, oldest first.
+    batches: VecDeque<Remembered>,
+    pending: VecDeque<Pending>,
+}
+
+/// The producers of one partition.
+#[derive(Debug, Default)]
+pub(super) struct Producers {
+    known: HashMap<i64, Producer>,
+    /// Epoch and sequence that must come next, of producers with nothing below the gate.
+    refused: HashMap<i64, (i16, i32)>,
+    refused_order: VecDeque<i64>,
+}
+
+/// The sequence after another. After the largest comes 0.
+pub(super) fn sequence_after(sequence: i32) -> i32 {
+    sequence.wrapping_add(1) & i32::MAX
+}
+
+impl Producers {
+    pub(super) fn restore(windows: &[WindowSnapshot]) -> Self {
+        let known = windows.iter().map(|window| {
+            let batches = window.batches.iter().copied().collect();
+            (window.producer_id, Producer { epoch: window.epoch, batches, pending: VecDeque::new() })
+        });
+        Self { known: known.collect(), ..Self::default() }
+    }
+
+    /// What must survive, in the order of ids.
+    pub(super) fn snapshot(&self) -> Vec<WindowSnapshot> {
+        let mut windows: Vec<_> = self
+            .known
+            .iter()
+            .filter(|(_, producer)| !producer.batches.is_empty())
+            .map(|(id, producer)| WindowSnapshot {
+                producer_id: *id,
+                epoch: producer.epoch,
+                batches: producer.batches.iter().copied().collect(),
+            })
+            .collect();
+        windows.sort_unstable_by_key(|window| window.producer_id);
+        windows
+    }
+
+    /// What a client's batch means here.
+    pub(super) fn verdict(&self, header: &BatchHeader) -> Verdict {
+        let (epoch, first, last) = (header.producer_epoch, header.base_sequence, header.last_sequence());
+        let Some(known) = self.known.get(&header.producer_id) else {
+            return match self.refused.get(&header.producer_id) {
+                Some((refused_epoch, _)) if epoch < *refused_epoch => Verdict::OldEpoch,
+                Some((refused_epoch, sequence)) if epoch == *refused_epoch && first != *sequence => Verdict::OutOfOrder,
+                Some((refused_epoch, _)) if epoch > *refused_epoch && first != 0 => Verdict::OutOfOrder,
+                _ => Verdict::Next,
+            };
+        };
+        if let Some(pending) =
+            known.pending.iter().find(|pending| (pending.epoch, pending.first, pending.last) == (epoch, first, last))
+        {
+            return Verdict::Joins(pending.key);
+        }
+        if epoch == known.epoch
+            && let Some(batch) =
+                known.batches.iter().find(|batch| (batch.first_sequence, batch.last_sequence) == (first, last))
+        {
+            return Verdict::Duplicate(batch.base_offset);
+        }
+        let newest = match (known.pending.back(), known.batches.back()) {
+            (Some(pending), _) => Some((pending.epoch, pending.last)),
+            (None, Some(batch)) => Some((known.epoch, batch.last_sequence)),
+            (None, None) => None,
+        };
+        match newest {
+            Some((newest, _)) if epoch < newest => Verdict::OldEpoch,
+            Some((newest, _)) if epoch > newest && first != 0 => Verdict::OutOfOrder,
+            Some((newest, last)) if epoch == newest && first != sequence_after(last) => Verdict::OutOfOrder,
+            _ => Verdict::Next,
+        }
+    }
+
+    /// A batch waits from now on.
+    pub(super) fn wait(&mut self, key: u64, header: &BatchHeader) {
+        self.refused.remove(&header.producer_id);
+        let producer = self.known.entry(header.producer_id).or_default();
+        let (first, last) = (header.base_sequence, header.last_sequence());
+        producer.pending.push_back(Pending { key, epoch: header.producer_epoch, first, last });
+    }
+
+    /// A batch waits no more.
+    pub(super) fn done(&mut self, key: u64, producer_id: i64) {
+        if let Some(producer) = self.known.get_mut(&producer_id) {
+            producer.pending.retain(|pending| pending.key != key);
+            if producer.pending.is_empty() && producer.batches.is_empty() {
+                self.known.remove(&producer_id);
+            }
+        }
+    }
+
+    /// Whether nothing of the producer is known to be below the gate.
+    pub(super) fn is_fresh(&self, producer_id: i64) -> bool {
+        self.known.get(&producer_id).is_none_or(|producer| producer.batches.is_empty())
+    }
+
+    /// A batch is not acknowledged and its client may send it again: only that one comes next (RELAY-14). Producers
+    /// with something below the gate need no note: what comes next follows from that.
+    pub(super) fn refuse(&mut self, header: &BatchHeader) {
+        let id = header.producer_id;
+        if id < 0 || self.known.contains_key(&id) {
+            return;
+        }
+        if self.refused.contains_key(&id) {
+            return;
+        }
+        self.refused.insert(id, (header.producer_epoch, header.base_sequence));
+        self.refused_order.push_back(id);
+        if self.refused_order.len() > REFUSALS_MAX
+            && let Some(oldest) = self.refused_order.pop_front()
+        {
+            self.refused.remove(&oldest);
+        }
+    }
+
+    /// A batch went below the gate.
+    pub(super) fn remember(&mut self, offset: i64, header: &BatchHeader) {
+        if !header.has_producer() {
+            return;
+        }
+        if self.known.len() >= PRODUCERS_MAX && !self.known.contains_key(&header.producer_id) {
+            self.forget_silent();
+        }
+        let producer = self.known.entry(header.producer_id).or_default();
+        if producer.batches.is_empty() || header.producer_epoch > producer.epoch {
+            producer.epoch = header.producer_epoch;
+            producer.batches.clear();
+        } else if header.producer_epoch < producer.epoch {
+            return;
+        }
+        if producer.batches.len() == BATCHES_REMEMBERED {
+            producer.batches.pop_front();
+        }
+        producer.batches.push_back(Remembered {
+            first_sequence: header.base_sequence,
+            last_sequence: header.last_sequence(),
+            base_offset: offset,
+            max_timestamp: header.max_timestamp,
+        });
+    }
+
+    // A sixteenth at once, so that the search is paid for by many batches.
+    fn forget_silent(&mut self) {
+        let newest = |producer: &Producer| producer.batches.back().map_or(i64::MAX, |batch| batch.base_offset);
+        let mut ends: Vec<i64> = self.known.values().map(newest).collect();
+        let (_, &mut bound, _) = ends.select_nth_unstable(PRODUCERS_MAX / 16);
+        self.known.retain(|_, producer| !producer.pending.is_empty() || newest(producer) > bound);
+    }
+
+    /// The highest offset remembered, for the rule that nothing above the gate is (RELAY-11).
+    pub(super) fn newest_of(&self, producer_id: i64) -> Option<i64> {
+        self.known.get(&producer_id)?.batches.back().map(|batch| batch.base_offset)
+    }
 }

@@ -1,0 +1,204 @@
+//! Admission: what a client's batch means, who waits for it, and when it is refused.
+
+use naru_kafka::wire::{Batch, BatchHeader, ErrorCode};
+
+use super::line::{Entry, Sent, Waiter};
+use super::mutant::mutant;
+use super::partition::{Partition, Phase};
+use super::window::Verdict;
+use super::{Acked, Action, Millis, Refusal, Ticket};
+
+/// How long a stopped partition lets a client wait, milliseconds: it holds the connection's other partitions.
+const STOPPED_ANSWER_MS: Millis = 500;
+
+/// Clients that wait for one batch, at most: the original and its repetitions over other connections.
+const WAITERS_MAX: usize = 16;
+
+/// Not written, and the client's next try may go better.
+pub(super) const NOT_NOW: ErrorCode = ErrorCode::NOT_LEADER_OR_FOLLOWER;
+
+/// A batch that came while nothing could be admitted.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    waiter: Waiter,
+    batch: Batch,
+}
+
+impl Arrival {
+    pub(super) fn bytes(&self) -> usize {
+        self.batch.bytes().len()
+    }
+}
+
+pub(super) fn refuse(ticket: Ticket, code: ErrorCode, why: &'static str, out: &mut Vec<Action>) {
+    out.push(Action::Answer { ticket, result: Err(Refusal { code, why }) });
+}
+
+impl Partition {
+    pub(super) fn produce(&mut self, now: Millis, ticket: Ticket, batch: Batch, out: &mut Vec<Action>) {
+        if self.line.len() + self.arrivals.len() >= self.config.pending_max {
+            self.producers.refuse(batch.header());
+            return refuse(ticket, NOT_NOW, "too many batches wait in this partition", out);
+        }
+        let waiter = Waiter { ticket, since: now };
+        if self.admits() && self.arrivals.is_empty() {
+            self.admit(now, waiter, batch, out);
+        } else {
+            self.arrivals.push_back(Arrival { waiter, batch });
+        }
+    }
+
+    /// Whether batches can be judged and taken. While they cannot they wait a little: a start or a switch is short.
+    fn admits(&self) -> bool {
+        self.is_running() && !self.quiescing
+    }
+
+    pub(super) fn admit_arrivals(&mut self, now: Millis, out: &mut Vec<Action>) {
+        while self.admits()
+            && let Some(Arrival { waiter, batch }) = self.arrivals.pop_front()
+        {
+            self.admit(now, waiter, batch, out);
+        }
+    }
+
+    fn admit(&mut self, now: Millis, waiter: Waiter, batch: Batch, out: &mut Vec<Action>) {
+        let header = *batch.header();
+        if !header.has_producer() {
+            let mut entry = Entry::new(self.line.key(), batch);
+            entry.plain = true;
+            entry.waiters.push(waiter);
+            self.line.waiting.push_back(entry);
+            return;
+        }
+        let mut verdict = self.producers.verdict(&header);
+        if mutant!(self.config, AdmitLaterAfterRefusal) && verdict == Verdict::OutOfOrder {
+            verdict = Verdict::Next;
+        }
+        match verdict {
+            Verdict::Next => {
+                let mut entry = Entry::new(self.line.key(), batch);
+                entry.waiters.push(waiter);
+                self.producers.wait(entry.key, &header);
+                self.line.waiting.push_back(entry);
+            }
+            Verdict::Joins(key) => match self.line.entry(key) {
+                Some(entry) if entry.waiters.len() < WAITERS_MAX => entry.waiters.push(waiter),
+                _ => refuse(waiter.ticket, NOT_NOW, "this batch waits already", out),
+            },
+            Verdict::Duplicate(_) if !self.is_leased(now) => refuse(waiter.ticket, NOT_NOW, "no lease", out),
+            Verdict::Duplicate(base_offset) => {
+                let acked = Acked { base_offset, log_start: self.log_start };
+                out.push(Action::Answer { ticket: waiter.ticket, result: Ok(acked) });
+            }
+            Verdict::OutOfOrder => {
+                refuse(waiter.ticket, ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER, "the sequence does not follow", out);
+            }
+            Verdict::OldEpoch => {
+                refuse(waiter.ticket, ErrorCode::INVALID_PRODUCER_EPOCH, "a newer epoch has written", out);
+            }
+        }
+    }
+
+    /// The client waits no longer. What was never sent is dropped, so that it is not written behind its back.
+    pub(super) fn expire_ticket(&mut self, ticket: Ticket, out: &mut Vec<Action>) {
+        if let Some(index) = self.arrivals.iter().position(|arrival| arrival.waiter.ticket == ticket) {
+            if let Some(arrival) = self.arrivals.remove(index) {
+                self.producers.refuse(arrival.batch.header());
+                refuse(ticket, NOT_NOW, "not admitted in time", out);
+            }
+            return;
+        }
+        let mut entries = self.line.waiting.iter_mut().chain(&mut self.line.placed);
+        let Some(entry) = entries.find(|entry| entry.waiters.iter().any(|waiter| waiter.ticket == ticket)) else {
+            return;
+        };
+        entry.waiters.retain(|waiter| waiter.ticket != ticket);
+        if entry.ever_sent || entry.offset >= 0 {
+            refuse(ticket, ErrorCode::REQUEST_TIMED_OUT, "not on every side in time, and may yet be", out);
+        } else {
+            refuse(ticket, NOT_NOW, "not sent in time", out);
+            if entry.waiters.is_empty() {
+                let key = entry.key;
+                self.drop_waiting(key, NOT_NOW, "a batch before it was not sent in time", out);
+            }
+        }
+    }
+
+    /// Nothing can be acknowledged now, for a reason that lasts.
+    pub(super) fn is_stopped(&self) -> bool {
+        let lacks = |side| {
+            let track = &self.sides[side];
+            self.requires(side) && (track.fault.is_some() || track.absent_since.is_some())
+        };
+        !self.is_running()
+            || self.quiescing
+            || self.orderer().is_none()
+            || crate::side::Side::BOTH.into_iter().any(lacks)
+    }
+
+    /// A stopped partition answers retriably, and soon, so that it does not hold its clients' connections (RELAY-14).
+    pub(super) fn refuse_stopped(&mut self, now: Millis, out: &mut Vec<Action>) {
+        if !self.is_stopped() && self.is_leased(now) {
+            return;
+        }
+        let is_over = |waiter: &Waiter| now >= waiter.since + STOPPED_ANSWER_MS;
+        while let Some(Arrival { waiter, batch }) = self.arrivals.pop_front_if(|arrival| is_over(&arrival.waiter)) {
+            self.producers.refuse(batch.header());
+            refuse(waiter.ticket, NOT_NOW, "this partition is stopped", out);
+        }
+        for entry in self.line.placed.iter_mut().chain(&mut self.line.waiting) {
+            if entry.ever_sent || entry.offset >= 0 {
+                for waiter in entry.waiters.extract_if(.., |waiter| is_over(waiter)) {
+                    refuse(waiter.ticket, ErrorCode::REQUEST_TIMED_OUT, "this partition is stopped", out);
+                }
+            }
+        }
+        while let Some(key) = self
+            .line
+            .waiting
+            .iter()
+            .find(|entry| !entry.ever_sent && entry.waiters.iter().all(|waiter| is_over(waiter)))
+            .map(|entry| entry.key)
+        {
+            self.drop_waiting(key, NOT_NOW, "this partition is stopped", out);
+        }
+    }
+
+    /// Takes a batch that has no place out of the line, with those of its producer that were never sent and would not
+    /// follow without it; those after it that were sent are judged by their answers.
+    pub(super) fn drop_waiting(&mut self, key: u64, code: ErrorCode, why: &'static str, out: &mut Vec<Action>) {
+        let Some(index) = self.line.waiting_index(key) else { return };
+        let Some(mut entry) = self.line.waiting.remove(index) else { return };
+        entry.answer(Err(Refusal { code, why }), out);
+        if entry.plain {
+            return;
+        }
+        let header = *entry.batch.header();
+        self.forget(&header, entry.key);
+        let follows = |entry: &Entry| {
+            !entry.plain && entry.header.producer_id == header.producer_id && !entry.ever_sent && entry.sent == Sent::No
+        };
+        let code = if code.is_retriable() { code } else { ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER };
+        let mut kept = index;
+        while let Some(later) = self.line.waiting.get(kept) {
+            if follows(later) {
+                if let Some(mut later) = self.line.waiting.remove(kept) {
+                    later.answer(Err(Refusal { code, why: "a batch before it was refused" }), out);
+                    self.producers.done(later.key, header.producer_id);
+                }
+            } else {
+                kept += 1;
+            }
+        }
+        self.producers.refuse(&header);
+    }
+
+    fn forget(&mut self, header: &BatchHeader, key: u64) {
+        self.producers.done(key, header.producer_id);
+    }
+
+    /// Starts over from what is confirmed: after a change that the line does not survive.
+    pub(super) fn reopen(&mut self) {
+        self.phase = Phase::Opening(super::open::Opening::default());
+    }
+}

@@ -1,0 +1,257 @@
+//! A start: the ends of the sides in sync are read, what lies above the checkpoint is compared, and becomes the line.
+
+use naru_kafka::wire::Batch;
+
+use super::compare::{Comparison, Locating, Step};
+use super::event::{Located, ReadFailed};
+use super::line::Entry;
+use super::partition::{Partition, Phase};
+use super::stamp::spare_id;
+use super::track::{Follow, RETRY_MS, Stage};
+use super::{Action, Millis, OrderId, Suspicion};
+use crate::side::{Side, SideMap};
+
+/// How far a start has come.
+#[derive(Debug)]
+pub(super) enum Opening {
+    /// The ends are being read.
+    Locating(Locating),
+    /// What lies above the checkpoint is being compared.
+    Surveying(Box<Comparison>),
+}
+
+impl Default for Opening {
+    fn default() -> Self {
+        Self::Locating(Locating::default())
+    }
+}
+
+impl Partition {
+    pub(super) fn opening_oldest(&self, side: Side) -> Option<Millis> {
+        match &self.phase {
+            Phase::Opening(Opening::Locating(locating)) => locating.orders[side].map(|(_, given)| given),
+            Phase::Opening(Opening::Surveying(comparison)) => comparison.oldest(side),
+            Phase::Running => None,
+        }
+    }
+
+    /// Whether the side may be asked while the partition starts: nothing is on its way there any more.
+    fn may_open(&self, now: Millis, side: Side) -> bool {
+        let track = &self.sides[side];
+        track.flight.is_empty() && track.fault.is_none() && now >= track.retry_at
+    }
+
+    pub(super) fn open(&mut self, now: Millis, out: &mut Vec<Action>) {
+        if let Phase::Opening(Opening::Locating(_)) = self.phase {
+            self.locate(now, out);
+        }
+        if let Phase::Opening(Opening::Surveying(_)) = self.phase {
+            self.survey(now, out);
+        }
+    }
+
+    fn opens_with(&self, side: Side) -> bool {
+        self.requires(side) || self.standing.active == side
+    }
+
+    fn locate(&mut self, now: Millis, out: &mut Vec<Action>) {
+        for side in Side::BOTH {
+            let (needed, may) = (self.opens_with(side), self.may_open(now, side));
+            let order = self.order_id();
+            let Phase::Opening(Opening::Locating(locating)) = &mut self.phase else { return };
+            if needed && may && locating.orders[side].is_none() && locating.found[side].is_none() {
+                locating.orders[side] = Some((order, now));
+                out.push(Action::ReadEnd { order, side });
+            }
+        }
+        let Phase::Opening(Opening::Locating(locating)) = &self.phase else { return };
+        let found = locating.found;
+        let all_found = Side::BOTH.into_iter().all(|side| !self.opens_with(side) || found[side].is_some());
+        let no_fault = Side::BOTH.into_iter().all(|side| !self.opens_with(side) || self.sides[side].fault.is_none());
+        if all_found && no_fault {
+            self.begin_survey(found);
+        }
+    }
+
+    /// Takes an end that was read during a start. False if the order is not one of the start's.
+    pub(super) fn opening_located(
+        &mut self,
+        now: Millis,
+        side: Side,
+        order: OrderId,
+        outcome: &Result<Located, ReadFailed>,
+    ) -> bool {
+        let Phase::Opening(Opening::Locating(locating)) = &mut self.phase else { return false };
+        let Some((_, given)) = locating.orders[side].take_if(|(id, _)| *id == order) else { return false };
+        match outcome {
+            Ok(located) => {
+                locating.found[side] = Some(*located);
+                self.located(side, located);
+                let (agreed, epoch) = match &self.checkpoint {
+                    Some(checkpoint) => (checkpoint.agreed[side], checkpoint.leader_epochs[side]),
+                    None => (0, -1),
+                };
+                let track = &mut self.sides[side];
+                if self.config.duplex && located.log_end < agreed.max(self.line.gate) {
+                    track.fault = Some(Suspicion::Damaged);
+                } else if epoch >= 0 && epoch != located.leader_epoch {
+                    track.changed = true;
+                }
+            }
+            Err(failed) => self.unread(now, side, given, *failed),
+        }
+        true
+    }
+
+    /// Notes what every reading of an end tells.
+    pub(super) fn located(&mut self, side: Side, located: &Located) {
+        let track = &mut self.sides[side];
+        track.answered();
+        track.log_start = located.log_start;
+        track.leader_epoch = located.leader_epoch;
+    }
+
+    /// Notes that a side could not be read.
+    pub(super) fn unread(&mut self, now: Millis, side: Side, given: Millis, failed: ReadFailed) {
+        let track = &mut self.sides[side];
+        match failed {
+            ReadFailed::OtherTopic(_) => track.fault = Some(Suspicion::OtherTopic),
+            ReadFailed::Unreachable => track.failed(now, given),
+            ReadFailed::Refused(_) => track.retry_at = now + RETRY_MS,
+        }
+    }
+
+    fn begin_survey(&mut self, found: SideMap<Option<Located>>) {
+        let known = || Side::BOTH.into_iter().filter_map(|side| found[side]);
+        let log_start = known().map(|located| located.log_start).max().unwrap_or(0);
+        let is_solo = known().count() == 1;
+        let known_gate = self.checkpoint.is_some() || self.shown.is_some();
+        let mut gate = self.line.gate;
+        if !known_gate && is_solo {
+            // Nothing is known of what clients have seen, and there is nothing to compare with: all of it counts.
+            gate = known().map(|located| located.log_end).max().unwrap_or(0);
+        } else if !known_gate {
+            gate = log_start;
+        }
+        if !self.config.duplex {
+            gate = known().map(|located| located.log_end).min().unwrap_or(gate).min(gate);
+        }
+        self.line.gate = gate.max(log_start);
+        self.line.end = self.line.gate;
+        self.line.placed.clear();
+        // From the last batch below the gate on, if it is known: the logs may have been cut and written anew.
+        let (last, _) = self.last_batch;
+        let from = if last >= log_start && last < self.line.gate { last } else { self.line.gate };
+        for side in Side::BOTH {
+            if found[side].is_some() {
+                let track = &mut self.sides[side];
+                (track.end, track.tail, track.stage) = (self.line.gate, None, Stage::Unchecked);
+            }
+        }
+        let until = SideMap::from_fn(|side| found[side].map_or(from, |located| located.log_end));
+        let comparison = Comparison::new(from, until, self.copiers());
+        self.phase = Phase::Opening(Opening::Surveying(Box::new(comparison)));
+    }
+
+    fn survey(&mut self, now: Millis, out: &mut Vec<Action>) {
+        let may_ask = SideMap::from_fn(|side| self.may_open(now, side) || self.sides[side].is_checked());
+        let bytes_max = self.config.copy_bytes_max;
+        loop {
+            // What one side lacks is written before more is read.
+            if self.line.bytes() >= bytes_max && !self.line.placed.is_empty() {
+                return;
+            }
+            let Phase::Opening(Opening::Surveying(comparison)) = &mut self.phase else { return };
+            match comparison.step() {
+                Step::Both(batch) => self.found(batch, None),
+                Step::Only(side, batch) => self.found(batch, Some(side)),
+                Step::Differ(offset) => return self.differs(offset),
+                Step::More => {
+                    let mut next_order = 0;
+                    let base = self.order_id().0;
+                    let Phase::Opening(Opening::Surveying(comparison)) = &mut self.phase else { return };
+                    let order = || {
+                        next_order += 1;
+                        OrderId(base + next_order - 1)
+                    };
+                    comparison.read(now, bytes_max, |side| may_ask[side], order, out);
+                    self.order_id();
+                    return;
+                }
+                Step::Done => return self.run(),
+            }
+        }
+    }
+
+    /// A batch that stands on both sides, or on one.
+    fn found(&mut self, batch: Batch, only: Option<Side>) {
+        let header = *batch.header();
+        if header.producer_id == self.stamp.id {
+            self.stamp.beyond(header.producer_epoch, spare_id);
+        }
+        if header.base_offset < self.line.gate {
+            if (header.base_offset, header.crc) != self.last_batch && !self.is_copier(header.producer_id) {
+                // Below the gate stands another batch than the one that was acknowledged.
+                for side in Side::BOTH {
+                    if only.is_none_or(|only| only == side) && self.opens_with(side) {
+                        self.sides[side].fault = Some(Suspicion::Damaged);
+                    }
+                }
+                self.reopen();
+            }
+            return;
+        }
+        let entry = Entry::found(self.line.key(), batch);
+        let next = entry.next_offset();
+        for side in Side::BOTH {
+            if only.is_none_or(|only| only == side) && self.opens_with(side) {
+                (self.sides[side].end, self.sides[side].tail) = (next, Some(header));
+            } else if self.opens_with(side) {
+                // It ends where it was compared last, and gets the rest.
+                self.sides[side].stage = Stage::Checked;
+            }
+        }
+        self.line.push(entry);
+    }
+
+    /// The tails differ: neither was acknowledged, and the active side's is the log.
+    fn differs(&mut self, offset: i64) {
+        let standby = self.standing.standby();
+        self.sides[standby].fault = Some(Suspicion::Diverged { offset });
+        self.reopen();
+    }
+
+    fn run(&mut self) {
+        for side in Side::BOTH {
+            let in_sync = self.opens_with(side);
+            let track = &mut self.sides[side];
+            track.changed = false;
+            if !in_sync {
+                track.stage = Stage::Follow(Follow::Unlocated);
+            } else {
+                track.stage = Stage::Checked;
+            }
+        }
+        self.phase = Phase::Running;
+    }
+
+    /// Takes batches that were read during a start. False if the order is not one of the start's.
+    pub(super) fn opening_read(
+        &mut self,
+        now: Millis,
+        order: OrderId,
+        outcome: &mut Option<Result<Vec<Batch>, ReadFailed>>,
+    ) -> bool {
+        let Phase::Opening(Opening::Surveying(comparison)) = &mut self.phase else { return false };
+        let Some((side, given)) = comparison.owner(order) else { return false };
+        let Some(outcome) = outcome.take() else { return true };
+        match comparison.take(side, outcome) {
+            Ok(()) => self.sides[side].answered(),
+            Err(failed) => {
+                self.unread(now, side, given, failed);
+                self.reopen();
+            }
+        }
+        true
+    }
+}

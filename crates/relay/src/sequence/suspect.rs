@@ -1,0 +1,76 @@
+//! What the group is told of the sides.
+
+use super::partition::Partition;
+use super::track::{Follow, Stage};
+use super::{Action, Millis, Suspicion};
+use crate::side::Side;
+
+impl Partition {
+    /// A side that has not answered an order for long is taken for absent.
+    pub(super) fn suspect_overdue(&mut self, now: Millis) {
+        for side in Side::BOTH {
+            let Some(given) = self.oldest_order(side) else { continue };
+            if now.saturating_sub(given) >= self.config.suspect_after_ms {
+                self.sides[side].absent_since.get_or_insert(given);
+            }
+        }
+    }
+
+    /// When the oldest order to a side that has no outcome was given.
+    fn oldest_order(&self, side: Side) -> Option<Millis> {
+        let compared = Side::BOTH.into_iter().filter_map(|of| match &self.sides[of].stage {
+            Stage::Follow(Follow::Comparing(comparison)) => comparison.oldest(side),
+            Stage::Follow(Follow::Locating(locating)) => locating.orders[side].map(|(_, given)| given),
+            _ => None,
+        });
+        let opened = self.opening_oldest(side);
+        compared.chain(opened).chain(self.sides[side].oldest()).min()
+    }
+
+    pub(super) fn suspicion(&self, side: Side) -> Suspicion {
+        let track = &self.sides[side];
+        if let Some(fault) = track.fault {
+            return fault;
+        }
+        if let Some(since) = track.absent_since {
+            return Suspicion::Absent { since };
+        }
+        if let Some(code) = track.refuses {
+            return Suspicion::Refuses(code);
+        }
+        if track.changed {
+            return Suspicion::Changed;
+        }
+        if matches!(track.stage, Stage::Follow(_)) && !self.standing.in_sync.contains(side) {
+            return Suspicion::Behind { records: self.records_behind(side) };
+        }
+        Suspicion::Serving
+    }
+
+    /// How many records a follower lacks; 0 only where every batch since is written to both.
+    fn records_behind(&self, side: Side) -> i64 {
+        let track = &self.sides[side];
+        let behind = (self.line.gate - track.end).max(0);
+        let live = matches!(track.stage, Stage::Follow(Follow::Copying)) && (track.joined || !self.config.duplex);
+        if live { behind } else { behind.max(1) }
+    }
+
+    pub(super) fn tell(&mut self, tick: bool, out: &mut Vec<Action>) {
+        for side in Side::BOTH {
+            let suspicion = self.suspicion(side);
+            // Nothing is known yet.
+            if self.sides[side].told.is_none() && suspicion == Suspicion::Serving && !self.is_running() {
+                continue;
+            }
+            let progress = matches!(
+                (self.sides[side].told, suspicion),
+                (Some(Suspicion::Behind { records: before }), Suspicion::Behind { records }) if before > 0 && records > 0
+            );
+            if self.sides[side].told == Some(suspicion) || progress && !tick {
+                continue;
+            }
+            self.sides[side].told = Some(suspicion);
+            out.push(Action::Suspect { side, suspicion });
+        }
+    }
+}

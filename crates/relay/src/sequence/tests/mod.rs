@@ -1,0 +1,4 @@
+#![allow(clippy::unwrap_used)] // a test panics on failure
+
+mod duplex;
+mod script;
