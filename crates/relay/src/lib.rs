@@ -13,6 +13,7 @@ pub mod offsets;
 pub mod sequence;
 pub mod side;
 pub mod sides;
+pub mod topics;
 pub mod verify;
 
 pub use side::{Side, SideMap, SideSet};
