@@ -114,10 +114,12 @@ pub fn settled(settled: &Settled, bound: Duration) -> Verdict {
     verdict
 }
 
-/// Every planned fault happened, and ended: a fault that was not injected proves nothing.
+/// Every planned fault happened, and ended while the load went on: a fault that was not injected proves nothing, and a
+/// victim that came back to no load has not been seen to serve again.
 pub fn faults(plan: &Plan, scenario: &Scenario, marks: &[Mark]) -> Verdict {
-    let mut verdict = Verdict::open(FAULTS, "every planned fault happened, and ended", "planned faults");
+    let mut verdict = Verdict::open(FAULTS, "every planned fault happened, and ended under load", "planned faults");
     let mut needed: HashMap<(&str, String), usize> = HashMap::new();
+    let last_due_us = plan.operations.last().map_or(0, |operation| operation.at_us);
     for fault in &plan.faults {
         verdict.examined += 1;
         let subject = subject(scenario, fault.kind);
@@ -126,12 +128,18 @@ pub fn faults(plan: &Plan, scenario: &Scenario, marks: &[Mark]) -> Verdict {
             // One mark does not stand for two faults.
             let needed = needed.entry((kind.name(), subject.clone())).or_insert(0);
             *needed += 1;
-            if marks.iter().filter(|mark| mark.kind == kind && mark.subject == subject).count() < *needed {
-                let at = fault.at.as_secs_f64();
-                verdict.find(
-                    || format!("{} of {subject} at {at:.3} s", fault.kind.name()),
-                    || format!("{:?} was not seen", kind.name()),
-                );
+            let mut own = marks.iter().filter(|mark| mark.kind == kind && mark.subject == subject);
+            let record = || format!("{} of {subject} at {:.3} s", fault.kind.name(), fault.at.as_secs_f64());
+            match own.nth(*needed - 1) {
+                None => verdict.find(record, || format!("{:?} was not seen", kind.name())),
+                Some(mark) if mark.at_us > last_due_us => verdict.find(record, || {
+                    let (at, last) = (mark.at_us as f64 / 1e6, last_due_us as f64 / 1e6);
+                    format!(
+                        "{:?} at {at:.3} s, when nothing was due any more (the last was at {last:.3} s)",
+                        kind.name()
+                    )
+                }),
+                Some(_) => {}
             }
         }
     }
@@ -259,18 +267,20 @@ mod tests {
         plan.faults.retain(|fault| matches!(fault.kind, FaultKind::Kill { victim: Victim::Cluster(_), .. }));
         plan.faults.push(plan.faults[0]);
         let once = [MarkKind::Killed, MarkKind::Answering];
-        let check = |times: usize, findings: u64| {
+        let check = |times: usize, at_us: u64, findings: u64| {
             let marks: Vec<Mark> = once
                 .iter()
                 .cycle()
                 .take(2 * times)
-                .map(|kind| Mark { at_us: 1, kind: *kind, subject: "cluster a".to_owned() })
+                .map(|kind| Mark { at_us, kind: *kind, subject: "cluster a".to_owned() })
                 .collect();
             assert_eq!(faults(&plan, &scenario, &marks).findings_total, findings, "{times} of 2");
         };
-        check(0, 4);
-        check(1, 2);
-        check(2, 0);
+        check(0, 1, 4);
+        check(1, 1, 2);
+        check(2, 1, 0);
+        // Back when the load was over.
+        check(2, 1_000_000_000, 4);
     }
 
     #[test]

@@ -170,7 +170,10 @@ impl RehearsalError {
 ///
 /// # Errors
 /// Whenever there is no verdict; all children are stopped then too.
-pub async fn rehearse(options: Options, stop: CancellationToken) -> Result<Rehearsed, RehearsalError> {
+pub async fn rehearse(mut options: Options, stop: CancellationToken) -> Result<Rehearsed, RehearsalError> {
+    if options.log == LogKind::Kafka {
+        options.scenario = options.scenario.on_kafka();
+    }
     let began = SystemTime::now();
     let progress = Progress::new(&options.scenario, options.plain);
     let played = tokio::select! {

@@ -165,6 +165,9 @@ pub struct Phase {
     pub name: String,
     /// How long it lasts.
     pub lasts: Duration,
+    /// How long it lasts on Apache Kafka, if that differs: a JVM is not back as soon as the stand-in is, and the phase
+    /// should show the load after its return too.
+    pub lasts_on_kafka: Option<Duration>,
     /// Requests per second, by index into [`Scenario::services`].
     pub rates: Vec<f64>,
     /// The part at the beginning in which the rates move linearly from the previous phase's.
@@ -250,6 +253,15 @@ impl Scenario {
     /// Every mistake of the file at once.
     pub fn parse(file: &str, text: &str) -> Result<Self, Mistakes> {
         read::scenario(file, text)
+    }
+
+    /// The scenario as it is played on Apache Kafka.
+    #[must_use]
+    pub fn on_kafka(mut self) -> Self {
+        for phase in &mut self.phases {
+            phase.lasts = phase.lasts_on_kafka.unwrap_or(phase.lasts);
+        }
+        self
     }
 
     /// Length of all phases together.

@@ -112,7 +112,10 @@ fn root_table(reader: &mut Reader<'_>, root: &Spanned<DeTable<'_>>) -> Option<Sc
     unique(reader, &fields, "service", &service_names);
     unique(reader, &fields, "phase", &phase_names);
     if let Some(phases) = &phases {
-        let expected: f64 = phases.iter().map(|p| p.rates.iter().sum::<f64>() * p.lasts.as_secs_f64()).sum();
+        let expected: f64 = phases
+            .iter()
+            .map(|p| p.rates.iter().sum::<f64>() * p.lasts_on_kafka.unwrap_or(p.lasts).as_secs_f64())
+            .sum();
         if phases.iter().all(|phase| phase.rates.iter().all(|rate| *rate == 0.0)) {
             reader.mistake(
                 fields.span_of("phase"),
@@ -202,6 +205,16 @@ fn consumers(reader: &mut Reader<'_>, mut fields: Fields<'_, '_>, clusters: &[St
 fn phase(reader: &mut Reader<'_>, mut fields: Fields<'_, '_>, services: &[String]) -> Option<Phase> {
     let name = fields.name(reader, "name", "steady").map(|(name, _)| name.to_owned());
     let lasts = fields.seconds(reader, "seconds", None);
+    let lasts_on_kafka = fields.find("seconds_kafka").is_some().then(|| fields.seconds(reader, "seconds_kafka", None));
+    if let (Some(lasts), Some(Some(on_kafka))) = (lasts, lasts_on_kafka)
+        && on_kafka < lasts
+    {
+        reader.mistake(
+            fields.span_of("seconds_kafka"),
+            "`seconds_kafka` is shorter than the phase",
+            format!("write {} or more, or leave it out", lasts.as_secs_f64()),
+        );
+    }
     let ramp = fields.seconds(reader, "ramp_seconds", Some(0.0));
     if let (Some(lasts), Some(ramp)) = (lasts, ramp)
         && ramp > lasts
@@ -223,7 +236,11 @@ fn phase(reader: &mut Reader<'_>, mut fields: Fields<'_, '_>, services: &[String
         },
     };
     fields.finish(reader);
-    Some(Phase { name: name?, lasts: lasts?, rates: rates?, ramp: ramp? })
+    let lasts_on_kafka = match lasts_on_kafka {
+        Some(read) => Some(read?),
+        None => None,
+    };
+    Some(Phase { name: name?, lasts: lasts?, lasts_on_kafka, rates: rates?, ramp: ramp? })
 }
 
 fn rates(reader: &mut Reader<'_>, table: &DeTable<'_>, services: &[String]) -> Option<Vec<f64>> {

@@ -110,6 +110,16 @@ fn a_fault_strikes_one_process() {
 }
 
 #[test]
+fn a_phase_may_last_longer_on_kafka() {
+    let first = Scenario::parse("first.toml", WHOLE).unwrap();
+    let (stand_in, kafka) = (first.lasts(), first.on_kafka().lasts());
+    assert!(kafka > stand_in, "{kafka:?}");
+    let text = WHOLE.replacen("seconds_kafka = 32", "seconds_kafka = 9", 1);
+    let mistakes = Scenario::parse("s.toml", &text).unwrap_err();
+    assert!(mistakes.to_string().contains("`seconds_kafka` is shorter than the phase"), "{mistakes}");
+}
+
+#[test]
 fn a_fault_outside_its_phase_is_refused() {
     let text = WHOLE.replacen("jitter_seconds = 1", "jitter_seconds = 100", 1);
     let mistakes = Scenario::parse("s.toml", &text).unwrap_err();
