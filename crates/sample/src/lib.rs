@@ -7,9 +7,10 @@
 //! - each operation gets the user's next sequence number, and goes to the log in that order;
 //! - the log may be away: operations wait in a table of the same database, the outbox, until it is back.
 //!
-//! The path of a request: [`http`] -> [`instruction`] -> [`writer`] (the only one that writes) -> [`store`]; and from
+//! The path of a request: [`connections`] -> [`http`] -> [`instruction`] -> [`writer`] (the only one that writes) -> [`store`]; and from
 //! there [`publish`] carries the outbox to the log.
 
+pub mod connections;
 pub mod http;
 pub mod instruction;
 pub mod publish;

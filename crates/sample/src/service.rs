@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::connections::Bounded;
 use crate::http::{App, router};
 use crate::instruction::Kind;
 use crate::publish::{LogState, Publisher};
@@ -116,7 +117,8 @@ impl Service {
         };
         publishers.spawn(part(part_ended.clone(), publisher.run()));
         let app = App { kind, commands, reader: reader.clone(), counters: Arc::clone(&counters), log };
-        let server = axum::serve(listener, router(app)).with_graceful_shutdown(http.clone().cancelled_owned());
+        let server =
+            axum::serve(Bounded::new(listener), router(app)).with_graceful_shutdown(http.clone().cancelled_owned());
         let server = async move {
             if let Err(error) = server.await {
                 tracing::error!(error = &error as &dyn std::error::Error, "the HTTP server failed");

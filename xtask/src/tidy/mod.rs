@@ -3,6 +3,7 @@
 mod dependencies;
 mod invariants;
 mod lengths;
+mod links;
 mod names;
 mod options;
 
@@ -32,6 +33,7 @@ fn findings() -> Result<Vec<String>, TaskError> {
     findings.extend(names::findings()?);
     findings.extend(lengths::findings()?);
     findings.extend(invariants::findings()?);
+    findings.extend(links::findings()?);
     Ok(findings)
 }
 

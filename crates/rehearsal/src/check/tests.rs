@@ -27,8 +27,7 @@ fn clean(seed: u64, operations: usize, users: u32) -> History {
         ],
         ..History::default()
     };
-    let mut sequences = vec![0_u64; 2 * users as usize];
-    let mut ends = vec![0_i64; 2 * PARTITIONS as usize];
+    let (mut sequences, mut ends) = (vec![0_u64; 2 * users as usize], vec![0_i64; 2 * PARTITIONS as usize]);
     for number in 0..operations {
         let topic = rng.random_range(0..2_u16);
         let user = rng.random_range(0..users);

@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::process::{Child, Command};
 
-use super::{PATIENCE, Subject, peer, read_all, run};
+use super::{PATIENCE, Subject, peer, read_all, run, tied};
 
 const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
 const GROUPS: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
@@ -97,6 +97,7 @@ impl Consumer {
         let lines = subject.path(name);
         let mut command = tool(subject, CONSUMER, args);
         command.stdout(File::create(&lines).unwrap()).stderr(Stdio::null()).kill_on_drop(true);
+        tied(command.as_std_mut());
         Self { child: command.spawn().unwrap(), lines }
     }
 

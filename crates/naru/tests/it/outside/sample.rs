@@ -12,7 +12,7 @@ use naru_kafka::node::Signal;
 use nix::unistd::Pid;
 use tokio::task::JoinSet;
 
-use super::{NARU, PATIENCE, Subject, read_all};
+use super::{NARU, PATIENCE, Subject, read_all, tied};
 
 /// A sample service as a child process. Dropping it kills the process.
 struct Service {
@@ -31,13 +31,13 @@ struct Api {
 impl Service {
     fn start(kind: &'static str, subject: &Subject) -> Self {
         let log = OpenOptions::new().create(true).append(true).open(subject.path("sample.log")).unwrap();
-        let mut child = Command::new(NARU)
+        let mut command = Command::new(NARU);
+        command
             .args(["sample", kind, "--listen", "127.0.0.1:0", "--brokers", &subject.bootstrap(), "--data"])
             .arg(subject.path("sample"))
             .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .unwrap();
+            .stderr(log);
+        let mut child = tied(&mut command).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let address = line.trim().strip_prefix("ready listen=").unwrap_or_else(|| panic!("not ready: {line:?}"));
