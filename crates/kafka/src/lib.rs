@@ -5,5 +5,6 @@
 
 pub mod client;
 pub mod node;
+pub mod serve;
 pub mod standin;
 pub mod wire;

@@ -137,7 +137,7 @@ pub fn run(args: &Args) -> ExitCode {
     match served {
         Ok(code) => code,
         Err(failure) => {
-            eprintln!("naru broker: {}", chain(&failure));
+            eprintln!("naru broker: {}", serving::chain(&failure));
             ExitCode::FAILURE
         }
     }
@@ -172,16 +172,4 @@ async fn serve(config: &BrokerConfig) -> Result<ExitCode, Failure> {
     let ending = run_until_stopped(&tasks, drain_max + CLOSE_MAX, async || signals.next().await).await;
     telemetry.shutdown().await;
     Ok(ending.exit_code())
-}
-
-/// An error with its causes, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }

@@ -3,6 +3,7 @@
 mod broker;
 mod options;
 mod rehearse;
+mod relay;
 mod sample;
 mod serving;
 
@@ -22,6 +23,8 @@ struct Cli {
 enum Role {
     /// Run a stand-in broker: one node of the log, for a one-command start and for fault simulation
     Broker(broker::Args),
+    /// Run a relay: two clusters act as one for unmodified clients
+    Relay(relay::Args),
     /// Run one of the sample services of the customer's side
     Sample(sample::Args),
     /// Play a scenario on this machine, with faults, and judge it
@@ -33,6 +36,7 @@ enum Role {
 fn main() -> ExitCode {
     match Cli::parse().role {
         Role::Broker(args) => broker::run(&args),
+        Role::Relay(args) => relay::run(&args),
         Role::Sample(args) => sample::run(&args),
         Role::Rehearse(args) => rehearse::run(&args),
         Role::Options => options::run(),

@@ -8,7 +8,11 @@ use naru_runtime::config::{RoleReference, option_reference};
 
 /// Every role with a configuration, in the order of the reference.
 fn roles() -> Vec<RoleReference> {
-    vec![RoleReference::of::<crate::broker::BrokerConfig>(), RoleReference::of::<crate::sample::SampleConfig>()]
+    vec![
+        RoleReference::of::<crate::broker::BrokerConfig>(),
+        RoleReference::of::<naru_relay::config::RelayConfig>(),
+        RoleReference::of::<crate::sample::SampleConfig>(),
+    ]
 }
 
 /// Prints the reference.

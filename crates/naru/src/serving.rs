@@ -22,3 +22,15 @@ fn report(invariant: &Invariant, detail: &str) {
 pub fn ready_metrics(telemetry: &Telemetry) -> String {
     telemetry.metrics_address().map(|address| format!(" metrics={address}")).unwrap_or_default()
 }
+
+/// An error with its causes, on one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}

@@ -8,12 +8,26 @@
 //! events in, actions out, no I/O, no clock, no randomness. Everything else only carries out their actions. The
 //! folders follow a record: `accept`, `decode`, `sequence`, `write`, `fetch`, `acknowledge`.
 
+pub mod accept;
+pub mod clock;
+pub mod config;
 pub mod coordination;
+mod decode;
+mod discover;
+mod fetch;
+mod identity;
+mod measure;
 pub mod offsets;
+pub mod partition;
+pub mod relay;
 pub mod sequence;
+pub mod served;
 pub mod side;
 pub mod sides;
 pub mod topics;
 pub mod verify;
+pub mod upstream;
 
+pub use identity::IdentityError;
+pub use measure::Stages;
 pub use side::{Side, SideMap, SideSet};

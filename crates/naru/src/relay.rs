@@ -1,0 +1,74 @@
+//! `naru relay`: the relay as a process, and what can be asked of one.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use naru_relay::config::RelayConfig;
+use naru_relay::relay::{Relay, RelayError};
+use naru_runtime::config::Flags;
+use naru_runtime::shutdown::{Signals, run_until_stopped};
+use naru_runtime::tasks::Tasks;
+use naru_runtime::telemetry::{Telemetry, TelemetryError};
+
+use crate::serving;
+
+/// What closing the connections to the clusters may take behind a drain that used all its time.
+const CLOSE_MAX: Duration = Duration::from_secs(5);
+
+/// Arguments of `naru relay`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    flags: Flags<RelayConfig>,
+}
+
+/// Runs the relay until it is told to stop.
+pub fn run(args: &Args) -> ExitCode {
+    let config = match args.flags.load() {
+        Ok(config) => config,
+        Err(errors) => {
+            eprint!("{errors}");
+            return errors.exit_code();
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let served = match runtime {
+        Ok(runtime) => runtime.block_on(serve(config)),
+        Err(error) => Err(Failure::System(error)),
+    };
+    match served {
+        Ok(code) => code,
+        Err(failure) => {
+            eprintln!("naru relay: {}", serving::chain(&failure));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Why the relay did not run to its end.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("the system refused")]
+    System(#[from] std::io::Error),
+    #[error(transparent)]
+    Relay(#[from] RelayError),
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+}
+
+async fn serve(config: RelayConfig) -> Result<ExitCode, Failure> {
+    // Caught before anyone is told that the relay is ready.
+    let mut signals = Signals::listen()?;
+    let tasks = Tasks::new();
+    let telemetry = Telemetry::start("naru-relay", &config.telemetry, &tasks).await?;
+    serving::count_violations(&telemetry);
+    let drain_max = config.drain_max;
+    let relay = Relay::open(config, &tasks, telemetry.metrics()).await?;
+    let listening = relay.serve().await?;
+    writeln!(std::io::stdout(), "ready listen={listening}{}", serving::ready_metrics(&telemetry))?;
+    let ending = run_until_stopped(&tasks, drain_max + CLOSE_MAX, async || signals.next().await).await;
+    relay.close(CLOSE_MAX).await;
+    telemetry.shutdown().await;
+    Ok(ending.exit_code())
+}

@@ -1,0 +1,153 @@
+//! From a request's key to the code that answers it.
+//!
+//! Adding an API: a type that implements [`Api`] (or [`RawApi`], for bodies that pass undecoded), a line in [`SERVED`],
+//! a line in [`answer`].
+
+use bytes::Bytes;
+use naru_kafka::serve::memory::Share;
+use naru_kafka::serve::messages::{ApiVersionsRequest, Request};
+use naru_kafka::serve::{Ended as Broken, Served};
+use naru_kafka::wire::frame::ResponseHeader;
+use naru_kafka::wire::{ApiKey, ErrorCode, OutFrame, WireError, cold};
+
+use super::Call;
+use super::api::{self, api_versions};
+use super::connection::{ANSWER_BYTES_MAX, Ended};
+use crate::fetch;
+
+/// Answers up to this size are not counted: a connection has one at a time, and as much of a buffer anyway.
+const SMALL_ANSWER_BYTES: usize = 64 << 10;
+/// Requests up to this size take no share of the memory: a connection has one of them at a time, and they never wait
+/// behind batches.
+const UNCOUNTED_BYTES: usize = 64 << 10;
+
+/// What is served, in every version that the codec knows: no transactions, no telemetry, no share groups, no new group
+/// protocol.
+pub const SERVED: &[ApiKey] = &[
+    ApiKey::Produce,
+    ApiKey::Fetch,
+    ApiKey::ListOffsets,
+    ApiKey::Metadata,
+    ApiKey::FindCoordinator,
+    ApiKey::ApiVersions,
+    ApiKey::DeleteRecords,
+    ApiKey::InitProducerId,
+    ApiKey::OffsetForLeaderEpoch,
+    ApiKey::DescribeCluster,
+];
+
+/// A message that `kafka-protocol` reads and writes.
+pub trait Api {
+    /// The request.
+    type Request: Request + Send + Sync;
+
+    /// Carries the request out.
+    fn answer(
+        call: &mut Call<'_>,
+        request: Self::Request,
+    ) -> impl Future<Output = <Self::Request as Request>::Response> + Send;
+}
+
+/// A message whose body passes undecoded.
+pub trait RawApi {
+    /// The answer's body, in the request's version. An error closes the connection: for when there is no answer that
+    /// says what is wrong.
+    fn answer(call: &mut Call<'_>, body: Bytes) -> impl Future<Output = Result<Bytes, Ended>> + Send;
+}
+
+/// Whether a request of this key and version can be answered at all, and how much of it is free of charge. ApiVersions
+/// always can: its answer says in which versions.
+pub(crate) fn served(key: i16, version: i16) -> Result<Served, Broken> {
+    let api = ApiKey::from_i16(key).filter(|api| SERVED.contains(api));
+    match api {
+        None => Err(WireError::Unsupported { api: key, version }.into()),
+        Some(ApiKey::Produce) if ApiKey::Produce.supports(version) => Ok(Served { uncounted_bytes: 0 }),
+        Some(api) if api == ApiKey::ApiVersions || api.supports(version) => {
+            Ok(Served { uncounted_bytes: UNCOUNTED_BYTES })
+        }
+        Some(api) => Err(Broken::Version { api: api.name(), version }),
+    }
+}
+
+/// Answers one request, which is not Produce, into `out`; what is given back is the memory of the answer.
+pub(super) async fn answer(
+    key: ApiKey,
+    call: &mut Call<'_>,
+    correlation_id: i32,
+    body: Bytes,
+    out: &mut OutFrame,
+) -> Result<Option<Share>, Ended> {
+    macro_rules! cold {
+        ($api:ty) => {
+            answer_cold::<$api>(key, call, correlation_id, body, out).await
+        };
+    }
+    match key {
+        ApiKey::Fetch => {
+            let version = call.version;
+            let fetched = fetch::answer(call.relay, version, body).await?;
+            begin(key, version, correlation_id, out);
+            fetched.response.encode(version, out)?;
+            out.finish(ANSWER_BYTES_MAX)?;
+            Ok(fetched.share)
+        }
+        ApiKey::ApiVersions if !key.supports(call.version) => {
+            // Kafka's own way: the client reads version 0 whatever it asked for, and asks again.
+            begin(key, 0, correlation_id, out);
+            let response = api_versions::shown(ErrorCode::UNSUPPORTED_VERSION);
+            cold::encode_response::<ApiVersionsRequest>(0, &response, out)?;
+            out.finish(ANSWER_BYTES_MAX)?;
+            Ok(None)
+        }
+        ApiKey::ApiVersions => cold!(api_versions::ApiVersions),
+        ApiKey::Metadata => cold!(api::metadata::Metadata),
+        ApiKey::ListOffsets => cold!(api::list_offsets::ListOffsets),
+        ApiKey::FindCoordinator => cold!(api::find_coordinator::FindCoordinator),
+        ApiKey::InitProducerId => cold!(api::init_producer_id::InitProducerId),
+        ApiKey::OffsetForLeaderEpoch => cold!(api::offset_for_leader_epoch::OffsetForLeaderEpoch),
+        ApiKey::DeleteRecords => cold!(api::delete_records::DeleteRecords),
+        ApiKey::DescribeCluster => cold!(api::describe_cluster::DescribeCluster),
+        other => Err(WireError::Unsupported { api: other as i16, version: call.version }.into()),
+    }
+}
+
+fn begin(api: ApiKey, version: i16, correlation_id: i32, out: &mut OutFrame) {
+    out.begin();
+    ResponseHeader::new(correlation_id).encode(api, version, out);
+}
+
+async fn answer_cold<A: Api>(
+    api: ApiKey,
+    call: &mut Call<'_>,
+    correlation_id: i32,
+    body: Bytes,
+    out: &mut OutFrame,
+) -> Result<Option<Share>, Ended> {
+    let version = call.version;
+    let request = cold::decode_request::<A::Request>(version, body)?;
+    let response = A::answer(call, request).await;
+    begin(api, version, correlation_id, out);
+    cold::encode_response::<A::Request>(version, &response, out)?;
+    out.finish(ANSWER_BYTES_MAX)?;
+    // A large answer waits for its share like records do, so that slow readers cannot hold many of them.
+    drop(response);
+    Ok(if out.len() > SMALL_ANSWER_BYTES { call.relay.answers.take(out.len()).await } else { None })
+}
+
+/// As for [`Api`], of a body that passes undecoded.
+#[allow(dead_code)] // the group APIs are its users
+async fn answer_raw<A: RawApi>(
+    api: ApiKey,
+    call: &mut Call<'_>,
+    correlation_id: i32,
+    body: Bytes,
+    out: &mut OutFrame,
+) -> Result<Option<Share>, Ended> {
+    let version = call.version;
+    let body = A::answer(call, body).await?;
+    begin(api, version, correlation_id, out);
+    let size = body.len();
+    out.push(body);
+    out.finish(ANSWER_BYTES_MAX)?;
+    Ok(if size > SMALL_ANSWER_BYTES { call.relay.answers.take(size).await } else { None })
+}

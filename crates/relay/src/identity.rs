@@ -1,0 +1,109 @@
+//! What a relay is to its clients, kept over restarts: a cluster id, and an epoch that rises with every start (RELAY-8).
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use naru_kafka::wire::TopicId;
+use rand::TryRng as _;
+use rand::rngs::SysRng;
+
+const FILE: &str = "identity";
+
+/// Why the identity cannot be had. Our side; a retry helps after what the sentence names is mended.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// The file system.
+    #[error("{}: cannot be used", path.display())]
+    File {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// Not what a relay writes.
+    #[error("{}: is not the identity of a relay", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Every epoch was used.
+    #[error("{}: every leader epoch was used", path.display())]
+    Used {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// A cluster id and an epoch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) cluster_id: String,
+    /// Of this start: one more than of the last.
+    pub(crate) epoch: i32,
+}
+
+impl Identity {
+    /// Begins the next epoch in a directory, durably. Blocks.
+    pub(crate) fn next(dir: &Path) -> Result<Self, IdentityError> {
+        let path = dir.join(FILE);
+        let failed = |source| IdentityError::File { path: path.clone(), source };
+        fs::create_dir_all(dir).map_err(failed)?;
+        let next = match fs::read_to_string(&path) {
+            Ok(text) => {
+                let (cluster_id, epoch) = parse(&text).ok_or_else(|| IdentityError::Foreign { path: path.clone() })?;
+                let epoch = epoch.checked_add(1).ok_or_else(|| IdentityError::Used { path: path.clone() })?;
+                Self { cluster_id: cluster_id.to_owned(), epoch }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Self { cluster_id: TopicId(fresh()).to_string(), epoch: 1 }
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        next.store(dir, &path).map_err(failed)?;
+        Ok(next)
+    }
+
+    fn store(&self, dir: &Path, path: &Path) -> io::Result<()> {
+        let beside = path.with_extension("new");
+        let mut file = File::create(&beside)?;
+        writeln!(file, "cluster_id {}\nepoch {}", self.cluster_id, self.epoch)?;
+        file.sync_all()?;
+        fs::rename(&beside, path)?;
+        File::open(dir)?.sync_all()
+    }
+}
+
+/// Random bytes of the system: identities of different relays and starts do not meet.
+pub(crate) fn fresh<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    SysRng.try_fill_bytes(&mut bytes).expect("Linux gives random bytes without fail once it has started");
+    bytes
+}
+
+fn parse(text: &str) -> Option<(&str, i32)> {
+    let (id, epoch) = text.trim_end().split_once('\n')?;
+    let id = id.strip_prefix("cluster_id ").filter(|id| !id.is_empty())?;
+    Some((id, epoch.strip_prefix("epoch ")?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // a test panics on failure
+
+    use super::*;
+
+    #[test]
+    fn every_start_has_a_higher_epoch_of_the_same_cluster() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Identity::next(dir.path()).unwrap();
+        let second = Identity::next(dir.path()).unwrap();
+        assert_eq!((first.epoch, second.epoch), (1, 2));
+        assert_eq!(first.cluster_id, second.cluster_id);
+        fs::write(dir.path().join(FILE), "something else").unwrap();
+        assert!(matches!(Identity::next(dir.path()), Err(IdentityError::Foreign { .. })));
+        fs::write(dir.path().join(FILE), format!("cluster_id x\nepoch {}", i32::MAX)).unwrap();
+        assert!(matches!(Identity::next(dir.path()), Err(IdentityError::Used { .. })));
+    }
+}

@@ -1,0 +1,285 @@
+//! The task of one partition.
+
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::{Arc, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use naru_kafka::serve::memory::Growing;
+use naru_kafka::wire::TopicId;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::lane::Lane;
+use super::orders::{self, Done, Wanted};
+use super::{Inbound, Inner, Report, Reported, Shared, Shown, Start, Waiting};
+use crate::clock;
+use crate::sequence::{Acked, Action, Event, Millis, Partition, Refusal, Suspicion, Ticket};
+use crate::side::{Side, SideMap};
+use crate::sides::Standing;
+
+/// How often a partition looks at the time: a fifth of the shortest patience, the 500 ms within which a stopped
+/// partition answers.
+const TICK: Duration = Duration::from_millis(100);
+/// Messages taken from the inbox before outcomes are looked at again.
+const INBOX_TURN_MAX: usize = 16;
+
+/// A client that waits for its batch.
+pub(super) struct Waiter {
+    reply: oneshot::Sender<Result<Acked, Refusal>>,
+    deadline: Millis,
+    /// Told of the end of its patience.
+    expired: bool,
+    since: Instant,
+    /// Given back when it is answered.
+    _share: Arc<Growing>,
+}
+
+type Order = Pin<Box<dyn Future<Output = Done> + Send>>;
+
+/// See the module.
+pub(super) struct Actor {
+    core: Partition,
+    shared: Shared,
+    inner: Arc<Inner>,
+    shown: watch::Sender<Shown>,
+    standing: Standing,
+    topic_ids: SideMap<Option<TopicId>>,
+    lanes: SideMap<Lane>,
+    /// Reads and deletions under way: the core has at most a few at a time.
+    orders: Vec<(Side, Order)>,
+    waiting: Waiting,
+    deleting: HashMap<Ticket, oneshot::Sender<Result<i64, Refusal>>>,
+    reports: mpsc::Sender<Report>,
+    /// What the group has not been told for want of room: the latest of each kind.
+    untold: SideMap<Option<Suspicion>>,
+    untold_end: Option<i64>,
+    actions: Vec<Action>,
+    lease_until: Millis,
+}
+
+impl Actor {
+    pub(super) fn new(
+        start: Start,
+        shared: Shared,
+        inner: Arc<Inner>,
+        shown: watch::Sender<Shown>,
+        reports: mpsc::Sender<Report>,
+    ) -> Self {
+        let Start { at, config, standing, checkpoint, topic_ids, lease_until } = start;
+        Self {
+            core: Partition::new(config, standing, checkpoint),
+            lanes: SideMap::from_fn(|side| Lane::new(side, at.clone(), shared.replica_wait)),
+            shared,
+            inner,
+            shown,
+            standing,
+            topic_ids,
+            orders: Vec::new(),
+            waiting: HashMap::new(),
+            deleting: HashMap::new(),
+            reports,
+            untold: SideMap::default(),
+            untold_end: None,
+            actions: Vec::new(),
+            lease_until,
+        }
+    }
+
+    pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Inbound>) {
+        let retired = self.inner.retired.clone();
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.step(Event::Lease { until: self.lease_until });
+        loop {
+            tokio::select! {
+                biased;
+                () = retired.cancelled() => return,
+                outcome = poll_fn(|context| self.poll_outcome(context)) => self.outcome(outcome),
+                inbound = inbox.recv() => {
+                    let Some(inbound) = inbound else { return };
+                    self.take(inbound);
+                    for _ in 1..INBOX_TURN_MAX {
+                        let Ok(inbound) = inbox.try_recv() else { break };
+                        self.take(inbound);
+                    }
+                }
+                _ = ticks.tick() => self.tick(),
+            }
+        }
+    }
+
+    fn poll_outcome(&mut self, context: &mut Context<'_>) -> Poll<Outcome> {
+        for (side, lane) in [(Side::A, &mut self.lanes.a), (Side::B, &mut self.lanes.b)] {
+            if let Poll::Ready((event, took)) = lane.poll_outcome(context) {
+                return Poll::Ready(Outcome::Written { side, event, took });
+            }
+        }
+        for index in 0..self.orders.len() {
+            let (side, order) = &mut self.orders[index];
+            if let Poll::Ready(done) = order.as_mut().poll(context) {
+                let side = *side;
+                drop(self.orders.swap_remove(index));
+                return Poll::Ready(Outcome::Done { side, done });
+            }
+        }
+        Poll::Pending
+    }
+
+    fn outcome(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Written { side, event, took } => {
+                if let Some(took) = took {
+                    self.shared.stages.wrote(side == self.standing.active, took);
+                }
+                self.step(event);
+            }
+            Outcome::Done { side, done } => {
+                if let Some(connection) = done.connection {
+                    self.lanes[side].use_connection(connection);
+                }
+                self.step(done.event);
+            }
+        }
+    }
+
+    fn take(&mut self, inbound: Inbound) {
+        match inbound {
+            Inbound::Produce { ticket, batch, deadline, reply, share } => {
+                let waiter = Waiter { reply, deadline, expired: false, since: Instant::now(), _share: share };
+                self.waiting.insert(ticket, waiter);
+                self.step(Event::Produce { ticket, batch });
+            }
+            Inbound::Delete { ticket, offset, reply } => {
+                self.deleting.insert(ticket, reply);
+                self.step(Event::DeleteBefore { ticket, offset });
+            }
+            Inbound::Event(event) => {
+                if let Event::Standing { held, sent } = &event {
+                    // Between sending and reading back the stricter holds.
+                    let in_sync =
+                        sent.map_or(held.in_sync, |sent| if sent.is_duplex() { held.in_sync } else { sent.in_sync });
+                    self.standing = Standing { in_sync, ..*held };
+                }
+                self.step(event);
+            }
+            Inbound::Checkpoint(reply) => {
+                // Whoever asked and went away does not want to know.
+                drop(reply.send(self.core.checkpoint()));
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        for side in Side::BOTH {
+            if self.lanes[side].lost_connection() {
+                self.step(Event::Reconnected { side });
+            }
+        }
+        let now = clock::now();
+        let overdue = self.waiting.iter_mut().filter(|(_, waiter)| !waiter.expired && waiter.deadline <= now);
+        let expired: Vec<_> = overdue
+            .map(|(ticket, waiter)| {
+                waiter.expired = true;
+                *ticket
+            })
+            .collect();
+        for ticket in expired {
+            self.step(Event::Expired { ticket });
+        }
+        self.step(Event::Tick);
+    }
+
+    /// One event, and everything that the core wants done because of it.
+    fn step(&mut self, event: Event) {
+        let mut actions = std::mem::take(&mut self.actions);
+        self.core.on(clock::now(), event, &mut actions);
+        for action in actions.drain(..) {
+            self.carry_out(action);
+        }
+        self.actions = actions;
+        self.tell_group();
+        let Standing { active, in_sync, .. } = self.standing;
+        let next = Shown { view: self.core.view(), active, in_sync };
+        self.shown.send_if_modified(|shown| {
+            let changed = *shown != next;
+            *shown = next;
+            changed
+        });
+    }
+
+    fn carry_out(&mut self, action: Action) {
+        match action {
+            Action::Write { order, side, batch } => self.lanes[side].write(order, batch),
+            Action::ReadEnd { order, side } => {
+                let (upstream, at) = self.way(side);
+                self.order(side, orders::read_end(upstream, at, self.topic_ids[side], order));
+            }
+            Action::Read { order, side, from, before, bytes_max } => {
+                let (upstream, at) = self.way(side);
+                self.order(side, orders::read(upstream, at, Wanted { from, before, bytes_max }, order));
+            }
+            Action::DeleteRecords { order, side, before } => {
+                let (upstream, at) = self.way(side);
+                self.order(side, orders::delete_records(upstream, at, before, order));
+            }
+            Action::Answer { ticket, result } => {
+                if let Some(waiter) = self.waiting.remove(&ticket) {
+                    self.shared.stages.answered(&result, waiter.since.elapsed());
+                    if waiter.reply.send(result).is_err() {
+                        tracing::trace!(at = %self.inner.at, "a client went away before its answer");
+                    }
+                }
+            }
+            Action::AnswerDelete { ticket, result } => {
+                if let Some(reply) = self.deleting.remove(&ticket)
+                    && reply.send(result).is_err()
+                {
+                    tracing::trace!(at = %self.inner.at, "a client went away before its answer");
+                }
+            }
+            Action::Gate { batches, .. } => {
+                let mut cache = self.inner.cache.lock().unwrap_or_else(PoisonError::into_inner);
+                batches.iter().for_each(|batch| cache.push(batch));
+            }
+            // The view says it.
+            Action::LogStart { .. } => {}
+            Action::Suspect { side, suspicion } => self.untold[side] = Some(suspicion),
+            Action::Quiesced { end } => self.untold_end = Some(end),
+        }
+    }
+
+    fn way(&self, side: Side) -> (Arc<crate::upstream::Upstream>, naru_kafka::client::TopicPartition) {
+        (Arc::clone(&self.shared.upstreams[side]), self.inner.at.clone())
+    }
+
+    fn order(&mut self, side: Side, order: impl Future<Output = Done> + Send + 'static) {
+        self.orders.push((side, Box::pin(order)));
+    }
+
+    /// As much as the group has room for; the rest with the next event, of which there is one a tick.
+    fn tell_group(&mut self) {
+        let at = &self.inner.at;
+        let tell = |what| self.reports.try_send(Report { at: at.clone(), what }).is_ok();
+        for side in Side::BOTH {
+            if let Some(suspicion) = self.untold[side]
+                && tell(Reported::Suspicion { side, suspicion })
+            {
+                self.untold[side] = None;
+            }
+        }
+        if let Some(end) = self.untold_end
+            && tell(Reported::Quiesced { end })
+        {
+            self.untold_end = None;
+        }
+    }
+}
+
+/// What came of something that was ordered.
+enum Outcome {
+    Written { side: Side, event: Event, took: Option<Duration> },
+    Done { side: Side, done: Done },
+}

@@ -1,0 +1,122 @@
+//! What a partition asks of a side besides writing: where its log ends, what stands there, to delete its beginning.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use naru_kafka::client::fetch::{FetchFrom, FetchOptions};
+use naru_kafka::client::offsets::OffsetAt;
+use naru_kafka::client::{ClientError, Connection, Lane as Way, TopicPartition};
+use naru_kafka::wire::{Batch, ErrorCode, TopicId};
+
+use crate::sequence::{Event, Located, OrderId, ReadFailed};
+use crate::upstream::Upstream;
+
+/// An outcome, and the connection that batches may go over from now on.
+pub(super) struct Done {
+    pub(super) event: Event,
+    pub(super) connection: Option<Connection>,
+}
+
+impl From<Event> for Done {
+    fn from(event: Event) -> Self {
+        Self { event, connection: None }
+    }
+}
+
+fn failed(error: &ClientError) -> ReadFailed {
+    match error.code() {
+        Some(code) if !error.retry_can_help() => ReadFailed::Refused(code),
+        _ => ReadFailed::Unreachable,
+    }
+}
+
+/// Finds the leader anew, gets a connection for batches that is open now, and asks where the log begins and ends.
+pub(super) async fn read_end(
+    upstream: Arc<Upstream>,
+    at: TopicPartition,
+    recorded: Option<TopicId>,
+    order: OrderId,
+) -> Done {
+    let side = upstream.side;
+    let located = locate(&upstream, &at, recorded).await;
+    let (outcome, connection) = match located {
+        Ok((located, connection)) => (Ok(located), Some(connection)),
+        Err(error) => (Err(error), None),
+    };
+    Done { event: Event::EndRead { order, side, outcome }, connection }
+}
+
+async fn locate(
+    upstream: &Upstream,
+    at: &TopicPartition,
+    recorded: Option<TopicId>,
+) -> Result<(Located, Connection), ReadFailed> {
+    let client = upstream.produce(at);
+    let said = |error: ClientError| {
+        tracing::debug!(side = %upstream.side, %at, %error, "the end of a log cannot be read");
+        failed(&error)
+    };
+    client.forget_leaders(&at.topic);
+    let topic = client.topic(&at.topic).await.map_err(said)?;
+    if let Some(recorded) = recorded
+        && recorded != topic.id
+        && !topic.id.is_nil()
+    {
+        return Err(ReadFailed::OtherTopic(topic.id));
+    }
+    let (broker, leader_epoch) = client.leader(at).await.map_err(said)?;
+    let connection = client.connection(&broker, Way::Produce).await.map_err(said)?;
+    let asked = [(at.clone(), OffsetAt::Earliest), (at.clone(), OffsetAt::Latest)];
+    let [start, end] = <[_; 2]>::try_from(client.list_offsets(&asked).await).map_err(|_| ReadFailed::Unreachable)?;
+    let offset = |listed: Result<naru_kafka::client::offsets::ListedOffset, ClientError>| {
+        listed.map_err(said)?.offset.ok_or(ReadFailed::Refused(ErrorCode::OFFSET_NOT_AVAILABLE))
+    };
+    Ok((Located { log_start: offset(start)?, log_end: offset(end)?, leader_epoch }, connection))
+}
+
+/// What to read.
+pub(super) struct Wanted {
+    pub(super) from: i64,
+    pub(super) before: i64,
+    pub(super) bytes_max: usize,
+}
+
+pub(super) async fn read(upstream: Arc<Upstream>, at: TopicPartition, wanted: Wanted, order: OrderId) -> Done {
+    let side = upstream.side;
+    let bytes_max = i32::try_from(wanted.bytes_max).unwrap_or(i32::MAX);
+    let mut from = FetchFrom::new(at, wanted.from);
+    from.bytes_max = bytes_max;
+    let options = FetchOptions { max_wait: Duration::ZERO, bytes_min: 0, bytes_max };
+    let outcome = match upstream.copy.fetch_one(&from, &options).await {
+        Ok(fetched) => whole(fetched.batches, &wanted, &from.at),
+        Err(error) => {
+            tracing::debug!(%side, at = %from.at, offset = wanted.from, %error, "a log cannot be read");
+            Err(failed(&error))
+        }
+    };
+    Event::BatchesRead { order, side, outcome }.into()
+}
+
+/// Those asked for, each with its checksum true.
+fn whole(batches: Vec<Batch>, wanted: &Wanted, at: &TopicPartition) -> Result<Vec<Batch>, ReadFailed> {
+    let inside = |batch: &Batch| {
+        let header = batch.header();
+        header.last_offset() >= wanted.from && header.base_offset < wanted.before
+    };
+    let kept: Vec<_> = batches.into_iter().filter(inside).collect();
+    if let Some(error) = kept.iter().find_map(|batch| batch.verify_crc().err()) {
+        tracing::error!(%at, offset = wanted.from, %error, "a side sends a batch whose checksum fails");
+        return Err(ReadFailed::Refused(ErrorCode::CORRUPT_MESSAGE));
+    }
+    Ok(kept)
+}
+
+pub(super) async fn delete_records(upstream: Arc<Upstream>, at: TopicPartition, before: i64, order: OrderId) -> Done {
+    let side = upstream.side;
+    let deleted = upstream.control.delete_records(&at, Some(before)).await;
+    let outcome = deleted.map_err(|error| {
+        tracing::debug!(%side, %at, before, %error, "records cannot be deleted");
+        failed(&error)
+    });
+    Event::RecordsDeleted { order, side, outcome }.into()
+}

@@ -1,0 +1,308 @@
+//! A running relay: what its parts share, and how it starts and ends.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::time::Duration;
+
+use naru_kafka::client::{ClientError, TopicPartition};
+use naru_kafka::serve::Memory;
+use naru_kafka::serve::memory::Budget;
+use naru_kafka::wire::TopicId;
+use naru_runtime::tasks::Tasks;
+use naru_runtime::telemetry::{Metrics, Observed, Reading};
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{GroupConfig, Mode, RelayConfig};
+use crate::identity::{Identity, IdentityError, fresh};
+use crate::measure::Stages;
+use crate::partition::{CacheMemory, PartitionHandle, Report, Shared, Start};
+use crate::sequence::{Checkpoint, Millis, PartitionConfig};
+use crate::served::{Served, ServedTopic};
+use crate::side::{Side, SideMap};
+use crate::sides::Standing;
+use crate::upstream::Upstream;
+use crate::{accept, discover};
+
+/// Reports that wait for a service group's runner. Partitions keep the newest of each kind until there is room.
+const REPORTS_MAX: usize = 1024;
+
+/// Why a relay does not start. Our side; a retry helps after what the sentence names is mended.
+#[derive(Debug, thiserror::Error)]
+pub enum RelayError {
+    /// The state directory.
+    #[error("the relay's state cannot be used")]
+    Identity(#[from] IdentityError),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {addr}")]
+    Listen {
+        /// The address.
+        addr: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The settings of a side's client.
+    #[error("side {side} cannot be spoken to")]
+    Side {
+        /// Which.
+        side: Side,
+        /// What is wrong.
+        #[source]
+        source: ClientError,
+    },
+}
+
+/// A service group as the data path knows it.
+#[derive(Debug)]
+pub struct ServiceGroup {
+    /// Its settings.
+    pub config: GroupConfig,
+    /// What the coordinator holds for it, read back.
+    pub standing: watch::Sender<Standing>,
+    reports: mpsc::Sender<Report>,
+}
+
+/// A topic that both sides have.
+#[derive(Debug, Clone)]
+pub struct TopicSpec {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The relay's own identity of it.
+    pub id: TopicId,
+    /// Its identities on the sides, where they are recorded (RELAY-12).
+    pub topic_ids: SideMap<Option<TopicId>>,
+    /// How many partitions it has.
+    pub partitions: i32,
+    /// Largest batch that both sides take, bytes.
+    pub batch_bytes_max: usize,
+}
+
+/// What the parts of a relay share.
+#[derive(Debug)]
+pub struct Relay {
+    /// The settings.
+    pub config: RelayConfig,
+    /// The ways to the sides.
+    pub upstreams: SideMap<Arc<Upstream>>,
+    /// The topics that clients see.
+    pub served: Served,
+    /// The service groups, by name.
+    pub groups: BTreeMap<String, ServiceGroup>,
+    /// The relay's own leader epoch, of this start (RELAY-8).
+    pub epoch: i32,
+    /// The cluster id that clients see.
+    pub cluster_id: String,
+    /// Set when the relay is told to stop.
+    pub stopping: CancellationToken,
+    /// Everything it spawned.
+    pub tasks: Tasks,
+    /// Wakes the discovery of topics.
+    pub(crate) discover: Notify,
+    pub(crate) stages: Arc<Stages>,
+    /// Requests of clients in flight.
+    pub(crate) memory: Memory,
+    /// Records on their way to consumers.
+    pub(crate) answers: Budget,
+    pub(crate) connections: AtomicUsize,
+    tickets: Arc<AtomicU64>,
+    cache_memory: Arc<CacheMemory>,
+}
+
+impl Relay {
+    /// Begins a new epoch and makes everything that is shared; serves nobody yet.
+    pub async fn open(config: RelayConfig, tasks: &Tasks, metrics: &Metrics) -> Result<Arc<Self>, RelayError> {
+        let state = config.state.clone();
+        let identity = tokio::task::spawn_blocking(move || Identity::next(&state)).await.unwrap_or_else(|error| {
+            Err(IdentityError::File { path: config.state.clone(), source: std::io::Error::other(error) })
+        })?;
+        let upstream =
+            |side| Upstream::new(side, &config).map(Arc::new).map_err(|source| RelayError::Side { side, source });
+        let upstreams = SideMap { a: upstream(Side::A)?, b: upstream(Side::B)? };
+        let mut groups = BTreeMap::new();
+        for group in config.all_groups() {
+            let (sender, receiver) = mpsc::channel(REPORTS_MAX);
+            tasks.spawn("reading reports", read_reports(group.name.clone(), receiver, tasks.stop_token()));
+            let standing = watch::Sender::new(Standing::first(group.active.into()));
+            groups.insert(group.name.clone(), ServiceGroup { config: group, standing, reports: sender });
+        }
+        let stopping = tasks.stop_token();
+        let relay = Arc::new(Self {
+            upstreams,
+            served: Served::default(),
+            groups,
+            epoch: identity.epoch,
+            cluster_id: identity.cluster_id,
+            stopping,
+            tasks: tasks.clone(),
+            discover: Notify::new(),
+            stages: Arc::new(Stages::new(metrics)),
+            memory: Memory::new(config.request_memory_max.as_usize(), config.request_bytes_max.as_usize()),
+            answers: Budget::new(config.answer_memory_max.as_usize()),
+            connections: AtomicUsize::new(0),
+            tickets: Arc::new(AtomicU64::new(0)),
+            cache_memory: Arc::new(CacheMemory::new(config.cache_memory_max.as_usize())),
+            config,
+        });
+        relay.show_gauges(metrics);
+        Ok(relay)
+    }
+
+    /// Accepts clients. Answers with the address that was bound.
+    pub async fn serve(self: &Arc<Self>) -> Result<SocketAddr, RelayError> {
+        let addr = self.config.listen;
+        let failed = |source| RelayError::Listen { addr, source };
+        let listener = TcpListener::bind(addr).await.map_err(failed)?;
+        let bound = listener.local_addr().map_err(failed)?;
+        self.tasks.spawn("discovering topics", discover::run(Arc::clone(self)));
+        self.tasks.spawn("accepting connections", accept::listen(Arc::clone(self), listener));
+        Ok(bound)
+    }
+
+    /// The service group that a topic belongs to.
+    pub fn group_of_topic(&self, topic: &str) -> &ServiceGroup {
+        self.group(self.config.group_of_topic(topic))
+    }
+
+    /// The service group that a consumer group belongs to.
+    pub fn group_of_consumers(&self, consumers: &str) -> &ServiceGroup {
+        self.group(self.config.group_of_consumers(consumers))
+    }
+
+    fn group(&self, name: &str) -> &ServiceGroup {
+        self.groups.get(name).expect("the configuration's own groups are all there")
+    }
+
+    /// Serves a topic: its partitions start from their checkpoints (by number; none where nothing is kept), those that
+    /// run go on.
+    pub fn serve_topic(&self, spec: &TopicSpec, mut checkpoint: impl FnMut(i32) -> Option<Checkpoint>) {
+        let group = self.group_of_topic(&spec.name);
+        let running = self.served.get(&spec.name).filter(|topic| topic.id == spec.id);
+        let mut partitions = running.map(|topic| topic.partitions.clone()).unwrap_or_default();
+        let shared = self.shared();
+        for index in i32::try_from(partitions.len()).unwrap_or(i32::MAX)..spec.partitions {
+            let start = Start {
+                at: TopicPartition::new(Arc::clone(&spec.name), index),
+                config: self.partition_config(&group.config),
+                standing: *group.standing.borrow(),
+                checkpoint: checkpoint(index),
+                topic_ids: spec.topic_ids,
+                lease_until: Millis::MAX,
+            };
+            let (handle, task) = PartitionHandle::start(start, &shared, group.reports.clone(), &self.stopping);
+            self.tasks.spawn("a partition", task);
+            partitions.push(handle);
+        }
+        self.served.insert(ServedTopic {
+            name: Arc::clone(&spec.name),
+            id: spec.id,
+            group: Arc::from(group.config.name.as_str()),
+            batch_bytes_max: spec.batch_bytes_max,
+            partitions,
+        });
+    }
+
+    /// Where clients find this relay: as configured, or where they came to.
+    pub fn endpoint(&self, local: SocketAddr) -> (String, u16) {
+        match &self.config.advertised {
+            Some(advertised) => (advertised.host.clone(), advertised.port),
+            None => (local.ip().to_string(), local.port()),
+        }
+    }
+
+    /// Ends the connections to the sides, after everything that uses them has ended.
+    pub async fn close(&self, deadline: Duration) {
+        for (side, upstream) in self.upstreams.iter() {
+            if !upstream.shutdown(deadline).await {
+                tracing::warn!(%side, "connections did not end in time");
+            }
+        }
+    }
+
+    fn partition_config(&self, group: &GroupConfig) -> PartitionConfig {
+        let config = &self.config;
+        PartitionConfig {
+            absence: group.absence.into(),
+            duplex: group.mode == Mode::Duplex,
+            active_in_flight_max: config.active_in_flight_max as usize,
+            pending_max: config.pending_max as usize,
+            suspect_after_ms: u64::try_from(config.suspect_after.as_millis()).unwrap_or(u64::MAX),
+            copy_bytes_max: config.copy_bytes_max.as_usize(),
+            stamp_id: fresh_producer_id(),
+        }
+    }
+
+    fn shared(&self) -> Shared {
+        Shared {
+            upstreams: self.upstreams.clone(),
+            cache_memory: Arc::clone(&self.cache_memory),
+            cache_bytes_max: self.config.cache_partition_max.as_usize(),
+            // Less than the connection waits for the broker, so that the broker gives up first and says so.
+            replica_wait: self.config.request_timeout / 2,
+            stages: Arc::clone(&self.stages),
+            tickets: Arc::clone(&self.tickets),
+        }
+    }
+
+    fn show_gauges(self: &Arc<Self>, metrics: &Metrics) {
+        let gauge = |name, help, read: fn(&Self) -> u64| {
+            let relay = Arc::downgrade(self);
+            metrics.observe(name, help, Observed::Gauge, move || {
+                let value = relay.upgrade().map_or(0, |relay| read(&relay));
+                vec![Reading { labels: Vec::new(), value }]
+            });
+        };
+        gauge("relay_connections", "Connections of clients", |relay| {
+            relay.connections.load(std::sync::atomic::Ordering::Relaxed) as u64
+        });
+        gauge("relay_request_memory_bytes", "Memory of batches in flight", |relay| relay.memory.taken_bytes() as u64);
+        gauge("relay_answer_memory_bytes", "Memory of records on their way to consumers", |relay| {
+            relay.answers.taken_bytes() as u64
+        });
+        gauge("relay_cache_bytes", "Newest batches kept for consumers", |relay| relay.cache_memory.held_bytes() as u64);
+        gauge("relay_pending_batches", "Batches that wait or are in flight", |relay| {
+            relay.sum(|shown| shown.view.pending as u64)
+        });
+        gauge("relay_gate_lag_records", "Records on the active sides that are not below the gate yet", |relay| {
+            relay.sum(|shown| {
+                let end = shown.view.ends[shown.active].unwrap_or(shown.view.gate);
+                u64::try_from(end - shown.view.gate).unwrap_or(0)
+            })
+        });
+    }
+
+    fn sum(&self, of: impl Fn(&crate::partition::Shown) -> u64) -> u64 {
+        let topics = self.served.all();
+        topics.iter().flat_map(|topic| &topic.partitions).map(|partition| of(&partition.shown())).sum()
+    }
+}
+
+/// Stands in for a group's runner: says what partitions think.
+async fn read_reports(group: String, mut reports: mpsc::Receiver<Report>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            report = reports.recv() => match report {
+                Some(Report { at, what }) => tracing::info!(group, %at, ?what, "a partition reports"),
+                None => return,
+            }
+        }
+    }
+}
+
+/// Brokers count producer ids up from 0; none comes this far.
+const BROKERS_IDS_MAX: i64 = 1 << 48;
+
+/// 62 random bits: ids of brokers, of other relays and of other starts do not meet (RELAY-6).
+pub(crate) fn fresh_producer_id() -> i64 {
+    loop {
+        // As good as always the first: one of 16,384 is too small.
+        let id = i64::from_be_bytes(fresh()) & ((1 << 62) - 1);
+        if id >= BROKERS_IDS_MAX {
+            return id;
+        }
+    }
+}

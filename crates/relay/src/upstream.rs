@@ -1,0 +1,67 @@
+//! The way to a side: several clients, so that batches, reads and long things never wait behind each other.
+//!
+//! A broker serves the requests of one connection one after the other, and mutes it while it throttles.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
+
+use naru_kafka::client::{Client, ClientConfig, ClientError, TopicPartition};
+
+use crate::config::RelayConfig;
+use crate::side::Side;
+
+/// How often a read of ours is tried in all: the partition's core asks again by itself, and waits for no long patience.
+const ATTEMPTS_MAX: u32 = 3;
+/// Batches of all partitions on one connection without an answer.
+const IN_FLIGHT_MAX: usize = 64;
+
+/// One side, as the relay reaches it.
+#[derive(Debug)]
+pub struct Upstream {
+    /// Which.
+    pub side: Side,
+    /// For metadata, offsets, administration, groups.
+    pub control: Client,
+    /// For consumers that read what the cache has not.
+    pub fetch: Client,
+    /// For comparing and copying.
+    pub copy: Client,
+    produce: Vec<Client>,
+}
+
+impl Upstream {
+    /// Checks the settings; opens nothing yet.
+    pub fn new(side: Side, config: &RelayConfig) -> Result<Self, ClientError> {
+        let client = |purpose: &str| {
+            let bootstrap = config.side(side).bootstrap.iter().map(ToString::to_string);
+            let mut client = ClientConfig::new(bootstrap);
+            client.connection.client_id = format!("naru-relay-{}-{purpose}", config.node_id);
+            client.connection.connect_timeout = config.request_timeout;
+            client.connection.request_timeout = config.request_timeout;
+            client.connection.in_flight_max = IN_FLIGHT_MAX;
+            client.attempts_max = ATTEMPTS_MAX;
+            Client::new(client)
+        };
+        let produce = (0..config.produce_connections).map(|_| client("produce")).collect::<Result<_, _>>()?;
+        Ok(Self { side, control: client("control")?, fetch: client("fetch")?, copy: client("copy")?, produce })
+    }
+
+    /// The client whose connections carry a partition's batches: always the same one, which keeps their order.
+    pub fn produce(&self, at: &TopicPartition) -> &Client {
+        let mut hasher = DefaultHasher::new();
+        at.topic.hash(&mut hasher);
+        // Partitions of a topic go one after the other: neighbours get different connections.
+        let place = hasher.finish().wrapping_add(u64::from(at.partition.unsigned_abs()));
+        let index = place % self.produce.len() as u64;
+        &self.produce[usize::try_from(index).unwrap_or(0)]
+    }
+
+    /// Ends every connection. False if the deadline passed first.
+    pub async fn shutdown(&self, deadline: Duration) -> bool {
+        let mut in_time = true;
+        for client in self.produce.iter().chain([&self.control, &self.fetch, &self.copy]) {
+            in_time &= client.shutdown(deadline).await;
+        }
+        in_time
+    }
+}
