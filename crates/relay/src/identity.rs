@@ -42,6 +42,8 @@ pub(crate) struct Identity {
     pub(crate) cluster_id: String,
     /// Of this start: one more than of the last.
     pub(crate) epoch: i32,
+    /// Producer id for copying history that a side refuses under its own producer; kept, as the sides hold its batches.
+    pub(crate) copier_id: i64,
 }
 
 impl Identity {
@@ -52,12 +54,12 @@ impl Identity {
         fs::create_dir_all(dir).map_err(failed)?;
         let next = match fs::read_to_string(&path) {
             Ok(text) => {
-                let (cluster_id, epoch) = parse(&text).ok_or_else(|| IdentityError::Foreign { path: path.clone() })?;
-                let epoch = epoch.checked_add(1).ok_or_else(|| IdentityError::Used { path: path.clone() })?;
-                Self { cluster_id: cluster_id.to_owned(), epoch }
+                let last = parse(&text).ok_or_else(|| IdentityError::Foreign { path: path.clone() })?;
+                let epoch = last.epoch.checked_add(1).ok_or_else(|| IdentityError::Used { path: path.clone() })?;
+                Self { epoch, ..last }
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Self { cluster_id: TopicId(fresh()).to_string(), epoch: 1 }
+                Self { cluster_id: TopicId(fresh()).to_string(), epoch: 1, copier_id: fresh_producer_id() }
             }
             Err(error) => return Err(failed(error)),
         };
@@ -68,7 +70,7 @@ impl Identity {
     fn store(&self, dir: &Path, path: &Path) -> io::Result<()> {
         let beside = path.with_extension("new");
         let mut file = File::create(&beside)?;
-        writeln!(file, "cluster_id {}\nepoch {}", self.cluster_id, self.epoch)?;
+        write!(file, "cluster_id {}\nepoch {}\ncopier_id {}\n", self.cluster_id, self.epoch, self.copier_id)?;
         file.sync_all()?;
         fs::rename(&beside, path)?;
         File::open(dir)?.sync_all()
@@ -82,10 +84,27 @@ pub(crate) fn fresh<const N: usize>() -> [u8; N] {
     bytes
 }
 
-fn parse(text: &str) -> Option<(&str, i32)> {
-    let (id, epoch) = text.trim_end().split_once('\n')?;
-    let id = id.strip_prefix("cluster_id ").filter(|id| !id.is_empty())?;
-    Some((id, epoch.strip_prefix("epoch ")?.parse().ok()?))
+/// Brokers count producer ids up from 0; none comes this far.
+const BROKERS_IDS_MAX: i64 = 1 << 48;
+
+/// 62 random bits: ids of brokers, of other relays and of other starts do not meet (RELAY-6).
+pub(crate) fn fresh_producer_id() -> i64 {
+    loop {
+        // As good as always the first: one of 16,384 is too small.
+        let id = i64::from_be_bytes(fresh()) & ((1 << 62) - 1);
+        if id >= BROKERS_IDS_MAX {
+            return id;
+        }
+    }
+}
+
+fn parse(text: &str) -> Option<Identity> {
+    let mut lines = text.lines();
+    let mut field = |name: &str| lines.next()?.strip_prefix(name)?.strip_prefix(' ').filter(|value| !value.is_empty());
+    let cluster_id = field("cluster_id")?.to_owned();
+    let epoch = field("epoch")?.parse().ok()?;
+    let copier_id = field("copier_id")?.parse().ok()?;
+    Some(Identity { cluster_id, epoch, copier_id })
 }
 
 #[cfg(test)]
@@ -100,10 +119,10 @@ mod tests {
         let first = Identity::next(dir.path()).unwrap();
         let second = Identity::next(dir.path()).unwrap();
         assert_eq!((first.epoch, second.epoch), (1, 2));
-        assert_eq!(first.cluster_id, second.cluster_id);
+        assert_eq!((&first.cluster_id, first.copier_id), (&second.cluster_id, second.copier_id));
         fs::write(dir.path().join(FILE), "something else").unwrap();
         assert!(matches!(Identity::next(dir.path()), Err(IdentityError::Foreign { .. })));
-        fs::write(dir.path().join(FILE), format!("cluster_id x\nepoch {}", i32::MAX)).unwrap();
+        fs::write(dir.path().join(FILE), format!("cluster_id x\nepoch {}\ncopier_id 7\n", i32::MAX)).unwrap();
         assert!(matches!(Identity::next(dir.path()), Err(IdentityError::Used { .. })));
     }
 }

@@ -25,8 +25,8 @@ pub mod served;
 pub mod side;
 pub mod sides;
 pub mod topics;
-pub mod verify;
 pub mod upstream;
+pub mod verify;
 
 pub use identity::IdentityError;
 pub use measure::Stages;

@@ -17,7 +17,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{GroupConfig, Mode, RelayConfig};
-use crate::identity::{Identity, IdentityError, fresh};
+use crate::identity::{Identity, IdentityError, fresh_producer_id};
 use crate::measure::Stages;
 use crate::partition::{CacheMemory, PartitionHandle, Report, Shared, Start};
 use crate::sequence::{Checkpoint, Millis, PartitionConfig};
@@ -108,6 +108,8 @@ pub struct Relay {
     /// Records on their way to consumers.
     pub(crate) answers: Budget,
     pub(crate) connections: AtomicUsize,
+    /// For history that a side refuses under its own producer; the same in every epoch of this relay.
+    copier_id: i64,
     tickets: Arc<AtomicU64>,
     cache_memory: Arc<CacheMemory>,
 }
@@ -136,6 +138,7 @@ impl Relay {
             groups,
             epoch: identity.epoch,
             cluster_id: identity.cluster_id,
+            copier_id: identity.copier_id,
             stopping,
             tasks: tasks.clone(),
             discover: Notify::new(),
@@ -231,7 +234,7 @@ impl Relay {
             pending_max: config.pending_max as usize,
             suspect_after_ms: u64::try_from(config.suspect_after.as_millis()).unwrap_or(u64::MAX),
             copy_bytes_max: config.copy_bytes_max.as_usize(),
-            stamp_id: fresh_producer_id(),
+            ..PartitionConfig::new(fresh_producer_id(), self.copier_id)
         }
     }
 
@@ -289,20 +292,6 @@ async fn read_reports(group: String, mut reports: mpsc::Receiver<Report>, stop: 
                 Some(Report { at, what }) => tracing::info!(group, %at, ?what, "a partition reports"),
                 None => return,
             }
-        }
-    }
-}
-
-/// Brokers count producer ids up from 0; none comes this far.
-const BROKERS_IDS_MAX: i64 = 1 << 48;
-
-/// 62 random bits: ids of brokers, of other relays and of other starts do not meet (RELAY-6).
-pub(crate) fn fresh_producer_id() -> i64 {
-    loop {
-        // As good as always the first: one of 16,384 is too small.
-        let id = i64::from_be_bytes(fresh()) & ((1 << 62) - 1);
-        if id >= BROKERS_IDS_MAX {
-            return id;
         }
     }
 }

@@ -58,6 +58,8 @@ pub(super) struct Actor {
     untold_end: Option<i64>,
     actions: Vec<Action>,
     lease_until: Millis,
+    /// As last told, to see it fall.
+    gate: i64,
 }
 
 impl Actor {
@@ -85,6 +87,7 @@ impl Actor {
             untold_end: None,
             actions: Vec::new(),
             lease_until,
+            gate: 0,
         }
     }
 
@@ -240,8 +243,12 @@ impl Actor {
                     tracing::trace!(at = %self.inner.at, "a client went away before its answer");
                 }
             }
-            Action::Gate { batches, .. } => {
+            Action::Gate { gate, batches } => {
                 let mut cache = self.inner.cache.lock().unwrap_or_else(PoisonError::into_inner);
+                if gate < self.gate {
+                    cache.forget_from(gate);
+                }
+                self.gate = gate;
                 batches.iter().for_each(|batch| cache.push(batch));
             }
             // The view says it.

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
+use naru_kafka::wire::batch::HEADER_BYTES;
 use naru_kafka::wire::{Batch, RecordData};
+
+use crate::sequence::Outgoing;
 
 /// What all caches together hold, and may hold.
 #[derive(Debug)]
@@ -58,18 +61,20 @@ impl Cache {
     }
 
     /// Takes a batch that went below the gate; lets the oldest go where there is no room.
-    pub(crate) fn push(&mut self, batch: &Batch) {
-        let header = batch.header();
+    pub(crate) fn push(&mut self, batch: &Outgoing) {
+        let header = &batch.header;
         if self.batches.back().is_some_and(|newest| newest.next_offset != header.base_offset) {
             self.clear();
         }
-        let RecordData::Stamped { header: encoded, payload } = shown_to_consumers(batch) else { return };
-        let cached = Cached {
-            base_offset: header.base_offset,
-            next_offset: header.next_offset(),
-            header: Bytes::copy_from_slice(&encoded),
-            payload,
+        let (encoded, payload) = match &batch.data {
+            RecordData::Stamped { header, payload } => (Bytes::copy_from_slice(header), payload.clone()),
+            other => {
+                let mut whole = other.to_bytes();
+                (whole.split_to(HEADER_BYTES.min(whole.len())), whole)
+            }
         };
+        let (base_offset, next_offset) = (header.base_offset, header.next_offset());
+        let cached = Cached { base_offset, next_offset, header: encoded, payload };
         self.bytes += cached.size();
         self.memory.held_bytes.fetch_add(cached.size(), Ordering::Relaxed);
         self.batches.push_back(cached);
@@ -97,10 +102,23 @@ impl Cache {
         Some(chunks)
     }
 
+    /// Forgets what is at an offset or above it: an `async` topic was taken over.
+    pub(crate) fn forget_from(&mut self, offset: i64) {
+        while self.batches.back().is_some_and(|newest| newest.next_offset > offset) {
+            if let Some(newest) = self.batches.pop_back() {
+                self.forgotten(&newest);
+            }
+        }
+    }
+
+    fn forgotten(&mut self, batch: &Cached) {
+        self.bytes -= batch.size();
+        self.memory.held_bytes.fetch_sub(batch.size(), Ordering::Relaxed);
+    }
+
     fn drop_oldest(&mut self) {
         if let Some(oldest) = self.batches.pop_front() {
-            self.bytes -= oldest.size();
-            self.memory.held_bytes.fetch_sub(oldest.size(), Ordering::Relaxed);
+            self.forgotten(&oldest);
         }
     }
 
@@ -130,12 +148,13 @@ mod tests {
 
     use super::*;
 
-    fn batch(base_offset: i64, records: i64) -> Batch {
+    fn batch(base_offset: i64, records: i64) -> Outgoing {
         let mut builder = BatchBuilder::new(Compression::None).base_offset(base_offset);
         for _ in 0..records {
             builder.push(1, None, Some(&[7; 100]), &[]).unwrap();
         }
-        Batch::split_first(&mut builder.build().unwrap()).unwrap()
+        let batch = Batch::split_first(&mut builder.build().unwrap()).unwrap();
+        Outgoing { header: *batch.header(), data: shown_to_consumers(&batch) }
     }
 
     fn offsets(cache: &Cache, from: i64, bytes_max: usize, one: bool) -> Option<Vec<i64>> {
@@ -156,7 +175,7 @@ mod tests {
         for base in [10, 12, 14] {
             cache.push(&batch(base, 2));
         }
-        let one = batch(10, 2).bytes().len();
+        let one = batch(10, 2).data.len();
         let check = |from, bytes_max, first, expect: Option<&[i64]>| {
             assert_eq!(offsets(&cache, from, bytes_max, first), expect.map(<[i64]>::to_vec), "{from} {bytes_max}");
         };
@@ -171,7 +190,7 @@ mod tests {
 
     #[test]
     fn the_oldest_goes_when_its_own_or_the_shared_memory_is_full_and_a_gap_empties_it() {
-        let one = batch(0, 2).bytes().len();
+        let one = batch(0, 2).data.len();
         let memory = Arc::new(CacheMemory::new(3 * one));
         let (mut a, mut b) = (Cache::new(2 * one, Arc::clone(&memory)), Cache::new(9 * one, Arc::clone(&memory)));
         for base in [0, 2, 4] {
@@ -183,6 +202,8 @@ mod tests {
         a.push(&batch(50, 2));
         assert_eq!(offsets(&a, 4, 1 << 20, true), None);
         assert_eq!(offsets(&a, 50, 1 << 20, true), Some(vec![50]));
+        b.forget_from(3);
+        assert_eq!(offsets(&b, 4, 1 << 20, true), None);
         drop((a, b));
         assert_eq!(memory.held_bytes(), 0);
     }

@@ -5,7 +5,7 @@ use naru_kafka::wire::ErrorCode;
 
 use crate::accept::Call;
 use crate::accept::dispatch::Api;
-use crate::relay::fresh_producer_id;
+use crate::identity::fresh_producer_id;
 
 pub(crate) struct InitProducerId;
 
