@@ -9,6 +9,7 @@
 //! folders follow a record: `accept`, `decode`, `sequence`, `write`, `fetch`, `acknowledge`.
 
 pub mod accept;
+pub mod checkpoints;
 pub mod clock;
 pub mod config;
 pub mod coordination;

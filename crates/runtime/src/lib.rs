@@ -6,7 +6,7 @@
 //! domain: it depends on no crate of ours.
 
 pub mod config;
-mod durable;
+pub mod durable;
 pub mod keys;
 
 pub use durable::{AppendError, Durability};

@@ -1,10 +1,13 @@
 //! Where relays agree: compare-and-swap, leases, watches. One relay keeps them in a durable file; several will keep
 //! them in etcd.
 
+pub mod embedded;
+
 use std::future::Future;
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 /// A value with the version that a swap must name.
@@ -64,6 +67,23 @@ pub struct Granted {
     pub time_to_live: Duration,
 }
 
+/// Which coordinator it is, and how far it has come. Relays keep the last one they saw: one that is another, or that
+/// has come less far, was emptied or restored from a copy (RELAY-13).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// Made by chance when it was made.
+    pub incarnation: u64,
+    /// Rises with every change.
+    pub revision: u64,
+}
+
+impl Mark {
+    /// Whether this can be a later state of the coordinator that the earlier mark was taken of.
+    pub fn follows(self, earlier: Self) -> bool {
+        self.incarnation == earlier.incarnation && self.revision >= earlier.revision
+    }
+}
+
 /// A place where relays agree.
 pub trait Coordination: Send + Sync + 'static {
     /// What stands at a key.
@@ -75,6 +95,9 @@ pub trait Coordination: Send + Sync + 'static {
     /// Writes a key if its version is the expected one (0: there is none), and says the new version. When it returns
     /// the change is durable.
     fn swap(&self, key: &str, expected: u64, value: Bytes) -> impl Future<Output = Result<u64, SwapFailed>> + Send;
+
+    /// Which one it is now.
+    fn mark(&self) -> impl Future<Output = Result<Mark, ReadFailed>> + Send;
 
     /// Is told a rising number whenever a key that begins so may have changed.
     fn watch(&self, prefix: &str) -> watch::Receiver<u64>;

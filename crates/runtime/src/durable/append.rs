@@ -36,8 +36,9 @@ pub enum AppendError {
     },
 }
 
+/// A file that only grows; a write that fails is taken back, so that it ends with a whole one.
 #[derive(Debug)]
-pub(crate) struct AppendFile {
+pub struct AppendFile {
     file: File,
     path: PathBuf,
     length: u64,
@@ -48,7 +49,7 @@ pub(crate) struct AppendFile {
 
 impl AppendFile {
     /// Makes the file, which must not exist; durable, its name included.
-    pub(crate) fn create(path: &Path, head: &[u8], durability: Durability) -> io::Result<Self> {
+    pub fn create(path: &Path, head: &[u8], durability: Durability) -> io::Result<Self> {
         let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
         let written = file.write_all(head).and_then(|()| file.sync_all());
         let written = written.and_then(|()| super::sync_directory(path.parent().unwrap_or(Path::new("."))));
@@ -63,7 +64,7 @@ impl AppendFile {
     }
 
     /// Opens the file and cuts what follows `length`.
-    pub(crate) fn open_cut(path: &Path, length: u64, durability: Durability) -> io::Result<Self> {
+    pub fn open_cut(path: &Path, length: u64, durability: Durability) -> io::Result<Self> {
         let file = OpenOptions::new().write(true).open(path)?;
         if file.metadata()?.len() != length {
             file.set_len(length)?;
@@ -73,11 +74,16 @@ impl AppendFile {
         Ok(Self { file, path: path.to_owned(), length, durability, unknown: false })
     }
 
-    pub(crate) fn length(&self) -> u64 {
+    /// Bytes that it has.
+    pub fn length(&self) -> u64 {
         self.length
     }
 
-    pub(crate) fn append(&mut self, bytes: &[u8]) -> Result<(), AppendError> {
+    /// Puts bytes at its end, whole or not at all.
+    ///
+    /// # Errors
+    /// After [`AppendError::Unknown`] every further call fails: open it anew.
+    pub fn append(&mut self, bytes: &[u8]) -> Result<(), AppendError> {
         if self.unknown {
             return Err(self.lost(None));
         }
@@ -95,7 +101,11 @@ impl AppendFile {
         }
     }
 
-    pub(crate) fn flush(&mut self) -> Result<(), AppendError> {
+    /// Makes what was appended survive the loss of power.
+    ///
+    /// # Errors
+    /// As for [`Self::append`].
+    pub fn flush(&mut self) -> Result<(), AppendError> {
         if self.unknown {
             return Err(self.lost(None));
         }
@@ -110,11 +120,11 @@ impl AppendFile {
 
 /// Holds a directory for one writer; released when dropped, also by the kernel.
 #[derive(Debug)]
-pub(crate) struct DirectoryLock(#[expect(dead_code, reason = "held for its lock")] File);
+pub struct DirectoryLock(#[expect(dead_code, reason = "held for its lock")] File);
 
 impl DirectoryLock {
     /// Takes the lock, or says with `WouldBlock` that another process has it.
-    pub(crate) fn take(directory: &Path) -> io::Result<Self> {
+    pub fn take(directory: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(directory)?;
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(directory.join("lock"))?;
         match file.try_lock() {

@@ -5,23 +5,25 @@
 const MAGIC: [u8; 4] = [0xF3, b'n', b'r', 0x0E];
 
 /// Bytes in front of a body.
-pub(crate) const HEAD_BYTES: usize = 13;
+pub const HEAD_BYTES: usize = 13;
 
 /// Most bytes of a body: an entry is a decision or an event, not a file, and a scan holds one in memory.
-pub(crate) const BODY_BYTES_MAX: usize = 4 << 20;
+pub const BODY_BYTES_MAX: usize = 4 << 20;
 
 /// One frame of a scanned file.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Frame<'b> {
-    pub(crate) kind: u8,
-    pub(crate) body: &'b [u8],
+pub struct Frame<'b> {
+    /// What the body is, by the numbers of the file's owner.
+    pub kind: u8,
+    /// The entry.
+    pub body: &'b [u8],
     /// The whole frame as it stands on disk.
-    pub(crate) bytes: &'b [u8],
+    pub bytes: &'b [u8],
 }
 
 /// How a scan ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Tail {
+pub enum Tail {
     /// At the end of the file.
     Clean,
     /// In front of bytes that are no frame, with no whole frame behind them: an append that was not finished.
@@ -37,7 +39,7 @@ pub(crate) enum Tail {
 ///
 /// # Panics
 /// When the body is longer than [`BODY_BYTES_MAX`]; callers have checked.
-pub(crate) fn put(out: &mut Vec<u8>, kind: u8, body: &[&[u8]]) {
+pub fn put(out: &mut Vec<u8>, kind: u8, body: &[&[u8]]) {
     let length: usize = body.iter().map(|part| part.len()).sum();
     assert!(length <= BODY_BYTES_MAX, "a frame's body is bounded by its caller");
     let start = out.len();
@@ -51,7 +53,7 @@ pub(crate) fn put(out: &mut Vec<u8>, kind: u8, body: &[&[u8]]) {
 }
 
 /// The frame at the beginning of `bytes`, if there is a whole one.
-pub(crate) fn first(bytes: &[u8]) -> Option<Frame<'_>> {
+pub fn first(bytes: &[u8]) -> Option<Frame<'_>> {
     let head: &[u8; HEAD_BYTES] = bytes.first_chunk()?;
     let [m0, m1, m2, m3, kind, l0, l1, l2, l3, c0, c1, c2, c3] = *head;
     let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
@@ -64,7 +66,7 @@ pub(crate) fn first(bytes: &[u8]) -> Option<Frame<'_>> {
 }
 
 /// The frames of `bytes` up to the first that is not whole, the offset where they end, and how.
-pub(crate) fn scan(bytes: &[u8]) -> (Vec<Frame<'_>>, usize, Tail) {
+pub fn scan(bytes: &[u8]) -> (Vec<Frame<'_>>, usize, Tail) {
     let (mut frames, mut end) = (Vec::new(), 0);
     while let Some(frame) = first(&bytes[end..]) {
         end += frame.bytes.len();

@@ -1,9 +1,9 @@
-//! Files that survive a crash: what segments, the spool and key files share.
+//! Files that survive a crash: what segments, the spool, key files and the state of roles share.
 
 mod append;
-pub(crate) mod frame;
+pub mod frame;
 mod replace;
 
-pub use append::{AppendError, Durability};
-pub(crate) use append::{AppendFile, DirectoryLock};
-pub(crate) use replace::{replace_file, sync_directory};
+pub use append::{AppendError, AppendFile, DirectoryLock, Durability};
+pub use replace::replace_file;
+pub(crate) use replace::sync_directory;

@@ -1,0 +1,415 @@
+//! What must survive the relay's process and is not for the coordinator: each partition's gate and windows, and what
+//! was read back from the coordinator last (RELAY-11, RELAY-13).
+//!
+//! One file of frames, the newest of each name counts. An older checkpoint than the last one is true as well, only
+//! lower, so that nothing waits for a write, and a file that is lost costs time and automatic decisions, no records.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use bytes::{Buf, BufMut};
+use naru_kafka::client::TopicPartition;
+use naru_runtime::durable::frame::{self, Tail};
+use naru_runtime::durable::{AppendError, AppendFile, DirectoryLock, Durability, replace_file};
+
+use crate::coordination::Mark;
+use crate::sequence::Checkpoint;
+use crate::sides::GroupRecord;
+
+const PARTITION: u8 = 1;
+const GROUP: u8 = 2;
+const COORDINATOR: u8 = 3;
+const FORGOTTEN: u8 = 4;
+
+/// Bytes of a checkpoint in one frame; more goes into several. Well below what a frame may hold.
+const PART_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes that the file may have beyond four times of what counts in it; then it is written anew.
+const SLACK_BYTES: u64 = 8 << 20;
+
+/// About how much one round may write: with a round a second, little beside what the records themselves cost. What
+/// finds no room is written in the next round, in turn.
+const ROUND_BYTES_MAX: usize = 4 << 20;
+
+/// The file tells which topics there are; it is for the relay alone.
+const MODE: u32 = 0o600;
+
+/// Why checkpoints cannot be kept. Our side: the disk. A retry helps when that is mended; what is on the disk stays true.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// Another process uses the directory.
+    #[error("{directory}: another process uses it")]
+    InUse {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// The system refused.
+    #[error("{path}: cannot be used")]
+    File {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// An append failed.
+    #[error("checkpoints cannot be written")]
+    Append(#[from] AppendError),
+}
+
+/// What was kept.
+#[derive(Debug, Default, Clone)]
+pub struct Kept {
+    /// Per partition.
+    pub partitions: BTreeMap<TopicPartition, Checkpoint>,
+    /// Per service group: the record that was read back last.
+    pub groups: BTreeMap<String, GroupRecord>,
+    /// The coordinator as it was seen last.
+    pub coordinator: Option<Mark>,
+}
+
+/// The file of checkpoints. Its calls wait for the disk: not for an async task.
+#[derive(Debug)]
+pub struct Checkpoints {
+    path: PathBuf,
+    /// None after a failed write: written anew in the next round.
+    file: Option<AppendFile>,
+    /// The newest of each name, as it stands in the file or will.
+    newest: BTreeMap<Name, Vec<u8>>,
+    dirty: BTreeSet<Name>,
+    /// Where the last round ended.
+    next: Option<Name>,
+    live_bytes: u64,
+    _lock: DirectoryLock,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Name {
+    Coordinator,
+    Group(String),
+    Partition(TopicPartition),
+}
+
+impl Checkpoints {
+    /// Opens the file in this directory, or makes both, and says what was kept. A damaged file is put aside: without
+    /// checkpoints the start is in doubt, and says so itself.
+    ///
+    /// # Errors
+    /// When another process has the directory or the system refuses.
+    pub fn open(directory: &Path) -> Result<(Self, Kept), CheckpointError> {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            |source| CheckpointError::File { path, source }
+        };
+        let lock = DirectoryLock::take(directory).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => CheckpointError::InUse { directory: directory.to_owned() },
+            _ => failed(directory)(error),
+        })?;
+        let path = directory.join("checkpoints");
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(failed(&path)(error)),
+        };
+        let newest = match decode(&bytes) {
+            Some(newest) => newest,
+            None => {
+                let aside = directory.join("checkpoints.damaged");
+                tracing::error!(path = %path.display(), aside = %aside.display(), "checkpoints are damaged, put aside");
+                std::fs::rename(&path, &aside).map_err(failed(&path))?;
+                BTreeMap::new()
+            }
+        };
+        let kept = understand(&newest);
+        let live_bytes = newest.values().map(|value| value.len() as u64).sum();
+        let mut this = Self { path, file: None, newest, dirty: BTreeSet::new(), next: None, live_bytes, _lock: lock };
+        this.write_anew().map_err(failed(&this.path.clone()))?;
+        Ok((this, kept))
+    }
+
+    /// Notes a partition's checkpoint; [`Self::round`] writes it.
+    pub fn partition(&mut self, at: &TopicPartition, checkpoint: &Checkpoint) {
+        self.note(Name::Partition(at.clone()), json(checkpoint));
+    }
+
+    /// Notes what was read back for a service group.
+    pub fn group(&mut self, name: &str, record: &GroupRecord) {
+        self.note(Name::Group(name.to_owned()), json(record));
+    }
+
+    /// Notes the coordinator's mark.
+    pub fn coordinator(&mut self, mark: Mark) {
+        self.note(Name::Coordinator, json(&mark));
+    }
+
+    /// Forgets a partition that is not served any more.
+    pub fn forget(&mut self, at: &TopicPartition) {
+        let name = Name::Partition(at.clone());
+        if let Some(old) = self.newest.remove(&name) {
+            self.live_bytes -= old.len() as u64;
+            self.dirty.insert(name);
+        }
+    }
+
+    /// Whether something waits to be written.
+    pub fn is_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// Writes some of what was noted, about [`ROUND_BYTES_MAX`] bytes, and makes it durable. Groups and the coordinator
+    /// come first.
+    ///
+    /// # Errors
+    /// When the disk refuses; what was noted is written by a later round.
+    pub fn round(&mut self) -> Result<(), CheckpointError> {
+        if self.file.is_none() || self.file.as_ref().is_some_and(|f| f.length() > 4 * self.live_bytes + SLACK_BYTES) {
+            self.file = None;
+            let path = self.path.clone();
+            return self.write_anew().map_err(|source| CheckpointError::File { path, source });
+        }
+        let mut out = Vec::new();
+        let mut written = BTreeSet::new();
+        let first = self.dirty.iter().filter(|name| !matches!(name, Name::Partition(_)));
+        let from = self.next.clone().unwrap_or(Name::Coordinator);
+        let in_turn = self.dirty.range(from.clone()..).chain(self.dirty.range(..from));
+        let partitions = in_turn.filter(|name| matches!(name, Name::Partition(_)));
+        for name in first.chain(partitions) {
+            if out.len() > ROUND_BYTES_MAX {
+                self.next = Some(name.clone());
+                break;
+            }
+            put(&mut out, name, self.newest.get(name).map(Vec::as_slice));
+            written.insert(name.clone());
+        }
+        let Some(file) = &mut self.file else { return Ok(()) };
+        if !out.is_empty()
+            && let Err(error) = file.append(&out).and_then(|()| file.flush())
+        {
+            self.file = None;
+            return Err(error.into());
+        }
+        self.dirty.retain(|name| !written.contains(name));
+        Ok(())
+    }
+
+    fn note(&mut self, name: Name, value: Vec<u8>) {
+        let length = value.len() as u64;
+        let old = self.newest.get(&name);
+        if old == Some(&value) {
+            return;
+        }
+        self.live_bytes = self.live_bytes + length - old.map_or(0, |old| old.len() as u64);
+        self.newest.insert(name.clone(), value);
+        self.dirty.insert(name);
+    }
+
+    fn write_anew(&mut self) -> io::Result<()> {
+        let mut out = Vec::new();
+        self.newest.iter().for_each(|(name, value)| put(&mut out, name, Some(value)));
+        replace_file(&self.path, &out, MODE)?;
+        self.file = Some(AppendFile::open_cut(&self.path, out.len() as u64, Durability::OnFlush)?);
+        self.dirty.clear();
+        Ok(())
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("checkpoints are numbers, texts and lists of them")
+}
+
+fn put(out: &mut Vec<u8>, name: &Name, value: Option<&[u8]>) {
+    let (kind, text, number) = match name {
+        Name::Coordinator => (COORDINATOR, "", 0),
+        Name::Group(group) => (GROUP, group.as_str(), 0),
+        Name::Partition(at) => (PARTITION, &*at.topic, at.partition),
+    };
+    let kind = if value.is_some() { kind } else { FORGOTTEN };
+    let parts: Vec<_> = value.unwrap_or_default().chunks(PART_BYTES_MAX).collect();
+    let count = parts.len().max(1);
+    for index in 0..count {
+        let mut head = Vec::with_capacity(14 + text.len());
+        head.put_u32_le(u32::try_from(index).unwrap_or(u32::MAX));
+        head.put_u32_le(u32::try_from(count).unwrap_or(u32::MAX));
+        head.put_i32_le(number);
+        head.put_u16_le(u16::try_from(text.len()).unwrap_or(u16::MAX));
+        let text = &text.as_bytes()[..text.len().min(usize::from(u16::MAX))];
+        frame::put(out, kind, &[&head, text, parts.get(index).copied().unwrap_or_default()]);
+    }
+}
+
+/// The newest whole value of each name. None if the file is damaged.
+fn decode(bytes: &[u8]) -> Option<BTreeMap<Name, Vec<u8>>> {
+    let (frames, _, tail) = frame::scan(bytes);
+    if let Tail::Damaged { .. } = tail {
+        return None;
+    }
+    let mut newest = BTreeMap::new();
+    let mut parts: (Option<Name>, u32, Vec<u8>) = (None, 0, Vec::new());
+    for frame in frames {
+        let mut body = frame.body;
+        let (index, count) = (body.try_get_u32_le().ok()?, body.try_get_u32_le().ok()?);
+        let (number, length) = (body.try_get_i32_le().ok()?, usize::from(body.try_get_u16_le().ok()?));
+        let (text, value) = body.split_at_checked(length)?;
+        let text = std::str::from_utf8(text).ok()?;
+        let name = match frame.kind {
+            COORDINATOR => Name::Coordinator,
+            GROUP => Name::Group(text.to_owned()),
+            PARTITION | FORGOTTEN => Name::Partition(TopicPartition::new(text, number)),
+            _ => return None,
+        };
+        if frame.kind == FORGOTTEN {
+            newest.remove(&name);
+            continue;
+        }
+        if index == 0 {
+            parts = (Some(name), 0, Vec::new());
+        } else if parts.0.as_ref() != Some(&name) || parts.1 != index {
+            return None;
+        }
+        parts.1 += 1;
+        parts.2.extend_from_slice(value);
+        if parts.1 == count
+            && let (Some(name), _, value) = std::mem::take(&mut parts)
+        {
+            newest.insert(name, value);
+        }
+    }
+    Some(newest)
+}
+
+/// What cannot be understood, such as after a change of the format, is not there.
+fn understand(newest: &BTreeMap<Name, Vec<u8>>) -> Kept {
+    let mut kept = Kept::default();
+    for (name, value) in newest {
+        let understood = match name {
+            Name::Coordinator => serde_json::from_slice(value).map(|mark| kept.coordinator = Some(mark)),
+            Name::Group(group) => serde_json::from_slice(value).map(|record| {
+                kept.groups.insert(group.clone(), record);
+            }),
+            Name::Partition(at) => serde_json::from_slice(value).map(|checkpoint| {
+                kept.partitions.insert(at.clone(), checkpoint);
+            }),
+        };
+        if let Err(error) = understood {
+            tracing::warn!(?name, %error, "a checkpoint cannot be understood: the start is in doubt for it");
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // a test panics on failure
+
+    use super::*;
+    use crate::sequence::{Remembered, WindowSnapshot};
+    use crate::side::{Side, SideMap};
+
+    fn at(partition: i32) -> TopicPartition {
+        TopicPartition::new("payments", partition)
+    }
+
+    /// Some 100 bytes per producer.
+    fn checkpoint(gate: i64, producers: i64) -> Checkpoint {
+        let batch = Remembered { first_sequence: 0, last_sequence: 9, base_offset: gate - 10, max_timestamp: 1 };
+        let window = |producer_id| WindowSnapshot { producer_id, epoch: 0, batches: vec![batch] };
+        Checkpoint {
+            gate,
+            last_batch_crc: 77,
+            leader_epochs: SideMap { a: 3, b: 4 },
+            windows: (0..producers).map(window).collect(),
+            stamp: (5, 6),
+        }
+    }
+
+    #[test]
+    fn what_was_noted_survives_in_its_newest_form() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut checkpoints, kept) = Checkpoints::open(directory.path()).unwrap();
+        assert!(kept.partitions.is_empty() && kept.groups.is_empty() && kept.coordinator.is_none());
+        let record = GroupRecord::first(Side::B);
+        let mark = Mark { incarnation: 1, revision: 2 };
+        for gate in [10, 20, 30] {
+            checkpoints.partition(&at(0), &checkpoint(gate, 1));
+            // Larger than a frame may be.
+            checkpoints.partition(&at(1), &checkpoint(gate, 60_000));
+            checkpoints.partition(&at(2), &checkpoint(gate, 0));
+            checkpoints.group("pay", &record);
+            checkpoints.coordinator(mark);
+            while checkpoints.is_dirty() {
+                checkpoints.round().unwrap();
+            }
+        }
+        checkpoints.forget(&at(2));
+        checkpoints.round().unwrap();
+        checkpoints.partition(&at(0), &checkpoint(40, 1));
+        assert!(matches!(Checkpoints::open(directory.path()), Err(CheckpointError::InUse { .. })));
+        drop(checkpoints);
+
+        let (_checkpoints, kept) = Checkpoints::open(directory.path()).unwrap();
+        assert_eq!(kept.partitions.keys().cloned().collect::<Vec<_>>(), [at(0), at(1)]);
+        assert_eq!(kept.partitions[&at(0)], checkpoint(30, 1), "what was not written was not there");
+        assert_eq!(kept.partitions[&at(1)], checkpoint(30, 60_000));
+        assert_eq!((kept.groups["pay"], kept.coordinator), (record, Some(mark)));
+    }
+
+    #[test]
+    fn a_file_cut_anywhere_holds_older_checkpoints() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("checkpoints");
+        let (mut checkpoints, _) = Checkpoints::open(directory.path()).unwrap();
+        checkpoints.partition(&at(0), &checkpoint(10, 3));
+        checkpoints.round().unwrap();
+        let first = std::fs::read(&path).unwrap().len();
+        checkpoints.partition(&at(0), &checkpoint(20, 3));
+        checkpoints.round().unwrap();
+        drop(checkpoints);
+        let bytes = std::fs::read(&path).unwrap();
+        // Each is a few fsyncs.
+        for cut in (0..bytes.len()).step_by(7).chain([first - 1, first, bytes.len() - 1]) {
+            std::fs::write(&path, &bytes[..cut]).unwrap();
+            let (_checkpoints, kept) = Checkpoints::open(directory.path()).unwrap();
+            let gate = kept.partitions.get(&at(0)).map(|checkpoint| checkpoint.gate);
+            assert_eq!(gate, (cut >= first).then_some(10), "{cut}");
+        }
+        let mut damaged = bytes.clone();
+        damaged[20] ^= 1;
+        std::fs::write(&path, &damaged).unwrap();
+        let (_checkpoints, kept) = Checkpoints::open(directory.path()).unwrap();
+        assert!(kept.partitions.is_empty());
+        assert!(directory.path().join("checkpoints.damaged").exists());
+    }
+
+    #[test]
+    fn a_round_is_bounded_and_everything_has_its_turn() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut checkpoints, _) = Checkpoints::open(directory.path()).unwrap();
+        let length = || std::fs::metadata(directory.path().join("checkpoints")).unwrap().len();
+        for partition in 0..8 {
+            checkpoints.partition(&at(partition), &checkpoint(10, 10_000));
+        }
+        let mut rounds = 0;
+        while checkpoints.is_dirty() {
+            let before = length();
+            checkpoints.round().unwrap();
+            assert!(length() - before < 2 * ROUND_BYTES_MAX as u64);
+            rounds += 1;
+        }
+        assert!(rounds > 1);
+        drop(checkpoints);
+        assert_eq!(Checkpoints::open(directory.path()).unwrap().1.partitions.len(), 8);
+    }
+
+    #[test]
+    fn the_file_stays_small() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut checkpoints, _) = Checkpoints::open(directory.path()).unwrap();
+        for gate in 10..100 {
+            checkpoints.partition(&at(0), &checkpoint(gate, 2000));
+            checkpoints.round().unwrap();
+            let length = std::fs::metadata(directory.path().join("checkpoints")).unwrap().len();
+            assert!(length < 12 << 20, "{length}");
+        }
+    }
+}
