@@ -316,10 +316,12 @@ mod tests {
         let window = |producer_id| WindowSnapshot { producer_id, epoch: 0, batches: vec![batch] };
         Checkpoint {
             gate,
-            last_batch_crc: 77,
+            agreed: SideMap { a: gate, b: gate },
+            last_batch: (gate - 10, 77),
             leader_epochs: SideMap { a: 3, b: 4 },
             windows: (0..producers).map(window).collect(),
             stamp: (5, 6),
+            restamped: SideMap::default(),
         }
     }
 

@@ -31,6 +31,9 @@ pub struct GroupConfig {
     pub stall_ms_max: Millis,
     /// Pause before the coordinator is asked again.
     pub retry_ms: Millis,
+    /// A seeded fault.
+    #[cfg(feature = "mutation")]
+    pub mutant: Option<crate::sequence::Mutant>,
 }
 
 impl Default for GroupConfig {
@@ -47,6 +50,8 @@ impl Default for GroupConfig {
             prepare_ms_max: 10_000,
             stall_ms_max: 500,
             retry_ms: 100,
+            #[cfg(feature = "mutation")]
+            mutant: None,
         }
     }
 }

@@ -245,6 +245,8 @@ impl Group {
         invariant!(RELAY_5, in_sync.contains(active), "{}", record.standing);
         // What is only written again as it was before a restart is judged when it is held.
         let is_new = self.rewrite.is_none() && in_sync != self.held.standing.in_sync;
+        #[cfg(feature = "mutation")]
+        let is_new = is_new && self.config.mutant.is_none();
         invariant!(RELAY_5, !(is_new && Side::BOTH.into_iter().any(damaged)), "{}: a damaged side", record.standing);
         let alone = is_new && !in_sync.is_pair();
         invariant!(RELAY_13, !alone || self.may_be_alone(active), "{}: in doubt after a start", record.standing);
@@ -285,6 +287,10 @@ impl Group {
             GroupRecord { grant: Some(cause), rollback: None, ..self.held.then(side, SideSet::only(side)) }
         };
         if let Some((loss, since)) = active_lost {
+            #[cfg(feature = "mutation")]
+            if self.config.mutant == Some(crate::sequence::Mutant::KeepDamagedActive) && loss == Loss::Damaged {
+                return Forced::Send(alone(active, Cause::StandbyAbsent));
+            }
             let cause = if loss == Loss::Damaged { Cause::ActiveDamaged } else { Cause::ActiveAbsent };
             return match (self.health.is_fit(standby), self.may_be_alone(standby)) {
                 (false, _) => Forced::Stopped,
