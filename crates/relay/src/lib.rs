@@ -21,6 +21,7 @@ mod measure;
 pub mod offsets;
 pub mod partition;
 pub mod relay;
+pub mod security;
 pub mod sequence;
 pub mod served;
 pub mod side;

@@ -109,8 +109,11 @@ impl KeyFile {
     }
 }
 
-/// Refuses a file that others than its owner may read or write.
-pub(crate) fn refuse_exposed(path: &Path) -> Result<(), KeyError> {
+/// Refuses a file that others than its owner may read or write: for keys, and whatever else is secret.
+///
+/// # Errors
+/// Such a file, with the command that mends it; or one that cannot be looked at.
+pub fn refuse_exposed(path: &Path) -> Result<(), KeyError> {
     let metadata =
         fs::metadata(path).map_err(|source| KeyError::Io { path: path.to_owned(), action: "read", source })?;
     let mode = metadata.mode() & 0o7777;

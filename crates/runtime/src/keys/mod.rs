@@ -12,7 +12,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-pub(crate) use file::refuse_exposed;
+pub use file::refuse_exposed;
 pub use mac::{MacKeys, Tag};
 pub use signing::{Signature, SigningKeys, VerifyingKeys};
 

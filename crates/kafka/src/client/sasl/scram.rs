@@ -144,7 +144,9 @@ fn printable(text: &str) -> String {
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 // Base64 of a few dozen bytes at connection time: a dependency would be larger than these two functions.
-pub(in crate::client) fn base64_encode(bytes: &[u8]) -> String {
+
+/// Base64 with padding, as SCRAM writes it.
+pub fn base64_encode(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for group in bytes.chunks(3) {
         let word = group.iter().fold(0u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
@@ -156,7 +158,8 @@ pub(in crate::client) fn base64_encode(bytes: &[u8]) -> String {
     text
 }
 
-fn base64_decode(text: &str, bytes_max: usize) -> Result<Vec<u8>, SaslError> {
+/// The inverse of [`base64_encode`], up to about so many bytes.
+pub fn base64_decode(text: &str, bytes_max: usize) -> Result<Vec<u8>, SaslError> {
     let wrong = SaslError::Malformed("not base64");
     if !text.len().is_multiple_of(4) || text.len() / 4 * 3 > bytes_max.next_multiple_of(3) {
         return Err(wrong);
