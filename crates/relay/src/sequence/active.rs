@@ -52,6 +52,7 @@ impl Partition {
         if !track.is_checked() || track.end != self.line.end || refused || behind {
             return;
         }
+        self.replace_producers(side);
         let mut stamped = 0;
         let mut held = Vec::new();
         let mut index = 0;
@@ -75,6 +76,18 @@ impl Partition {
                 held.push(id);
             }
             index += 1;
+        }
+    }
+
+    /// Batches whose producer the side refuses go under the partition's own.
+    fn replace_producers(&mut self, side: Side) {
+        let restamped = &self.restamped[side].producers;
+        if restamped.is_empty() {
+            return;
+        }
+        for entry in self.line.waiting.iter_mut().filter(|entry| entry.sent == Sent::No) {
+            let client = entry.batch.header();
+            entry.plain |= restamped.contains(&(client.producer_id, client.producer_epoch));
         }
     }
 
@@ -168,7 +181,7 @@ impl Partition {
         match outcome {
             Ok(base) if mutant!(self.config, SkipBaseOffsetCheck) || checked && base == end && end == self.line.end => {
                 entry.claimed = None;
-                self.place(side, index);
+                self.place(side, index, base);
             }
             Ok(base) if base < end && mutant!(self.config, TrustDuplicateAnswer) => {
                 if let Some(mut entry) = self.line.waiting.remove(index) {
@@ -199,7 +212,8 @@ impl Partition {
     }
 
     /// Gives a waiting batch its place where the side's log ends.
-    pub(super) fn place(&mut self, side: Side, index: usize) {
+    pub(super) fn place(&mut self, side: Side, index: usize, base: i64) {
+        invariant!(RELAY_3, base == self.line.end, "side {side} placed at {base}, the line ends at {}", self.line.end);
         let Some(entry) = self.line.place(index) else { return };
         let (header, next, plain) = (entry.standing(), entry.next_offset(), entry.plain);
         let (id, offset) = (entry.header.producer_id, entry.offset);
@@ -215,35 +229,36 @@ impl Partition {
     }
 
     fn refused(&mut self, now: Millis, side: Side, index: usize, code: ErrorCode, out: &mut Vec<Action>) {
+        let stamp = (self.stamp.id, self.stamp.epoch);
+        let Some(entry) = self.line.waiting.get(index) else { return };
+        let (key, plain, id, epoch) = (entry.key, entry.plain, entry.header.producer_id, entry.header.producer_epoch);
+        let precedes =
+            |before: &Entry| if plain { before.plain } else { !before.plain && before.header.producer_id == id };
+        let is_first = !self.line.waiting.range(..index).any(precedes);
         let Some(entry) = self.line.waiting.get_mut(index) else { return };
         entry.sent = Sent::No;
-        let (key, plain, id, epoch) = (entry.key, entry.plain, entry.header.producer_id, entry.header.producer_epoch);
-        let is_first = !self.line.waiting.range(..index).any(|before| before.header.producer_id == id);
         match meaning(code) {
             Meaning::Later => self.sides[side].retry_at = now + RETRY_MS,
             Meaning::Forbidden => {
                 self.sides[side].refuses = Some(code);
                 self.sides[side].retry_at = now + super::track::REFUSED_RETRY_MS;
             }
-            // A plain client never sees a sequence error: it is stamped again. So is what follows it.
-            Meaning::Sequence | Meaning::Epoch if plain => {
-                if is_first {
-                    self.stamp.beyond(epoch, spare_id);
-                }
+            // A plain client never sees a sequence error: its batch is stamped again.
+            Meaning::Sequence | Meaning::Epoch if plain && (id, epoch) != stamp => entry.stamped = false,
+            Meaning::Sequence | Meaning::Epoch if plain && is_first => {
+                self.stamp.beyond(epoch, spare_id);
                 self.stamp_again();
             }
             // Something before it was refused: it comes after that.
             Meaning::Sequence if !is_first => {}
-            Meaning::Sequence => {
-                let Some(entry) = self.line.waiting.get_mut(index) else { return };
-                if entry.refused_twice {
-                    self.drop_waiting(key, code, "the active side refuses its sequence", out);
-                } else {
-                    // Did the side lose what came before it?
-                    entry.refused_twice = true;
-                    self.sides[side].doubt();
-                }
+            // Did the side lose what came before it?
+            Meaning::Sequence if !entry.refused_before => {
+                entry.refused_before = true;
+                self.sides[side].doubt();
             }
+            // Its log is whole and its memory of the producer is not.
+            Meaning::Sequence if !self.producers.is_fresh(id) => self.restamp(side, (id, epoch)),
+            Meaning::Sequence => self.drop_waiting(key, code, "the active side refuses its sequence", out),
             Meaning::Epoch => self.drop_waiting(key, code, "the active side knows a newer epoch", out),
             Meaning::Never => {
                 self.drop_waiting(key, code, "refused by the active side", out);
@@ -256,7 +271,7 @@ impl Partition {
 
     /// What has a stamp and no place loses the stamp. Where one of them may yet come late, stamps go on in a new epoch:
     /// the broker then refuses the late one.
-    fn stamp_again(&mut self) {
+    pub(super) fn stamp_again(&mut self) {
         let stamp = (self.stamp.id, self.stamp.epoch);
         let is_current = |entry: &Entry| (entry.header.producer_id, entry.header.producer_epoch) == stamp;
         if self.line.waiting.iter().any(|entry| entry.stamped && entry.sent != Sent::No && is_current(entry)) {

@@ -1,6 +1,6 @@
 //! Admission: what a client's batch means, who waits for it, and when it is refused.
 
-use naru_kafka::wire::{Batch, BatchHeader, ErrorCode};
+use naru_kafka::wire::{Batch, ErrorCode};
 
 use super::line::{Entry, Sent, Waiter};
 use super::mutant::mutant;
@@ -170,13 +170,13 @@ impl Partition {
         let Some(index) = self.line.waiting_index(key) else { return };
         let Some(mut entry) = self.line.waiting.remove(index) else { return };
         entry.answer(Err(Refusal { code, why }), out);
-        if entry.plain {
+        let header = *entry.batch.header();
+        if !header.has_producer() {
             return;
         }
-        let header = *entry.batch.header();
-        self.forget(&header, entry.key);
+        self.producers.done(entry.key, header.producer_id);
         let follows = |entry: &Entry| {
-            !entry.plain && entry.header.producer_id == header.producer_id && !entry.ever_sent && entry.sent == Sent::No
+            entry.batch.header().producer_id == header.producer_id && !entry.ever_sent && entry.sent == Sent::No
         };
         let code = if code.is_retriable() { code } else { ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER };
         let mut kept = index;
@@ -191,10 +191,6 @@ impl Partition {
             }
         }
         self.producers.refuse(&header);
-    }
-
-    fn forget(&mut self, header: &BatchHeader, key: u64) {
-        self.producers.done(key, header.producer_id);
     }
 
     /// Starts over from what is confirmed: after a change that the line does not survive.

@@ -82,21 +82,21 @@ impl Comparison {
         reel.batches.is_empty() && reel.next >= reel.until
     }
 
-    /// Orders what has to be read, if the side may be asked now.
+    /// Orders what has to be read, under the ids given, if the side may be asked now.
     pub(super) fn read(
         &mut self,
         now: Millis,
         bytes_max: usize,
-        may_ask: impl Fn(Side) -> bool,
-        mut order: impl FnMut() -> OrderId,
+        may_ask: SideMap<bool>,
+        ids: SideMap<OrderId>,
         out: &mut Vec<Action>,
     ) {
         for side in Side::BOTH {
             let reel = &mut self.reels[side];
-            if reel.order.is_none() && reel.batches.is_empty() && reel.next < reel.until && may_ask(side) {
-                let id = order();
-                reel.order = Some((id, now));
-                out.push(Action::Read { order: id, side, from: reel.next, before: reel.until, bytes_max });
+            if reel.order.is_none() && reel.batches.is_empty() && reel.next < reel.until && may_ask[side] {
+                let order = ids[side];
+                reel.order = Some((order, now));
+                out.push(Action::Read { order, side, from: reel.next, before: reel.until, bytes_max });
             }
         }
     }

@@ -35,13 +35,15 @@ impl Partition {
             self.line.gate = entry.next_offset();
             self.last_batch = (entry.offset, entry.header.crc);
             self.acknowledge(now, &mut entry, out);
-            self.producers.done(entry.key, entry.header.producer_id);
-            self.producers.remember(entry.offset, &entry.header);
-            self.check_window(entry.header.producer_id);
+            // The client's own producer, under whichever the batch was written.
+            let client = *entry.batch.header();
+            self.producers.done(entry.key, client.producer_id);
+            self.producers.remember(entry.offset, &client);
+            self.check_window(client.producer_id);
             if self.is_running() {
                 shown.push(entry.shown());
             }
-            self.spool(entry);
+            self.spool(&entry);
         }
         if self.is_running() && self.shown != Some(self.line.gate) {
             let mut gate = self.line.gate;

@@ -31,7 +31,8 @@ pub(super) struct Entry {
     pub(super) batch: Batch,
     /// As it is written: with the stamp, if it has one; base offset 0.
     pub(super) header: BatchHeader,
-    /// It came without a producer and is given the partition's when it is first sent.
+    /// It is written under the partition's own producer, which it is given when it is sent: it came without one, or the
+    /// active side refuses its own.
     pub(super) plain: bool,
     /// Its stamp, if it is plain and has one, stands in `header`.
     pub(super) stamped: bool,
@@ -40,7 +41,7 @@ pub(super) struct Entry {
     /// An offset below the expected one that the side answered with, not yet compared.
     pub(super) claimed: Option<i64>,
     /// The side's records were found whole after it refused this batch's sequence.
-    pub(super) refused_twice: bool,
+    pub(super) refused_before: bool,
     pub(super) waiters: Vec<Waiter>,
     /// Its offset once it has a place, else -1.
     pub(super) offset: i64,
@@ -58,7 +59,7 @@ impl Entry {
             sent: Sent::No,
             ever_sent: false,
             claimed: None,
-            refused_twice: false,
+            refused_before: false,
             waiters: Vec::new(),
             offset: -1,
         }

@@ -13,10 +13,12 @@ mod active;
 mod admit;
 mod compare;
 mod event;
+mod follow;
 mod gate;
 mod line;
 mod mutant;
 mod open;
+mod pad;
 mod partition;
 mod resolve;
 mod stamp;
@@ -24,6 +26,7 @@ mod standby;
 mod standing;
 mod suspect;
 mod track;
+mod trim;
 mod window;
 
 #[cfg(test)]

@@ -135,6 +135,12 @@ impl Partition {
         }
         if !self.config.duplex {
             gate = known().map(|located| located.log_end).min().unwrap_or(gate).min(gate);
+            // What was acknowledged above it is gone, and with it what came before those producers' next batches: the
+            // side would refuse them.
+            let active = self.standing.active;
+            for producer in self.producers.cut(gate) {
+                self.restamp(active, producer);
+            }
         }
         self.line.gate = gate.max(log_start);
         self.line.end = self.line.gate;
@@ -156,6 +162,7 @@ impl Partition {
     fn survey(&mut self, now: Millis, out: &mut Vec<Action>) {
         let may_ask = SideMap::from_fn(|side| self.may_open(now, side) || self.sides[side].is_checked());
         let bytes_max = self.config.copy_bytes_max;
+        let ids = SideMap::from_fn(|_| self.order_id());
         loop {
             // What one side lacks is written before more is read.
             if self.line.bytes() >= bytes_max && !self.line.placed.is_empty() {
@@ -166,18 +173,7 @@ impl Partition {
                 Step::Both(batch) => self.found(batch, None),
                 Step::Only(side, batch) => self.found(batch, Some(side)),
                 Step::Differ(offset) => return self.differs(offset),
-                Step::More => {
-                    let mut next_order = 0;
-                    let base = self.order_id().0;
-                    let Phase::Opening(Opening::Surveying(comparison)) = &mut self.phase else { return };
-                    let order = || {
-                        next_order += 1;
-                        OrderId(base + next_order - 1)
-                    };
-                    comparison.read(now, bytes_max, |side| may_ask[side], order, out);
-                    self.order_id();
-                    return;
-                }
+                Step::More => return comparison.read(now, bytes_max, may_ask, ids, out),
                 Step::Done => return self.run(),
             }
         }

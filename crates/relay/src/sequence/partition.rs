@@ -10,6 +10,7 @@ use super::mutant::mutant;
 use super::open::Opening;
 use super::stamp::{Restamped, Stamper};
 use super::track::Track;
+use super::trim::Deletion;
 use super::window::Producers;
 use super::{Action, Checkpoint, Event, Millis, OrderId};
 use crate::side::{Side, SideMap};
@@ -112,6 +113,7 @@ pub struct Partition {
     pub(super) log_start: i64,
     /// Batches not admitted yet: a start or a switch is under way.
     pub(super) arrivals: VecDeque<Arrival>,
+    pub(super) deletions: Vec<Deletion>,
     pub(super) quiescing: bool,
     pub(super) quiesced: bool,
     /// The last gate told, once it is known.
@@ -153,6 +155,7 @@ impl Partition {
             restamped,
             log_start: 0,
             arrivals: VecDeque::new(),
+            deletions: Vec::new(),
             quiescing: false,
             quiesced: false,
             shown: None,
@@ -171,11 +174,11 @@ impl Partition {
             Event::Written { order, side, outcome } => self.written(now, side, order, outcome, out),
             Event::EndRead { order, side, outcome } => self.end_read(now, side, order, outcome, out),
             Event::BatchesRead { order, side, outcome } => self.batches_read(now, side, order, outcome, out),
-            Event::RecordsDeleted { .. } => {}
+            Event::RecordsDeleted { order, side, outcome } => self.records_deleted(now, side, order, outcome, out),
             Event::Reconnected { side } => self.sides[side].doubt(),
-            Event::Recreated { .. } => {}
+            Event::Recreated { side } => self.recreated(side),
             Event::Standing { held, sent } => self.stand(now, held, sent, out),
-            Event::DeleteBefore { .. } => {}
+            Event::DeleteBefore { ticket, offset } => self.delete_before(now, ticket, offset, out),
             Event::Quiesce => self.quiescing = true,
             Event::Resume => (self.quiescing, self.quiesced) = (false, false),
             Event::Lease { until } => self.leased_until = self.leased_until.max(until),
@@ -190,8 +193,10 @@ impl Partition {
         self.open(now, out);
         self.move_gate(now, out);
         self.admit_arrivals(now, out);
+        self.move_log_start(out);
         for side in Side::BOTH {
             self.examine(now, side, out);
+            self.follow(now, side, out);
         }
         self.order(now, out);
         for side in Side::BOTH {

@@ -2,13 +2,14 @@
 //! or a new leader epoch, its end is read, and from its last confirmed batch on everything is held against the line
 //! (RELAY-3). Nothing is sent again before.
 
-use naru_kafka::wire::{Batch, BatchHeader};
+use naru_kafka::wire::{Batch, BatchHeader, ErrorCode};
 
 use super::event::{Located, ReadFailed};
 use super::line::{Entry, Sent};
 use super::partition::Partition;
-use super::track::Stage;
-use super::{Action, Millis, OrderId, Suspicion};
+use super::stamp::spare_id;
+use super::track::{RETRY_MS, Stage};
+use super::{Acked, Action, Millis, OrderId, Suspicion};
 use crate::side::Side;
 
 impl Partition {
@@ -30,7 +31,7 @@ impl Partition {
         outcome: Result<Located, ReadFailed>,
         out: &mut Vec<Action>,
     ) {
-        if self.opening_located(now, side, order, &outcome) {
+        if self.opening_located(now, side, order, &outcome) || self.follower_located(now, side, order, &outcome) {
             return;
         }
         let Stage::Locating(id, given) = self.sides[side].stage else { return };
@@ -58,7 +59,7 @@ impl Partition {
 
     fn read_on(&mut self, now: Millis, side: Side, at: i64, until: i64, out: &mut Vec<Action>) {
         if at >= until {
-            return self.resolved(side);
+            return self.resolved(now, side, out);
         }
         let order = self.order_id();
         self.sides[side].stage = Stage::Reading { order, given: now, at, until };
@@ -66,14 +67,68 @@ impl Partition {
         out.push(Action::Read { order, side, from: at, before: until, bytes_max });
     }
 
-    /// Everything there is known: what is not there is sent again.
-    fn resolved(&mut self, side: Side) {
+    /// Everything above its confirmed end is known: what is not there is sent again, unless the side took it for a
+    /// duplicate of something older.
+    fn resolved(&mut self, now: Millis, side: Side, out: &mut Vec<Action>) {
         self.sides[side].stage = Stage::Checked;
-        if self.standing.active == side {
-            for entry in self.line.waiting.iter_mut().filter(|entry| entry.sent == Sent::Unknown) {
-                entry.sent = Sent::No;
+        if self.standing.active != side {
+            return;
+        }
+        let gate = self.line.gate;
+        let mut claim = None;
+        for entry in self.line.waiting.iter_mut().filter(|entry| entry.sent == Sent::Unknown) {
+            match entry.claimed {
+                Some(base) => claim = claim.or(Some((entry.key, base, entry.records()))),
+                None => entry.sent = Sent::No,
             }
         }
+        let Some((key, base, records)) = claim else { return };
+        if base >= gate || base < self.sides[side].log_start {
+            return self.judge(now, side, key, None, out);
+        }
+        let order = self.order_id();
+        self.sides[side].stage = Stage::Judging { order, given: now, key };
+        out.push(Action::Read { order, side, from: base, before: base + records, bytes_max: 1 });
+    }
+
+    /// Decides over a batch that a side took for a duplicate, by what it holds where it says.
+    fn judge(&mut self, now: Millis, side: Side, key: u64, found: Option<Batch>, out: &mut Vec<Action>) {
+        self.sides[side].stage = Stage::Checked;
+        let Some(index) = self.line.waiting_index(key) else { return self.resolved(now, side, out) };
+        let Some(base) = self.line.waiting.get_mut(index).and_then(|entry| entry.claimed.take()) else { return };
+        let held = self.line.at(base).map(|entry| (entry.key, entry.batch.clone()));
+        let entry = &self.line.waiting[index];
+        let (plain, epoch) = (entry.plain, entry.header.producer_epoch);
+        let is_below = found.is_some_and(|batch| batch.header().base_offset == base && self.is_same(entry, &batch));
+        let placed = held.filter(|(_, batch)| base >= self.line.gate && self.is_same(entry, batch)).map(|(key, _)| key);
+        if is_below && self.is_leased(now) {
+            // Both sides hold it, below the gate: written before our time, or before we forgot.
+            if let Some(mut entry) = self.line.waiting.remove(index) {
+                self.producers.done(entry.key, entry.batch.header().producer_id);
+                entry.answer(Ok(Acked { base_offset: base, log_start: self.log_start }), out);
+            }
+        } else if let Some(placed) = placed {
+            // An older writer's, found above the gate: acknowledged with it.
+            if let Some(entry) = self.line.waiting.remove(index) {
+                self.producers.done(entry.key, entry.batch.header().producer_id);
+                if let Some(held) = self.line.entry(placed) {
+                    held.waiters.extend(entry.waiters);
+                }
+            }
+        } else if is_below {
+            self.line.waiting[index].claimed = Some(base);
+            self.sides[side].retry_at = now + RETRY_MS;
+            return self.sides[side].doubt();
+        } else if plain {
+            self.line.waiting[index].sent = Sent::No;
+            self.stamp.beyond(epoch, spare_id);
+            self.stamp_again();
+        } else {
+            // Nothing was written, and the producer's sequence is taken by something else.
+            self.line.waiting[index].sent = Sent::No;
+            self.drop_waiting(key, ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER, "taken for another batch", out);
+        }
+        self.resolved(now, side, out);
     }
 
     pub(super) fn batches_read(
@@ -85,10 +140,20 @@ impl Partition {
         out: &mut Vec<Action>,
     ) {
         let mut outcome = Some(outcome);
-        if self.opening_read(now, order, &mut outcome) {
+        if self.opening_read(now, order, &mut outcome) || self.follower_read(now, order, &mut outcome) {
             return;
         }
         let Some(outcome) = outcome else { return };
+        if let Stage::Judging { order: id, given, key } = self.sides[side].stage
+            && id == order
+        {
+            self.sides[side].stage = Stage::Unchecked;
+            match outcome {
+                Ok(batches) => self.judge(now, side, key, batches.into_iter().next(), out),
+                Err(failed) => self.unread(now, side, given, failed),
+            }
+            return;
+        }
         let Stage::Reading { order: id, given, mut at, until } = self.sides[side].stage else { return };
         if id != order {
             return;
@@ -152,7 +217,7 @@ impl Partition {
         }
         // At the end of the line: one of ours whose answer did not come, or an older writer's late batch.
         match self.line.waiting.iter().position(|entry| entry.sent == Sent::Unknown && self.is_same(entry, &batch)) {
-            Some(index) => self.place(side, index),
+            Some(index) => self.place(side, index, at),
             None => {
                 let entry = Entry::found(self.line.key(), batch);
                 self.line.push(entry);

@@ -5,12 +5,17 @@ use naru_kafka::wire::{Batch, BatchHeader};
 
 use super::active::{Meaning, meaning};
 use super::event::WriteRefused;
-use super::line::{Entry, outgoing};
+use super::line::{Entry, outgoing, with_producer};
 use super::mutant::mutant;
 use super::partition::Partition;
 use super::track::{Cargo, Follow, REFUSED_RETRY_MS, RETRY_MS, Stage};
+use super::window::sequence_after;
 use super::{Action, Millis};
 use crate::side::Side;
+
+/// Producers per side that are written under the copier's id, at most; beyond it the oldest is tried under its own
+/// again, and refused again if need be.
+const RESTAMPED_MAX: usize = 1_000;
 
 impl Partition {
     pub(super) fn catch_up(&mut self, now: Millis, side: Side, out: &mut Vec<Action>) {
@@ -28,14 +33,30 @@ impl Partition {
         } else if !track.flight.is_empty() {
             return;
         }
-        let Some((batch, header)) = self.lacking(side, at) else { return };
+        let Some((batch, header)) = self.lacking(side, at) else {
+            if matches!(self.sides[side].stage, Stage::Follow(_)) {
+                self.spool_more(now, side, out);
+            }
+            return;
+        };
         // Only what the side that orders holds may be copied from it.
         let next = at + i64::from(header.last_offset_delta) + 1;
         if self.is_running() && side != self.standing.active && next > self.sides[self.standing.active].end {
             return;
         }
+        let header = self.as_copied(side, &batch, header);
         let cargo = Cargo::Placed { offset: at, header };
         self.write(now, side, cargo, outgoing(header, &batch), out);
+    }
+
+    /// The header under which a side gets a batch: its own, or the copier's where the side refused that (see `doubtful`).
+    fn as_copied(&self, side: Side, batch: &Batch, header: BatchHeader) -> BatchHeader {
+        let restamped = &self.restamped[side];
+        let producer = (header.producer_id, header.producer_epoch);
+        if !restamped.producers.contains(&producer) {
+            return header;
+        }
+        with_producer(batch, self.config.copier_id, restamped.epoch, self.sides[side].copier_next)
     }
 
     /// The batch that stands at an offset, if it is at hand, and its header as the line has it.
@@ -43,13 +64,13 @@ impl Partition {
         if let Some(entry) = self.line.at(at) {
             return Some((entry.batch.clone(), entry.header));
         }
-        let batch = self.sides[side].spool.batches.front()?;
-        let header = BatchHeader { base_offset: 0, partition_leader_epoch: -1, ..*batch.header() };
-        (batch.header().base_offset == at).then(|| (batch.clone(), header))
+        let (standing, batch) = self.sides[side].spool.batches.front()?;
+        let header = BatchHeader { base_offset: 0, partition_leader_epoch: -1, ..*standing };
+        (standing.base_offset == at).then(|| (batch.clone(), header))
     }
 
     /// What leaves the line is kept for a follower that needs it next.
-    pub(super) fn spool(&mut self, entry: Entry) {
+    pub(super) fn spool(&mut self, entry: &Entry) {
         for side in Side::BOTH {
             let bytes_max = self.config.copy_bytes_max;
             let track = &mut self.sides[side];
@@ -59,9 +80,7 @@ impl Partition {
             let continues =
                 track.spool.next == entry.offset || track.spool.batches.is_empty() && track.end == entry.offset;
             if continues && track.spool.order.is_none() && track.spool.bytes < bytes_max {
-                if let Some(batch) = as_read(&entry) {
-                    track.spool.push(batch);
-                }
+                track.spool.push(entry.standing(), entry.batch.clone());
             }
         }
     }
@@ -73,30 +92,73 @@ impl Partition {
         (offset, header): (i64, BatchHeader),
         outcome: Result<i64, WriteRefused>,
     ) {
+        let is_copied = self.is_copier(header.producer_id);
         let track = &mut self.sides[side];
         match outcome {
             Ok(base) if base == offset && base == track.end && track.fault.is_none() => {
                 track.end = offset + i64::from(header.last_offset_delta) + 1;
                 track.tail = Some(BatchHeader { base_offset: offset, ..header });
                 track.refuses = None;
+                track.refused_at = None;
                 track.spool.trim(track.end);
+                if is_copied {
+                    track.copier_next = sequence_after(header.last_sequence());
+                }
+                return;
             }
             // Not where it belongs: what the side holds has to be looked at.
-            Ok(_) | Err(WriteRefused::Unknown) => track.doubt(),
+            Ok(base) => {
+                let is_duplicate = base < offset;
+                track.doubt();
+                if is_duplicate {
+                    self.refused_sequence(side, offset, header);
+                }
+            }
+            Err(WriteRefused::Unknown) => track.doubt(),
             Err(WriteRefused::NotSent) => {}
             Err(WriteRefused::Refused(code)) => match meaning(code) {
                 Meaning::Later => track.retry_at = now + RETRY_MS,
-                Meaning::Sequence | Meaning::Epoch | Meaning::Forbidden | Meaning::Never => {
+                Meaning::Sequence | Meaning::Epoch => {
+                    track.doubt();
+                    self.refused_sequence(side, offset, header);
+                }
+                Meaning::Forbidden | Meaning::Never => {
                     track.refuses = Some(code);
                     track.retry_at = now + REFUSED_RETRY_MS;
                     track.doubt();
                 }
             },
         }
+        if is_copied {
+            // It may yet come late: the next epoch makes the broker refuse it then.
+            let track = &mut self.sides[side];
+            track.copier_next = 0;
+            let restamped = &mut self.restamped[side];
+            restamped.epoch = restamped.epoch.saturating_add(1);
+        }
     }
-}
 
-/// An entry as a read would have brought it. None where it was stamped: its bytes are not in one piece.
-fn as_read(entry: &Entry) -> Option<Batch> {
-    (entry.batch.header().base_offset == entry.offset && !entry.stamped).then(|| entry.batch.clone())
+    /// A side refuses a batch for its sequence, or takes it for one that it has. The first time its log is looked at;
+    /// if that is whole, the side's memory of the producer is not, and the batch is written under the copier's id, as
+    /// is everything of that producer and epoch from then on.
+    fn refused_sequence(&mut self, side: Side, offset: i64, header: BatchHeader) {
+        let track = &mut self.sides[side];
+        if track.refused_at != Some(offset) {
+            track.refused_at = Some(offset);
+            return;
+        }
+        self.restamp(side, (header.producer_id, header.producer_epoch));
+    }
+
+    /// From now on this producer's batches are not written under its own id to that side.
+    pub(super) fn restamp(&mut self, side: Side, producer: (i64, i16)) {
+        let producers = &mut self.restamped[side].producers;
+        if producers.contains(&producer) || producer.0 == self.config.copier_id {
+            return;
+        }
+        if producers.len() >= RESTAMPED_MAX {
+            producers.remove(0);
+        }
+        producers.push(producer);
+    }
 }

@@ -71,7 +71,7 @@ impl Partition {
         for entry in &mut self.line.waiting {
             entry.sent = Sent::No;
             entry.claimed = None;
-            entry.refused_twice = false;
+            entry.refused_before = false;
         }
         let active = &self.sides[self.standing.active];
         if matches!(active.stage, Stage::Follow(_)) || active.end < self.line.gate {

@@ -11,7 +11,7 @@ impl Partition {
         for side in Side::BOTH {
             let Some(given) = self.oldest_order(side) else { continue };
             if now.saturating_sub(given) >= self.config.suspect_after_ms {
-                self.sides[side].absent_since.get_or_insert(given);
+                self.sides[side].missing(given);
             }
         }
     }
@@ -19,12 +19,14 @@ impl Partition {
     /// When the oldest order to a side that has no outcome was given.
     fn oldest_order(&self, side: Side) -> Option<Millis> {
         let compared = Side::BOTH.into_iter().filter_map(|of| match &self.sides[of].stage {
-            Stage::Follow(Follow::Comparing(comparison)) => comparison.oldest(side),
+            Stage::Follow(Follow::Comparing { comparison, .. }) => comparison.oldest(side),
+            Stage::Follow(Follow::Aligning { order: Some((_, given)), .. }) if side != of => Some(*given),
             Stage::Follow(Follow::Locating(locating)) => locating.orders[side].map(|(_, given)| given),
             _ => None,
         });
         let opened = self.opening_oldest(side);
-        compared.chain(opened).chain(self.sides[side].oldest()).min()
+        let spooled = self.sides[side.other()].spool.order.map(|(_, given)| given);
+        compared.chain(opened).chain(spooled).chain(self.sides[side].oldest()).min()
     }
 
     pub(super) fn suspicion(&self, side: Side) -> Suspicion {

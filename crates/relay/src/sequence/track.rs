@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use naru_kafka::wire::{Batch, BatchHeader, ErrorCode};
 
 use super::compare::{Comparison, Locating};
-use super::event::WriteRefused;
+use super::event::{ReadFailed, WriteRefused};
+use super::pad::Padding;
 use super::{Millis, OrderId, Suspicion};
 
 /// How long a side is left alone after it failed, milliseconds: often enough for a takeover within seconds, seldom
@@ -56,6 +57,15 @@ pub(super) enum Stage {
         /// The log end.
         until: i64,
     },
+    /// The batch at an offset that it answered with, below its end, is being read: is it the one we sent?
+    Judging {
+        /// The order.
+        order: OrderId,
+        /// When it was given.
+        given: Millis,
+        /// Which entry.
+        key: u64,
+    },
     /// What is there is known to be what the line holds, up to the confirmed end, and no more.
     Checked,
     /// Not in sync (or a standby of an `async` topic): see `follow`.
@@ -63,7 +73,6 @@ pub(super) enum Stage {
 }
 
 /// How far a follower has come.
-#[allow(dead_code)] // the stages of copying come next
 #[derive(Debug)]
 pub(super) enum Follow {
     /// Its end and the active side's have to be read.
@@ -71,7 +80,21 @@ pub(super) enum Follow {
     /// They are being read.
     Locating(Box<Locating>),
     /// What it has is held against the active side's.
-    Comparing(Box<Comparison>),
+    Comparing {
+        /// The comparison.
+        comparison: Box<Comparison>,
+        /// Where its log ends.
+        log_end: i64,
+    },
+    /// It ends below the active side's log start: where that side's first batch begins is being read.
+    Aligning {
+        /// The order.
+        order: Option<(OrderId, Millis)>,
+        /// The active side's log start.
+        log_start: i64,
+    },
+    /// It is filled with empty records up to there.
+    Padding(Box<Padding>),
     /// Equal up to its confirmed end.
     Copying,
 }
@@ -79,7 +102,8 @@ pub(super) enum Follow {
 /// Batches below the gate that a follower needs next: read from the active side, or kept when they left the line.
 #[derive(Debug, Default)]
 pub(super) struct Spool {
-    pub(super) batches: VecDeque<Batch>,
+    /// Each with its header as it stands on the active side.
+    pub(super) batches: VecDeque<(BatchHeader, Batch)>,
     pub(super) bytes: usize,
     /// The offset after the last one.
     pub(super) next: i64,
@@ -87,15 +111,15 @@ pub(super) struct Spool {
 }
 
 impl Spool {
-    pub(super) fn push(&mut self, batch: Batch) {
+    pub(super) fn push(&mut self, header: BatchHeader, batch: Batch) {
         self.bytes += batch.bytes().len();
-        self.next = batch.header().next_offset();
-        self.batches.push_back(batch);
+        self.next = header.next_offset();
+        self.batches.push_back((header, batch));
     }
 
     /// Drops what ends at or below an offset.
     pub(super) fn trim(&mut self, below: i64) {
-        while let Some(batch) = self.batches.pop_front_if(|batch| batch.header().next_offset() <= below) {
+        while let Some((_, batch)) = self.batches.pop_front_if(|(header, _)| header.next_offset() <= below) {
             self.bytes -= batch.bytes().len();
         }
     }
@@ -129,6 +153,12 @@ pub(super) struct Track {
     pub(super) joined: bool,
     /// For a side that follows: what it needs next.
     pub(super) spool: Spool,
+    /// The order that moves a follower's log start.
+    pub(super) trimming: Option<OrderId>,
+    /// The sequence of the next record written under the copier's id.
+    pub(super) copier_next: i32,
+    /// The offset of a batch whose sequence it refused although its log was found whole.
+    pub(super) refused_at: Option<i64>,
     /// The last suspicion told.
     pub(super) told: Option<Suspicion>,
 }
@@ -149,6 +179,9 @@ impl Track {
             changed: false,
             joined: false,
             spool: Spool::default(),
+            trimming: None,
+            copier_next: 0,
+            refused_at: None,
             told: None,
         }
     }
@@ -160,16 +193,22 @@ impl Track {
     /// Has to be read before anything more is written.
     pub(super) fn doubt(&mut self) {
         match &self.stage {
-            Stage::Checked | Stage::Locating(..) | Stage::Reading { .. } => self.stage = Stage::Unchecked,
             Stage::Follow(_) => self.stage = Stage::Follow(Follow::Unlocated),
-            Stage::Unchecked => {}
+            _ => self.stage = Stage::Unchecked,
         }
+        self.joined = false;
     }
 
     /// It could not be asked.
     pub(super) fn failed(&mut self, now: Millis, since: Millis) {
         self.retry_at = now + RETRY_MS;
+        self.missing(since);
+    }
+
+    /// It has not answered since then. Whatever was required of it beyond the standing no longer is.
+    pub(super) fn missing(&mut self, since: Millis) {
         self.absent_since.get_or_insert(since);
+        self.joined = false;
     }
 
     /// It answered.
@@ -177,11 +216,22 @@ impl Track {
         self.absent_since = None;
     }
 
+    /// Takes batches that were read for it. They must begin where it ends.
+    pub(super) fn spooled(&mut self, outcome: Result<Vec<Batch>, ReadFailed>) -> Result<(), ReadFailed> {
+        for batch in outcome? {
+            if batch.header().base_offset != self.spool.next {
+                break;
+            }
+            self.spool.push(*batch.header(), batch);
+        }
+        if self.spool.batches.is_empty() { Err(ReadFailed::Unreachable) } else { Ok(()) }
+    }
+
     /// When the oldest order without outcome was given.
     pub(super) fn oldest(&self) -> Option<Millis> {
         let write = self.flight.iter().filter(|flight| flight.outcome.is_none()).map(|flight| flight.given).min();
         let read = match &self.stage {
-            Stage::Locating(_, given) | Stage::Reading { given, .. } => Some(*given),
+            Stage::Locating(_, given) | Stage::Reading { given, .. } | Stage::Judging { given, .. } => Some(*given),
             _ => None,
         };
         write.into_iter().chain(read).min()

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use naru_kafka::wire::BatchHeader;
+use naru_model::invariant;
 use serde::{Deserialize, Serialize};
 
 /// How many batches per producer are remembered: Kafka's number, and the most an idempotent client keeps in flight.
@@ -147,7 +148,11 @@ impl Producers {
 
     /// A batch waits from now on.
     pub(super) fn wait(&mut self, key: u64, header: &BatchHeader) {
-        self.refused.remove(&header.producer_id);
+        if let Some((epoch, sequence)) = self.refused.remove(&header.producer_id) {
+            let (next_epoch, next) = (header.producer_epoch, header.base_sequence);
+            let follows = (next_epoch, next) == (epoch, sequence) || next_epoch > epoch && next == 0;
+            invariant!(RELAY_14, follows, "sequence {next} admitted, {sequence} refused before");
+        }
         let producer = self.known.entry(header.producer_id).or_default();
         let (first, last) = (header.base_sequence, header.last_sequence());
         producer.pending.push_back(Pending { key, epoch: header.producer_epoch, first, last });
@@ -211,6 +216,21 @@ impl Producers {
             base_offset: offset,
             max_timestamp: header.max_timestamp,
         });
+    }
+
+    /// Forgets the producers of batches at or above a gate that fell, and says which they were.
+    pub(super) fn cut(&mut self, gate: i64) -> Vec<(i64, i16)> {
+        let is_cut = |producer: &Producer| producer.batches.back().is_some_and(|batch| batch.base_offset >= gate);
+        let mut cut: Vec<_> =
+            self.known.iter().filter(|(_, known)| is_cut(known)).map(|(id, known)| (*id, known.epoch)).collect();
+        cut.sort_unstable();
+        for (id, _) in &cut {
+            if let Some(known) = self.known.get_mut(id) {
+                known.batches.clear();
+            }
+        }
+        self.known.retain(|_, known| !known.batches.is_empty() || !known.pending.is_empty());
+        cut
     }
 
     // A sixteenth at once, so that the search is paid for by many batches.

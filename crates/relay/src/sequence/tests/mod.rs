@@ -1,4 +1,6 @@
 #![allow(clippy::unwrap_used)] // a test panics on failure
 
+mod doubt;
 mod duplex;
 mod script;
+mod sides;

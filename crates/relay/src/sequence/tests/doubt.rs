@@ -1,0 +1,266 @@
+//! Answers that did not come, or were not the expected ones.
+
+use super::script::{Bench, config};
+
+#[test]
+fn what_may_be_there_is_looked_for_before_it_is_sent_again() {
+    // Found.
+    Bench::running(config(), 5).run(
+        "produce 1 p7:0 => a<p7:0
+         a lost         => a absent since 0
+         after 50       => a?end
+         a ends 0..6    => a?5..6; a serving
+         a reads 5=p7:0 => b<p7:0
+         b wrote 5      => ack 1=5; gate 6",
+    );
+    // Not found.
+    Bench::running(config(), 5).run(
+        "produce 1 p7:0 => a<p7:0
+         a lost         => a absent since 0
+         after 50       => a?end
+         a ends 0..5    => a<p7:0; a serving
+         a wrote 5      => b<p7:0",
+    );
+    // The side cannot be read for a while.
+    Bench::running(config(), 5).run(
+        "produce 1 p7:0 => a<p7:0
+         a lost         => a absent since 0
+         after 50       => a?end
+         a gone         =>
+         after 50       => a?end
+         a ends 0..6    => a?5..6; a serving
+         a gone         => a absent since 100
+         after 50       => a?end
+         a ends 0..6    => a?5..6; a serving
+         a reads 5=p7:0 => b<p7:0",
+    );
+}
+
+#[test]
+fn of_several_that_may_be_there_each_is_found_or_sent_again_in_order() {
+    Bench::running(config(), 0).run(
+        "produce 1 p7:0 => a<p7:0
+         produce 2 p8:0 => a<p8:0
+         produce 3 plain => a<stamp:0
+         a lost         => a absent since 0
+         a wrote 1      => a serving
+         after 50       =>
+         a lost         => a absent since 0
+         after 50       => a?end
+         a ends 0..1    => a?0..1; a serving
+         a reads 0=p8:0 => a<p7:0; a<stamp:0; b<p8:0
+         b wrote 0      => ack 2=0; gate 1
+         a wrote 1      => b<p7:0",
+    );
+}
+
+#[test]
+fn the_standby_is_looked_at_too() {
+    Bench::running(config(), 0).run(
+        "produce 1 p7:0 => a<p7:0
+         a wrote 0      => b<p7:0
+         b lost         => b absent since 0
+         after 50       => b?end
+         b ends 0..1    => b?0..1; b serving
+         b reads 0=p7:0 => ack 1=0; gate 1
+         produce 2 p7:1 => a<p7:1
+         a wrote 1      => b<p7:1
+         b lost         => b absent since 50
+         after 50       => b?end
+         b ends 0..1    => b?0..1; b serving
+         b reads 0=p7:0 => b<p7:1
+         b wrote 1      => ack 2=1; gate 2",
+    );
+}
+
+#[test]
+fn an_older_writers_late_batch_is_found_in_the_gap_and_copied() {
+    Bench::running(config(), 5).run(
+        "produce 1 p7:0 => a<p7:0
+         a wrote 7      => a?end
+         a ends 0..8    => a?5..8
+         a reads 5=p9:3x2 => a?7..8; b<p9:3x2
+         a reads 7=p7:0 =>
+         b wrote 5      => gate 7; b<p7:0
+         b wrote 7      => ack 1=7; gate 8",
+    );
+}
+
+#[test]
+fn an_active_side_that_lost_its_tail_is_damaged_and_gets_nothing() {
+    // Told by its end.
+    Bench::running(config(), 5).run(
+        "produce 1 p7:0 => a<p7:0
+         a wrote 3      => a?end
+         a ends 0..4    => a damaged
+         produce 2 p7:1 =>
+         standing b {b} 2 => a?end; b?end; b<p7:0; a behind 1; b serving",
+    );
+}
+
+#[test]
+fn an_end_that_grew_again_does_not_hide_a_lost_tail() {
+    let mut bench = Bench::running(config(), 0);
+    bench.run(
+        "produce 1 p7:0 => a<p7:0
+         a wrote 0      => b<p7:0
+         b wrote 0      => ack 1=0; gate 1
+         produce 2 p8:0x4 => a<p8:0x4
+         a wrote 0      => a?end
+         a ends 0..4    => a?0..4
+         a reads 0=p8:0x4 => a damaged",
+    );
+}
+
+#[test]
+fn a_duplicate_answer_counts_only_after_comparing() {
+    // It is there.
+    Bench::running(config(), 5).run(
+        "produce 1 p7:3 => a<p7:3
+         a wrote 2      => a?end
+         a ends 0..5    => a?2..3
+         a reads 2=p7:3 => ack 1=2",
+    );
+    // Something else is there: a collision, and nothing was written.
+    Bench::running(config(), 5).run(
+        "produce 1 p7:3 => a<p7:3
+         a wrote 2      => a?end
+         a ends 0..5    => a?2..3
+         a reads 2=p7:3! => refuse 1 45",
+    );
+    // A plain client never sees it: stamped anew, in a new epoch.
+    Bench::running(config(), 5).run(
+        "produce 1 plain => a<stamp:0
+         a wrote 2      => a?end
+         a ends 0..5    => a?2..3
+         a reads 2=stamp:0x2 => a<stamp:0@1",
+    );
+}
+
+#[test]
+fn a_new_connection_or_leader_epoch_is_looked_at_before_the_next_write() {
+    Bench::running(config(), 5).run(
+        "a again        => a?end
+         produce 1 p7:0 =>
+         a ends 0..5 @7 => a<p7:0
+         b again        => b?end
+         a wrote 5      =>
+         b ends 0..5    => b<p7:0
+         b wrote 5      => ack 1=5; gate 6
+         b again        => b?end
+         b ends 0..4    => b damaged",
+    );
+}
+
+#[test]
+fn a_standby_that_holds_something_else_or_more_is_out_of_sync() {
+    Bench::running(config(), 5).run(
+        "produce 1 p7:0 => a<p7:0
+         a wrote 5      => b<p7:0
+         b wrote 6      => b?end
+         b ends 0..7    => b?5..7
+         b reads 5=p9:0 => b diverged at 5
+         tick           =>
+         standing a {a} 2 => ack 1=5; gate 6; a?end; b?end; a serving; b behind 1",
+    );
+}
+
+#[test]
+fn another_topic_of_the_same_name_is_absence() {
+    Bench::running(config(), 5).run(
+        "b again => b?end
+         b other => b other topic
+         after 5000 =>",
+    );
+}
+
+#[test]
+fn a_refused_batch_goes_before_those_behind_it() {
+    Bench::running(config(), 0).run(
+        "produce 1 p7:0 => a<p7:0
+         a refused 6    =>
+         produce 2 p7:1 =>
+         after 50       => a<p7:0
+         a wrote 0      => b<p7:0
+         b wrote 0      => ack 1=0; gate 1; a<p7:1
+         produce 3 p7:2 => a<p7:2
+         a refused 19   =>
+         a refused 45   =>
+         after 50       => a<p7:1; a<p7:2",
+    );
+}
+
+#[test]
+fn a_definite_refusal_is_the_clients_and_what_follows_is_stamped_again() {
+    Bench::running(config(), 0).run(
+        "produce 1 plain => a<stamp:0
+         produce 2 plain => a<stamp:1
+         produce 3 plain => a<stamp:2
+         a refused 10    => refuse 1 10
+         a refused 45    => a<stamp:0@1
+         a refused 45    => a<stamp:1@1
+         a wrote 0       => b<stamp:0@1
+         a wrote 1       =>
+         b wrote 0       => ack 2=0; gate 1; b<stamp:1@1",
+    );
+}
+
+#[test]
+fn after_a_retriable_refusal_only_that_sequence_is_admitted_next() {
+    Bench::running(config(), 0).run(
+        "quiesce           => quiesced 0
+         produce 1 p7:0    =>
+         produce 2 p7:1    =>
+         after 500         => refuse 1 6; refuse 2 6
+         resume            =>
+         produce 3 p7:1    => refuse 3 45
+         produce 4 p7:0    => a<p7:0
+         produce 5 p8:9    => a<p8:9",
+    );
+}
+
+#[test]
+fn an_overdue_order_is_suspected_and_its_outcome_ends_it() {
+    Bench::running(config(), 0).run(
+        "produce 1 p7:0 => a<p7:0
+         after 999      =>
+         after 1        => refuse 1 7; a absent since 0
+         a wrote 0      => b<p7:0; a serving
+         b wrote 0      => gate 1",
+    );
+}
+
+#[test]
+fn a_side_that_forgot_a_producer_gets_its_batches_under_another() {
+    // The standby refuses a sequence though its log is whole: under the copier's id.
+    Bench::running(config(), 0).run(
+        "produce 1 p7:5 => a<p7:5
+         a wrote 0      => b<p7:5
+         b refused 45   => b?end
+         b ends 0..0    => b<p7:5
+         b refused 45   => b?end
+         b ends 0..0    => b<copier:0
+         b wrote 0      => ack 1=0; gate 1
+         produce 2 p7:6 => a<p7:6
+         a wrote 1      => b<copier:1
+         b lost         => b absent since 0
+         after 50       => b?end
+         b ends 0..2    => b?0..2; b serving
+         b reads 0=copier:0! => b damaged",
+    );
+    // So does the active side: under the partition's stamp, on both.
+    Bench::running(config(), 0).run(
+        "produce 1 p7:5 => a<p7:5
+         a wrote 0      => b<p7:5
+         b wrote 0      => ack 1=0; gate 1
+         produce 2 p7:6 => a<p7:6
+         a refused 45   => a?end
+         a ends 0..1    => a?0..1
+         a reads 0=p7:5 => a<p7:6
+         a refused 45   => a<stamp:0
+         a wrote 1      => b<stamp:0
+         b wrote 1      => ack 2=1; gate 2
+         produce 3 p7:6 => ack 3=1
+         produce 4 p7:7 => a<stamp:1",
+    );
+}

@@ -1,0 +1,125 @@
+//! The log start: shown is the larger of the sides', and only the relay moves it.
+
+use naru_kafka::wire::ErrorCode;
+
+use super::admit::NOT_NOW;
+use super::event::ReadFailed;
+use super::partition::Partition;
+use super::track::RETRY_MS;
+use super::{Action, Millis, OrderId, Refusal, Ticket};
+use crate::side::{Side, SideMap};
+
+/// Deletions under way at once, at most: they are rare, and each costs both sides a request.
+const DELETIONS_MAX: usize = 16;
+
+/// A client's deletion under way.
+#[derive(Debug)]
+pub(super) struct Deletion {
+    ticket: Ticket,
+    before: i64,
+    orders: SideMap<Option<OrderId>>,
+}
+
+impl Partition {
+    pub(super) fn delete_before(&mut self, now: Millis, ticket: Ticket, offset: i64, out: &mut Vec<Action>) {
+        let before = if offset == -1 { self.line.gate } else { offset };
+        let refusal = if !self.is_running() || !self.is_leased(now) || self.is_stopped() {
+            Some((NOT_NOW, "this partition is stopped"))
+        } else if self.deletions.len() >= DELETIONS_MAX {
+            Some((NOT_NOW, "too many deletions wait in this partition"))
+        } else if before < 0 || before > self.line.gate {
+            Some((ErrorCode::OFFSET_OUT_OF_RANGE, "beyond what both sides hold"))
+        } else {
+            None
+        };
+        if let Some((code, why)) = refusal {
+            out.push(Action::AnswerDelete { ticket, result: Err(Refusal { code, why }) });
+            return;
+        }
+        if before <= self.log_start {
+            out.push(Action::AnswerDelete { ticket, result: Ok(self.log_start) });
+            return;
+        }
+        let mut orders = SideMap::default();
+        for side in Side::BOTH {
+            if self.is_in_sync(side) {
+                let order = self.order_id();
+                orders[side] = Some(order);
+                out.push(Action::DeleteRecords { order, side, before });
+            }
+        }
+        self.deletions.push(Deletion { ticket, before, orders });
+    }
+
+    pub(super) fn records_deleted(
+        &mut self,
+        now: Millis,
+        side: Side,
+        order: OrderId,
+        outcome: Result<i64, ReadFailed>,
+        out: &mut Vec<Action>,
+    ) {
+        if self.sides[side].trimming == Some(order) {
+            self.sides[side].trimming = None;
+            match outcome {
+                Ok(log_start) => self.sides[side].log_start = log_start,
+                Err(failed) => {
+                    self.unread(now, side, now, failed);
+                    self.sides[side].retry_at = now + RETRY_MS;
+                }
+            }
+            return;
+        }
+        let Some(index) = self.deletions.iter().position(|deletion| deletion.orders[side] == Some(order)) else {
+            return;
+        };
+        match outcome {
+            Ok(log_start) => {
+                self.sides[side].log_start = self.sides[side].log_start.max(log_start);
+                let deletion = &mut self.deletions[index];
+                deletion.orders[side] = None;
+                if deletion.orders.iter().all(|(_, order)| order.is_none()) {
+                    let deletion = self.deletions.swap_remove(index);
+                    self.log_start = self.log_start.max(deletion.before);
+                    out.push(Action::LogStart { offset: self.log_start });
+                    out.push(Action::AnswerDelete { ticket: deletion.ticket, result: Ok(self.log_start) });
+                }
+            }
+            Err(failed) => {
+                let deletion = self.deletions.swap_remove(index);
+                let code = match failed {
+                    ReadFailed::Refused(code) => code,
+                    ReadFailed::Unreachable | ReadFailed::OtherTopic(_) => NOT_NOW,
+                };
+                let refusal = Refusal { code, why: "not deleted on every side; a repetition is harmless" };
+                out.push(Action::AnswerDelete { ticket: deletion.ticket, result: Err(refusal) });
+            }
+        }
+    }
+
+    /// The log start follows the sides in sync: what one of them no longer has is not shown.
+    pub(super) fn move_log_start(&mut self, out: &mut Vec<Action>) {
+        if !self.is_running() {
+            return;
+        }
+        let starts =
+            Side::BOTH.into_iter().filter(|side| self.is_in_sync(*side)).map(|side| self.sides[side].log_start);
+        let start = starts.max().unwrap_or(0).min(self.line.gate).max(self.log_start);
+        if start > self.log_start {
+            self.log_start = start;
+            out.push(Action::LogStart { offset: start });
+        }
+    }
+
+    /// A follower's log must not begin before what is shown: what it holds there is padding, or was deleted.
+    pub(super) fn trim_follower(&mut self, now: Millis, side: Side, out: &mut Vec<Action>) {
+        let before = self.log_start;
+        let track = &self.sides[side];
+        let due = track.log_start < before && track.end >= before && track.trimming.is_none() && now >= track.retry_at;
+        if due && track.fault.is_none() && self.is_leased(now) {
+            let order = self.order_id();
+            self.sides[side].trimming = Some(order);
+            out.push(Action::DeleteRecords { order, side, before });
+        }
+    }
+}
