@@ -45,6 +45,8 @@ pub enum Fault {
     Retention,
     /// A client has records deleted.
     RecordsDeleted,
+    /// A side forgets a committed offset, as if its time was over.
+    OffsetsExpired,
     /// The coordinator does not answer, or not truly.
     CoordinatorMoody,
     /// The coordinator is lost, and restored from a copy or empty.
@@ -60,7 +62,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    const ALL: [Self; 20] = [
+    const ALL: [Self; 21] = [
         Self::RelayDies,
         Self::RelayStops,
         Self::RelayDiesWithin,
@@ -75,6 +77,7 @@ impl Fault {
         Self::TopicMadeAgain,
         Self::Retention,
         Self::RecordsDeleted,
+        Self::OffsetsExpired,
         Self::CoordinatorMoody,
         Self::CoordinatorRestored,
         Self::ClientLost,
@@ -178,6 +181,12 @@ impl World {
                 let offset = self.random.random_range(-1..=gate);
                 self.delete_before(partition, offset);
             }
+            Fault::OffsetsExpired => {
+                let held = self.durable.coordinator.standing();
+                if self.commits.may_forget(side, partition, held) {
+                    self.commits.forget(side, partition);
+                }
+            }
             Fault::CoordinatorMoody => {
                 let moods = [Mood::Unavailable, Mood::AppliesInSilence, Mood::AppliesLate, Mood::Loses];
                 self.durable.coordinator.mood = *pick(&mut self.random, &moods);
@@ -236,7 +245,7 @@ impl World {
         let held = self.durable.coordinator.standing();
         if self.oracle.may_lose(partition, side, from, &self.brokers, held) {
             self.trace.note(self.now, || format!("{side}/{partition} loses everything from {from}"));
-            self.oracle.lost(partition, side, from);
+            self.oracle.lost(partition, side, from, self.brokers[side].logs[partition].end);
             self.brokers[side].logs[partition].lose_from(from);
             self.lose_connection(side);
         }
@@ -260,15 +269,19 @@ impl World {
         let of_topic: Vec<usize> =
             (0..self.durable.topics.len()).filter(|other| self.durable.topics[*other] == topic).collect();
         let held = self.durable.coordinator.standing();
-        if self.brokers[side].down || !of_topic.iter().all(|p| self.oracle.may_lose(*p, side, 0, &self.brokers, held)) {
+        let may = |p: &usize| {
+            self.oracle.may_lose(*p, side, 0, &self.brokers, held) && self.commits.may_forget(side, *p, held)
+        };
+        if self.brokers[side].down || !of_topic.iter().all(may) {
             return;
         }
         self.side_dies(side, time);
         self.network.connections_at[side] = self.network.connections;
         let id = TopicId(self.random.random::<u128>().to_be_bytes());
         for partition in of_topic {
-            self.oracle.lost(partition, side, 0);
+            self.oracle.lost(partition, side, 0, self.brokers[side].logs[partition].end);
             self.brokers[side].logs[partition].recreate(id);
+            self.commits.forget(side, partition);
         }
     }
 

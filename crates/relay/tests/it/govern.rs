@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use naru_kafka::client::TopicPartition;
 use naru_kafka::wire::TopicId;
+use naru_relay::offsets::Event as OffsetsEvent;
 use naru_relay::sequence::{Event, Millis, Suspicion};
 use naru_relay::sides::{
     Action, Assessment, Boot, Event as GroupEvent, Group, GroupConfig, GroupRecord, Probe, Seen, Standing, SwapOutcome,
@@ -46,12 +47,11 @@ pub enum Governing {
     Recreates { side: Side, topic: Arc<str> },
     /// Its new id is recorded.
     Records { side: Side, topic: Arc<str>, id: TopicId },
-    CopiesOffsets(Side),
 }
 
 impl World {
     /// The name of a partition.
-    fn named(&self, partition: usize) -> TopicPartition {
+    pub fn named(&self, partition: usize) -> TopicPartition {
         TopicPartition::new(self.topic_name(self.durable.topics[partition]), partition as i32)
     }
 
@@ -165,12 +165,20 @@ impl World {
             }
             Action::ReadBack => self.after(1, 10, Due::Govern { start, what: Governing::ReadsBack }),
             Action::Announce { held, sent } => {
+                self.durable.remembered = self.relay.as_ref().map(|relay| relay.governor.group.view().record);
                 for partition in 0..partitions {
                     self.tell_partition(partition, Event::Standing { held, sent });
                 }
+                self.mirror_hears(OffsetsEvent::Standing { held, sent });
             }
-            Action::Quiesce => (0..partitions).for_each(|partition| self.tell_partition(partition, Event::Quiesce)),
-            Action::Resume => (0..partitions).for_each(|partition| self.tell_partition(partition, Event::Resume)),
+            Action::Quiesce => {
+                (0..partitions).for_each(|partition| self.tell_partition(partition, Event::Quiesce));
+                self.mirror_quiesces(true);
+            }
+            Action::Resume => {
+                (0..partitions).for_each(|partition| self.tell_partition(partition, Event::Resume));
+                self.mirror_quiesces(false);
+            }
             Action::AssessReturn { side } => {
                 self.after(1, 40, Due::Govern { start, what: Governing::Assesses(side) });
             }
@@ -180,7 +188,10 @@ impl World {
                 }
             }
             Action::CopyOffsets { side } => {
-                self.after(1, 200, Due::Govern { start, what: Governing::CopiesOffsets(side) });
+                let now = self.now;
+                if let Some(relay) = &mut self.relay {
+                    relay.mirror.copies(side, now);
+                }
             }
             Action::RemoveMembers { .. } | Action::Alarm { .. } | Action::Calm { .. } | Action::Answer { .. } => {}
         }
@@ -234,11 +245,8 @@ impl World {
                     self.durable.topic_ids[side][number] = id;
                     self.tell_partition(partition, Event::Recreated { side });
                 }
+                self.mirror_hears(OffsetsEvent::Recreated { side });
                 self.tell_group(GroupEvent::Recreated { side, topic, done: true });
-            }
-            Governing::CopiesOffsets(side) => {
-                let equal = self.is_reachable(side);
-                self.tell_group(GroupEvent::OffsetsCopied { side, equal });
             }
         }
     }
@@ -272,6 +280,8 @@ impl World {
         if let Some(before) = before {
             let held = self.durable.coordinator.standing();
             self.oracle.stands(before, held, &self.brokers);
+            let joined = Side::BOTH.into_iter().find(|s| held.in_sync.contains(*s) && !before.in_sync.contains(*s));
+            self.commits.judge(held, joined);
         }
     }
 
@@ -305,6 +315,7 @@ impl World {
                 "partition {partition} is made again on {side}, which is in sync: {held}"
             );
             self.brokers[side].logs[partition].recreate(id);
+            self.commits.forget(side, partition);
         }
         self.after(1, 60, Due::Govern { start, what: Governing::Records { side, topic, id } });
     }

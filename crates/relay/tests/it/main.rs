@@ -5,9 +5,12 @@
 
 mod broker;
 mod clients;
+mod commits;
 mod coordinator;
 mod faults;
 mod govern;
+#[cfg(feature = "mutation")]
+mod mutants;
 mod network;
 mod oracle;
 mod relay;

@@ -34,8 +34,6 @@ pub struct Request {
 pub struct Broken {
     /// Requests before this place in it still arrive.
     pub arrives_below: u64,
-    /// How much later, until that is settled.
-    pub late_by: Millis,
     /// Not before this.
     pub arrives_at: Millis,
 }
@@ -77,6 +75,8 @@ pub struct Network {
     /// The newest connection when a fault last made a side's topic again.
     pub connections_at: naru_relay::SideMap<u64>,
     pub broken: BTreeMap<u64, Broken>,
+    /// What has come over a connection and waits at its broker.
+    pub held: BTreeMap<u64, VecDeque<Request>>,
     /// No way to the side until then.
     pub cut_until: naru_relay::SideMap<Millis>,
 }

@@ -44,8 +44,8 @@ struct Judged {
     log_start: i64,
     /// Clients wanted everything below deleted.
     deletable: i64,
-    /// From where a fault took a side's log away, until it holds everything again.
-    lost_from: SideMap<Option<i64>>,
+    /// From where and up to where a fault took a side's log away, until it holds everything again.
+    lost: SideMap<Option<(i64, i64)>>,
     /// The last batch of each client that was exposed.
     newest: BTreeMap<usize, u64>,
 }
@@ -76,9 +76,10 @@ impl Oracle {
     }
 
     /// A side lost its log from here on, by a fault.
-    pub fn lost(&mut self, partition: usize, side: Side, from: i64) {
-        let lost = &mut self.partitions[partition].lost_from[side];
-        *lost = Some(lost.map_or(from, |before| before.min(from)));
+    pub fn lost(&mut self, partition: usize, side: Side, from: i64, end: i64) {
+        let lost = &mut self.partitions[partition].lost[side];
+        let (before, until) = lost.unwrap_or((from, end));
+        *lost = Some((before.min(from), until.max(end)));
     }
 
     /// Whether a side may lose its log from here on without a record being lost that was promised: the other side is
@@ -88,7 +89,7 @@ impl Oracle {
         let other = &brokers[side.other()].logs[partition];
         let promised = judged.exposed.range(from..).map(|(offset, exposed)| (*offset, exposed.content));
         held.in_sync.contains(side.other())
-            && judged.lost_from[side.other()].is_none()
+            && judged.lost[side.other()].is_none()
             && promised
                 .chain(judged.acknowledged.range(from..).map(|(offset, content)| (*offset, *content)))
                 .filter(|(offset, _)| *offset >= judged.log_start)
@@ -97,7 +98,7 @@ impl Oracle {
 
     /// Whether what a side holds can be held against the relay: no fault has touched it.
     pub fn trusts(&self, partition: usize, side: Side) -> bool {
-        self.partitions[partition].lost_from[side].is_none()
+        self.partitions[partition].lost[side].is_none()
     }
 
     /// A client asked for records to be deleted; -1 means all.
@@ -113,7 +114,7 @@ impl Oracle {
     /// The first offset from `from` on at which a side does not hold what was promised there.
     fn first_missing(&self, partition: usize, log: &Log, from: i64) -> Option<i64> {
         let judged = &self.partitions[partition];
-        let from = from.max(judged.log_start).max(log.log_start.min(judged.log_start));
+        let from = from.max(judged.log_start).max(log.log_start.min(judged.deletable));
         let exposed = judged.exposed.range(from..).map(|(offset, exposed)| (*offset, exposed.content));
         let acknowledged = judged.acknowledged.range(from..).map(|(offset, content)| (*offset, *content));
         exposed
@@ -125,17 +126,19 @@ impl Oracle {
 
     /// Forgets a loss that was made good.
     fn heal(&mut self, partition: usize, side: Side, brokers: &SideMap<Broker>) {
-        if let Some(from) = self.partitions[partition].lost_from[side]
-            && self.first_missing(partition, &brokers[side].logs[partition], from).is_none()
+        let log = &brokers[side].logs[partition];
+        if let Some((from, end)) = self.partitions[partition].lost[side]
+            && log.end >= end
+            && self.first_missing(partition, log, from).is_none()
         {
-            self.partitions[partition].lost_from[side] = None;
+            self.partitions[partition].lost[side] = None;
         }
     }
 
     /// Whether a side holds a batch at an offset, or a fault is to blame that it does not.
     fn holds(&self, partition: usize, side: Side, brokers: &SideMap<Broker>, offset: i64, content: u64) -> bool {
         let log = &brokers[side].logs[partition];
-        let excused = self.partitions[partition].lost_from[side].is_some_and(|from| offset >= from);
+        let excused = self.partitions[partition].lost[side].is_some_and(|(from, _)| offset >= from);
         log.at(offset).is_some_and(|stored| stored.content == content) || excused || offset < log.log_start
     }
 
@@ -196,7 +199,7 @@ impl Oracle {
             .into_iter()
             .find(|side| {
                 held.in_sync.contains(*side)
-                    && self.partitions[partition].lost_from[*side].is_none_or(|lost| lost >= gate)
+                    && self.partitions[partition].lost[*side].is_none_or(|(from, _)| from >= gate)
                     && brokers[*side].logs[partition].end >= gate
             })
             .unwrap_or(held.active);
@@ -353,12 +356,15 @@ impl Oracle {
                 let log = &brokers[side].logs[partition];
                 let missing = self.first_missing(partition, log, 0);
                 let joined = !before.in_sync.contains(side);
-                let excused = self.partitions[partition].lost_from[side];
+                let excused = self.partitions[partition].lost[side];
                 invariant!(
                     RELAY_5,
-                    missing.is_none_or(|offset| !joined && excused.is_some_and(|from| offset >= from)),
+                    missing.is_none_or(|offset| !joined && excused.is_some_and(|(from, _)| offset >= from)),
                     "partition {partition}: {side} in sync ({now}) without offset {missing:?}"
                 );
+                if joined {
+                    self.partitions[partition].lost[side] = None;
+                }
             }
         }
     }

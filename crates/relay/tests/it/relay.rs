@@ -15,6 +15,7 @@ use rand_chacha::ChaCha8Rng;
 
 use naru_kafka::wire::TopicId;
 
+use crate::commits::Mirror;
 use crate::coordinator::{Coordinator, Mood};
 use crate::govern::{Governing, Governor};
 use crate::network::{Ask, Broken, Lane, Outstanding, Request};
@@ -98,6 +99,7 @@ type Answers = VecDeque<(u64, u64, Option<Result<Acked, Refusal>>)>;
 pub struct Relay {
     pub start: u64,
     pub governor: Governor,
+    pub mirror: Mirror,
     actors: Vec<Actor>,
     pub lanes: SideMap<Lane>,
     answers: BTreeMap<(usize, u64), Answers>,
@@ -119,6 +121,7 @@ impl Relay {
                 | Due::RelaySaves(_)
                 | Due::LeaseAsk(_)
                 | Due::LeaseGranted { .. }
+                | Due::CommitAnswered { .. }
         ) || matches!(
             due,
             Due::Govern { what: Governing::Hears(_) | Governing::Probes(_) | Governing::Records { .. }, .. }
@@ -135,9 +138,13 @@ impl Relay {
         (!self.paused).then(|| (machine.view(), machine.config().1.active))
     }
 
+    pub fn is_paused(&self) -> bool {
+        self.paused
+    }
+
     /// What keeps the relay from being quiet.
     pub fn unrest(&self) -> Vec<String> {
-        let mut why = Vec::new();
+        let mut why = self.mirror.unrest();
         for (partition, actor) in self.actors.iter().enumerate() {
             let view = actor.machine.view();
             if !view.ready || !view.writable || view.pending != 0 {
@@ -191,6 +198,7 @@ impl World {
         self.relay = Some(Relay {
             start,
             governor,
+            mirror: Mirror::new(self.now),
             actors,
             lanes: SideMap::from_fn(|_| Lane::new()),
             answers: BTreeMap::new(),
@@ -203,6 +211,7 @@ impl World {
             self.after(1, 30, Due::Connect { start, side });
         }
         self.at(self.now, Due::LeaseAsk(start));
+        self.mirror_hears(naru_relay::offsets::Event::Standing { held, sent });
         self.governor_starts(start);
         self.after(0, TICK_MS, Due::RelayTick(start));
         self.after(1, SAVE_MS, Due::RelaySaves(start));
@@ -271,6 +280,7 @@ impl World {
             relay.inbox.push_back((partition, Event::Lease { until }));
         }
         self.group_hears(GroupEvent::Lease { until });
+        self.mirror_hears(naru_relay::offsets::Event::Lease { until });
         self.relay_works();
     }
 
@@ -300,6 +310,7 @@ impl World {
         }
         self.at(now + TICK_MS, Due::RelayTick(start));
         self.group_hears(GroupEvent::Tick);
+        self.mirror_ticks();
         self.relay_works();
         if let Some(relay) = &self.relay {
             for (partition, actor) in relay.actors.iter().enumerate() {
@@ -352,6 +363,7 @@ impl World {
 
     /// The connection for writes breaks: what was sent may arrive or not, and the relay hears of it.
     pub fn lose_connection(&mut self, side: Side) {
+        self.lose_commits(side);
         let Some(mut relay) = self.relay.take() else { return };
         let start = relay.start;
         if let Some(number) = relay.lanes[side].connection {
@@ -379,7 +391,7 @@ impl World {
             4..=7 => self.random.random_range(0..=100),
             _ => self.random.random_range(0..=self.faults.late_ms_max),
         };
-        self.network.broken.insert(number, Broken { arrives_below, late_by, arrives_at: 0 });
+        self.network.broken.insert(number, Broken { arrives_below, arrives_at: self.now + late_by });
     }
 
     pub fn produce(&mut self, client: usize, connection: u64, index: u64, batch: Batch) {
@@ -492,7 +504,7 @@ impl World {
                     let held = self.durable.coordinator.standing();
                     self.oracle.answered(partition, &batch, acked.base_offset, &self.brokers, held);
                 }
-                self.release(client, connection);
+                self.answer_in_order(client, connection);
             }
             Action::AnswerDelete { ticket, .. } => {
                 let waited = relay.actors[partition].deletes.remove(&ticket.0);
@@ -518,7 +530,7 @@ impl World {
     }
 
     /// Answers leave in the order of the requests.
-    fn release(&mut self, client: usize, connection: u64) {
+    fn answer_in_order(&mut self, client: usize, connection: u64) {
         let mut at = self.now + self.latency();
         let Some(relay) = &mut self.relay else { return };
         let Some(answers) = relay.answers.get_mut(&(client, connection)) else { return };

@@ -4,7 +4,8 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use naru_kafka::wire::{Batch, TopicId};
+use naru_kafka::wire::{Batch, ErrorCode, TopicId};
+use naru_relay::offsets::{Failed, Offsets};
 use naru_relay::sequence::{Acked, Event, Millis, Refusal, WriteRefused};
 use naru_relay::{Side, SideMap};
 use rand::RngExt;
@@ -13,6 +14,7 @@ use rand_chacha::rand_core::SeedableRng;
 
 use crate::broker::{Broker, Log};
 use crate::clients::{Client, Identity, Verdict};
+use crate::commits::{self, Commits};
 use crate::faults::{Fault, Faults};
 use crate::govern::Governing;
 use crate::network::{Ask, Network, Request};
@@ -26,13 +28,15 @@ const FAULTS_END_MS: Millis = 20_000;
 const LOAD_END_MS: Millis = 24_000;
 /// By then everything is answered, both sides are equal and in sync. Enough for every time-out and back-off that the
 /// faults can leave behind.
-const QUIET_BY_MS: Millis = 120_000;
+const QUIET_BY_MS: Millis = 180_000;
 
 /// Something that will happen.
 #[derive(Debug, Clone)]
 pub enum Due {
     /// A request reaches a broker.
     Arrive(Request),
+    /// A connection goes on that was held up at a broker.
+    Release(Side, u64),
     /// An answer, or its absence, reaches the relay. `lane` names the connection of a write.
     Hear { start: u64, partition: usize, lane: Option<(Side, u64)>, event: Event },
     /// The relay tries to reach a side.
@@ -53,6 +57,10 @@ pub enum Due {
     RelaySaves(u64),
     LeaseAsk(u64),
     LeaseGranted { start: u64, until: Millis },
+    /// A consumer commits.
+    Commit(usize),
+    CommitArrives(commits::Request),
+    CommitAnswered { request: commits::Request, outcome: Result<(ErrorCode, Option<Offsets>), Failed> },
     Govern { start: u64, what: Governing },
     Strike,
     Heal(Fault, Side),
@@ -95,7 +103,9 @@ pub struct World {
     pub clients: Vec<Client>,
     /// Names for producers, which are never used twice.
     identities: u64,
-    positions: Vec<i64>,
+    /// How far each partition's consumer has read.
+    pub positions: Vec<i64>,
+    pub commits: Commits,
     pub oracle: Oracle,
     pub faults: Faults,
     pub trace: Trace,
@@ -142,6 +152,7 @@ impl World {
             clients: Vec::new(),
             identities: 0,
             positions: vec![0; partitions],
+            commits: Commits::new(partitions, random.random_bool(0.5)),
             faults,
             trace: Trace::new(trace),
             steps: 0,
@@ -155,6 +166,7 @@ impl World {
                 world.add_client(partition);
             }
             world.after(0, 50, Due::Consume(partition));
+            world.after(0, 50, Due::Commit(partition));
         }
         world.after(0, 0, Due::RelayStart);
         let first = world.faults.next_in(&mut world.random);
@@ -204,9 +216,14 @@ impl World {
 
     /// Whether a write may yet arrive at a side.
     pub fn has_writes_under_way(&self, side: Side) -> bool {
-        self.queue.iter().any(|Reverse(scheduled)| {
+        let held = self.network.held.values().flatten().any(|request| request.side == side);
+        held || self.queue.iter().any(|Reverse(scheduled)| {
             matches!(&scheduled.due, Due::Arrive(request) if request.side == side && matches!(request.ask, Ask::Write(_)))
         })
+    }
+
+    pub fn load_end(&self) -> Millis {
+        LOAD_END_MS
     }
 
     /// Whether faults may still happen.
@@ -230,6 +247,7 @@ impl World {
         }
         let held = self.durable.coordinator.standing();
         self.oracle.ended(&self.brokers, held);
+        self.commits.judge(held, None);
         Summary {
             steps: self.steps,
             acknowledged: self.oracle.acknowledged,
@@ -257,6 +275,7 @@ impl World {
             Some(relay) => why.extend(relay.unrest()),
             None => why.push("no relay".to_owned()),
         }
+        why.extend(self.commits.unrest());
         for partition in 0..self.positions.len() {
             let [a, b] = Side::BOTH.map(|side| self.brokers[side].logs[partition].end);
             let gate = self.oracle.gate(partition);
@@ -273,6 +292,7 @@ impl World {
         }
         match due {
             Due::Arrive(request) => self.arrive(request),
+            Due::Release(side, connection) => self.release(side, connection),
             Due::Hear { start, partition, lane, event } => self.hear(start, partition, lane, event),
             Due::Connect { start, side } => self.connect(start, side),
             Due::Produce { client, connection, index, batch } => self.produce(client, connection, index, batch),
@@ -294,6 +314,9 @@ impl World {
             Due::RelaySaves(start) => self.relay_saves(start),
             Due::LeaseAsk(start) => self.lease_asked(start),
             Due::LeaseGranted { start, until } => self.lease_granted(start, until),
+            Due::Commit(partition) => self.commit(partition),
+            Due::CommitArrives(request) => self.commit_arrives(request),
+            Due::CommitAnswered { request, outcome } => self.commit_answered(request, outcome),
             Due::Govern { start, what } => self.governs(start, what),
             Due::Strike => self.strike(),
             Due::Heal(fault, side) => self.heal(fault, side),
@@ -366,45 +389,67 @@ impl World {
 
     /// A broker gets a request.
     fn arrive(&mut self, request: Request) {
-        let Request { side, start, connection, partition, order, .. } = request;
+        let Request { side, start, connection, .. } = request;
         let live = self.relay.as_ref().is_some_and(|relay| {
             relay.start == start && connection.is_none_or(|(number, _)| relay.lanes[side].connection == Some(number))
         });
-        if let Some((number, place)) = connection
-            && let Some(broken) = self.network.broken.get_mut(&number)
-        {
-            if place >= broken.arrives_below {
+        if let Some((number, place)) = connection {
+            let broken = self.network.broken.get(&number);
+            if broken.is_some_and(|broken| place >= broken.arrives_below) {
                 return;
             }
-            let late_by = std::mem::take(&mut broken.late_by);
-            if late_by > 0 {
-                broken.arrives_at = self.now + late_by;
+            let release_at = self.release_at(side, number);
+            let held = self.network.held.entry(number).or_default();
+            if !held.is_empty() {
+                return held.push_back(request);
             }
-            if broken.arrives_at > self.now {
-                let at = broken.arrives_at;
-                return self.at(at, Due::Arrive(request));
+            if release_at > self.now {
+                held.push_back(request);
+                return self.at(release_at, Due::Release(side, number));
             }
         }
+        self.reach(request, live);
+    }
+
+    /// When what comes over a connection is handled: a stopped broker does that later, and so is what was still under
+    /// way when the connection broke. Connections wait each for itself: which of them goes first is open.
+    fn release_at(&self, side: Side, connection: u64) -> Millis {
+        let late = self.network.broken.get(&connection).map_or(0, |broken| broken.arrives_at);
+        let frozen_until = self.brokers[side].frozen_until;
+        let thawed = if frozen_until > 0 { frozen_until + connection % 10 } else { 0 };
+        late.max(thawed)
+    }
+
+    /// What a connection has held back is handled, in order.
+    fn release(&mut self, side: Side, connection: u64) {
+        let release_at = self.release_at(side, connection);
+        if release_at > self.now {
+            return self.at(release_at, Due::Release(side, connection));
+        }
+        for request in self.network.held.remove(&connection).unwrap_or_default() {
+            let lives = |relay: &Relay| relay.start == request.start && relay.lanes[side].connection == Some(connection);
+            let live = self.relay.as_ref().is_some_and(lives);
+            self.reach(request, live);
+        }
+    }
+
+    /// A request is at its broker.
+    fn reach(&mut self, request: Request, live: bool) {
+        let Request { side, start, connection, partition, order, .. } = request;
         let broker = &mut self.brokers[side];
         let cut = self.network.cut_until[side] > self.now && connection.is_none();
         if broker.down || cut {
             let delay = self.latency();
             return self.unreachable(&request, live, delay);
         }
-        if broker.frozen_until > self.now {
-            if connection.is_none() {
-                self.unreachable(&request, live, REQUEST_MS);
-                if !matches!(request.ask, Ask::DeleteRecords { .. }) {
-                    return;
-                }
-                // It is carried out later, and nobody waits for it any more.
-                let at = self.brokers[side].frozen_until;
-                return self.at(at, Due::Arrive(Request { start: 0, ..request }));
+        if broker.frozen_until > self.now && connection.is_none() {
+            self.unreachable(&request, live, REQUEST_MS);
+            if !matches!(request.ask, Ask::DeleteRecords { .. }) {
+                return;
             }
-            // Connections wait each for itself: which of them goes first afterwards is open.
-            let turn = connection.map_or(0, |(number, _)| number % 10);
-            let at = self.brokers[side].frozen_until + turn;
-            return self.at(at, Due::Arrive(request));
+            // It is carried out later, and nobody waits for it any more.
+            let at = self.brokers[side].frozen_until;
+            return self.at(at, Due::Arrive(Request { start: 0, ..request }));
         }
         if let Some((_, place)) = connection
             && live
