@@ -71,14 +71,7 @@ impl Appended {
 
 impl Log {
     pub fn new(topic_id: TopicId) -> Self {
-        Self {
-            topic_id,
-            leader_epoch: 0,
-            log_start: 0,
-            end: 0,
-            batches: VecDeque::new(),
-            producers: BTreeMap::new(),
-        }
+        Self { topic_id, leader_epoch: 0, log_start: 0, end: 0, batches: VecDeque::new(), producers: BTreeMap::new() }
     }
 
     pub fn append(&mut self, batch: &Batch) -> Result<Appended, ErrorCode> {

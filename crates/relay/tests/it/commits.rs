@@ -34,8 +34,16 @@ pub struct Store {
 #[derive(Debug, Clone)]
 pub enum Ask {
     /// A client's own commit.
-    Forward { ticket: Ticket, partition: usize, offset: i64, number: u64 },
-    Write { order: OrderId, changes: Changes },
+    Forward {
+        ticket: Ticket,
+        partition: usize,
+        offset: i64,
+        number: u64,
+    },
+    Write {
+        order: OrderId,
+        changes: Changes,
+    },
     Read(OrderId),
     RemoveMembers(OrderId),
 }

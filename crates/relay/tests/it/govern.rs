@@ -37,16 +37,29 @@ pub struct Governor {
 pub enum Governing {
     Hears(GroupEvent),
     /// A swap reaches the coordinator.
-    Swaps { expected: u64, record: GroupRecord },
+    Swaps {
+        expected: u64,
+        record: GroupRecord,
+    },
     /// A swap that was called unknown is applied all the same.
-    SwapsLate { expected: u64, record: GroupRecord },
+    SwapsLate {
+        expected: u64,
+        record: GroupRecord,
+    },
     ReadsBack,
     Probes(Side),
     Assesses(Side),
     /// A topic is deleted and made again.
-    Recreates { side: Side, topic: Arc<str> },
+    Recreates {
+        side: Side,
+        topic: Arc<str>,
+    },
     /// Its new id is recorded.
-    Records { side: Side, topic: Arc<str>, id: TopicId },
+    Records {
+        side: Side,
+        topic: Arc<str>,
+        id: TopicId,
+    },
 }
 
 impl World {
@@ -74,6 +87,8 @@ impl World {
         let config = GroupConfig {
             absence: self.durable.absence,
             first_active: self.durable.first_active,
+            #[cfg(feature = "mutation")]
+            mutant: self.mutant,
             ..GroupConfig::default()
         };
         let partitions = self.durable.topics.len();

@@ -174,7 +174,11 @@ impl Oracle {
         let judged = &mut self.partitions[partition];
         judged.acknowledged_end = judged.acknowledged_end.max(end);
         if let Some(before) = judged.acknowledged.insert(offset, content) {
-            invariant!(RELAY_1, before == content, "partition {partition} offset {offset}: acknowledged for two batches");
+            invariant!(
+                RELAY_1,
+                before == content,
+                "partition {partition} offset {offset}: acknowledged for two batches"
+            );
         }
         if let Some(exposed) = judged.exposed.get(&offset) {
             invariant!(
@@ -275,7 +279,13 @@ impl Oracle {
             judged.gate
         );
         if view.ready {
-            invariant!(RELAY_2, view.gate >= judged.gate, "partition {partition}: gate {} after {}", view.gate, judged.gate);
+            invariant!(
+                RELAY_2,
+                view.gate >= judged.gate,
+                "partition {partition}: gate {} after {}",
+                view.gate,
+                judged.gate
+            );
             invariant!(
                 RELAY_2,
                 view.gate <= judged.gate,

@@ -76,7 +76,6 @@ impl Durable {
 struct Waiting {
     client: usize,
     connection: u64,
-    index: u64,
     batch: Batch,
     since: Millis,
     expired: bool,
@@ -156,7 +155,6 @@ impl Relay {
         }
         why
     }
-
 }
 
 impl World {
@@ -403,7 +401,7 @@ impl World {
         self.durable.tickets += 1;
         let ticket = self.durable.tickets;
         relay.answers.entry((client, connection)).or_default().push_back((ticket, index, None));
-        let waiting = Waiting { client, connection, index, batch: batch.clone(), since: now, expired: false };
+        let waiting = Waiting { client, connection, batch: batch.clone(), since: now, expired: false };
         relay.actors[partition].waiting.insert(ticket, waiting);
         relay.inbox.push_back((partition, Event::Produce { ticket: Ticket(ticket), batch }));
         self.relay_works();

@@ -96,20 +96,24 @@ fn every_seed_keeps_the_rules() {
     let seeds = setting("NARU_SIMULATE_SEEDS").unwrap_or(SEEDS);
     let mut failed = Vec::new();
     let (mut acknowledged, mut steps, mut faults) = (0, 0, 0);
-    play_all(first..first + seeds, |_| {}, |seed, outcome| {
-        match outcome {
-            Ok(summary) => {
-                acknowledged += summary.acknowledged;
-                steps += summary.steps;
-                faults += summary.faults;
-                if seeds == 1 {
-                    println!("{summary:?}");
+    play_all(
+        first..first + seeds,
+        |_| {},
+        |seed, outcome| {
+            match outcome {
+                Ok(summary) => {
+                    acknowledged += summary.acknowledged;
+                    steps += summary.steps;
+                    faults += summary.faults;
+                    if seeds == 1 {
+                        println!("{summary:?}");
+                    }
                 }
+                Err(violation) => failed.push((seed, violation)),
             }
-            Err(violation) => failed.push((seed, violation)),
-        }
-        true
-    });
+            true
+        },
+    );
     failed.sort();
     if let Some((seed, _)) = failed.first() {
         println!("the last events of seed {seed}:\n{}", replay(*seed));

@@ -38,15 +38,36 @@ pub enum Due {
     /// A connection goes on that was held up at a broker.
     Release(Side, u64),
     /// An answer, or its absence, reaches the relay. `lane` names the connection of a write.
-    Hear { start: u64, partition: usize, lane: Option<(Side, u64)>, event: Event },
+    Hear {
+        start: u64,
+        partition: usize,
+        lane: Option<(Side, u64)>,
+        event: Event,
+    },
     /// The relay tries to reach a side.
-    Connect { start: u64, side: Side },
+    Connect {
+        start: u64,
+        side: Side,
+    },
     /// A client's batch reaches the relay.
-    Produce { client: usize, connection: u64, index: u64, batch: Batch },
+    Produce {
+        client: usize,
+        connection: u64,
+        index: u64,
+        batch: Batch,
+    },
     /// An answer reaches a client.
-    ClientHears { client: usize, connection: u64, index: u64, result: Result<Acked, Refusal> },
+    ClientHears {
+        client: usize,
+        connection: u64,
+        index: u64,
+        result: Result<Acked, Refusal>,
+    },
     /// A client's connection broke.
-    ClientLost { client: usize, connection: u64 },
+    ClientLost {
+        client: usize,
+        connection: u64,
+    },
     /// A client does what clients do.
     ClientWake(usize),
     /// A consumer reads.
@@ -56,12 +77,21 @@ pub enum Due {
     RelayTick(u64),
     RelaySaves(u64),
     LeaseAsk(u64),
-    LeaseGranted { start: u64, until: Millis },
+    LeaseGranted {
+        start: u64,
+        until: Millis,
+    },
     /// A consumer commits.
     Commit(usize),
     CommitArrives(commits::Request),
-    CommitAnswered { request: commits::Request, outcome: Result<(ErrorCode, Option<Offsets>), Failed> },
-    Govern { start: u64, what: Governing },
+    CommitAnswered {
+        request: commits::Request,
+        outcome: Result<(ErrorCode, Option<Offsets>), Failed>,
+    },
+    Govern {
+        start: u64,
+        what: Governing,
+    },
     Strike,
     Heal(Fault, Side),
 }
@@ -207,11 +237,7 @@ impl World {
 
     /// A way through a network: short, now and then long.
     pub fn latency(&mut self) -> Millis {
-        if self.random.random_bool(0.03) {
-            self.random.random_range(20..=150)
-        } else {
-            self.random.random_range(1..=5)
-        }
+        if self.random.random_bool(0.03) { self.random.random_range(20..=150) } else { self.random.random_range(1..=5) }
     }
 
     /// Whether a write may yet arrive at a side.
@@ -240,7 +266,7 @@ impl World {
             self.now = next.at;
             self.steps += 1;
             self.happen(next.due);
-            if self.steps % 64 == 0 && self.is_quiet() {
+            if self.steps.is_multiple_of(64) && self.is_quiet() {
                 break;
             }
             assert!(self.now < QUIET_BY_MS, "not quiet by {QUIET_BY_MS}: {}", self.unrest());
@@ -357,7 +383,9 @@ impl World {
         let number = client.number;
         if client.answered(now, index, result) == Verdict::Broken {
             let sequence = client.unacked.front().map(|unacked| unacked.batch.header().base_sequence);
-            panic!("client {number}, batch {index} (oldest sequence {sequence:?}): a correct client was told {result:?}");
+            panic!(
+                "client {number}, batch {index} (oldest sequence {sequence:?}): a correct client was told {result:?}"
+            );
         }
     }
 
@@ -427,7 +455,8 @@ impl World {
             return self.at(release_at, Due::Release(side, connection));
         }
         for request in self.network.held.remove(&connection).unwrap_or_default() {
-            let lives = |relay: &Relay| relay.start == request.start && relay.lanes[side].connection == Some(connection);
+            let lives =
+                |relay: &Relay| relay.start == request.start && relay.lanes[side].connection == Some(connection);
             let live = self.relay.as_ref().is_some_and(lives);
             self.reach(request, live);
         }
