@@ -7,11 +7,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use naru_kafka::standin::storage::Flush as StoreFlush;
-use naru_kafka::standin::{Standin, StandinConfig, StandinError};
+use naru_kafka::standin::{Figures, Standin, StandinConfig, StandinError};
 use naru_runtime::config::{ByteSize, Flags, HostPort};
 use naru_runtime::shutdown::{Signals, run_until_stopped};
 use naru_runtime::tasks::Tasks;
-use naru_runtime::telemetry::{Telemetry, TelemetryConfig, TelemetryError};
+use naru_runtime::telemetry::{Observed, Reading, Telemetry, TelemetryConfig, TelemetryError};
 
 use crate::serving;
 
@@ -152,6 +152,8 @@ enum Failure {
     Standin(#[from] StandinError),
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
+    #[error("{0} panicked: this is a fault of the broker")]
+    Panicked(&'static str),
 }
 
 async fn serve(config: &BrokerConfig) -> Result<ExitCode, Failure> {
@@ -161,15 +163,41 @@ async fn serve(config: &BrokerConfig) -> Result<ExitCode, Failure> {
     let telemetry = Telemetry::start("naru-broker", &config.telemetry, &tasks).await?;
     serving::count_violations(&telemetry);
     let standin = Standin::start(config.standin()).await?;
+    show(&telemetry, &standin.figures());
     let admin = standin.admin_addr().map(|addr| format!(" admin={addr}")).unwrap_or_default();
     let metrics = serving::ready_metrics(&telemetry);
     writeln!(std::io::stdout(), "ready listen={}{admin}{metrics}", standin.local_addr())?;
     let (stop, drain_max) = (tasks.stop_token(), config.drain_max);
     tasks.spawn_fallible("broker", async move {
-        stop.cancelled().await;
-        standin.shutdown(drain_max).await
+        let panicked = tokio::select! {
+            () = stop.cancelled() => None,
+            task = standin.failed() => Some(task),
+        };
+        standin.shutdown(drain_max).await?;
+        panicked.map_or(Ok(()), |task| Err(Failure::Panicked(task)))
     });
     let ending = run_until_stopped(&tasks, drain_max + CLOSE_MAX, async || signals.next().await).await;
     telemetry.shutdown().await;
     Ok(ending.exit_code())
+}
+
+/// Puts the broker's figures among the metrics.
+fn show(telemetry: &Telemetry, figures: &Figures) {
+    let observe = |name, help, kind, read: fn(&Figures) -> Vec<Reading>| {
+        let figures = figures.clone();
+        telemetry.metrics().observe(name, help, kind, move || read(&figures));
+    };
+    observe("broker_connections_open", "Connections open now", Observed::Gauge, |figures| {
+        vec![Reading { labels: Vec::new(), value: figures.connections_open() }]
+    });
+    observe("broker_requests", "Requests, by API", Observed::Counter, |figures| {
+        let counts = figures.requests().into_iter();
+        counts.map(|(api, value)| Reading { labels: vec![("api", api)], value }).collect()
+    });
+    observe("broker_appended_bytes", "Bytes of batches appended", Observed::Counter, |figures| {
+        vec![Reading { labels: Vec::new(), value: figures.appended_bytes() }]
+    });
+    observe("broker_fsyncs", "Times that a segment was synced to the disk", Observed::Counter, |figures| {
+        vec![Reading { labels: Vec::new(), value: figures.fsyncs() }]
+    });
 }

@@ -14,4 +14,4 @@ pub mod storage;
 pub mod topics;
 
 pub use config::StandinConfig;
-pub use server::{Standin, StandinError};
+pub use server::{Figures, Standin, StandinError};

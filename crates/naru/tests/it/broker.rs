@@ -260,6 +260,26 @@ async fn faults_are_asked_for_shown_carried_out_and_cleared() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn metrics_show_connections_requests_bytes_and_fsyncs() {
+    let broker = Broker::start(&["--telemetry-metrics", "127.0.0.1:0"]).await;
+    let said = std::fs::read_to_string(broker.node.log_path()).unwrap();
+    let address = said.split_whitespace().find_map(|word| word.strip_prefix("metrics=")).unwrap().to_owned();
+    let mut stream = broker.connect();
+    assert!(answers(&mut stream) && answers(&mut stream));
+    let text = reqwest::get(format!("http://{address}/metrics")).await.unwrap().text().await.unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    for expect in [
+        "naru_broker_connections_open 1",
+        "naru_broker_requests_total{api=\"ApiVersions\"} 2",
+        "naru_broker_requests_total{api=\"Produce\"} 0",
+        "naru_broker_appended_bytes_total 0",
+    ] {
+        assert!(lines.contains(&expect), "{expect} is not in {text}");
+    }
+    assert!(text.contains("naru_broker_fsyncs_total "), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_at_rest_is_small_and_ends_well_when_it_is_told_to() {
     /// What a stand-in may take at rest.
     const AT_REST_BYTES_MAX: u64 = 30 << 20;

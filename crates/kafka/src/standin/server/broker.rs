@@ -10,6 +10,7 @@ use super::buffers::Buffers;
 use super::clock::Clock;
 use super::connection::Caller;
 use super::coordinator::Coordinator;
+use super::figures::Requested;
 use super::memory::Budget;
 use super::topics::Topics;
 use crate::standin::StandinConfig;
@@ -36,6 +37,7 @@ pub(crate) struct Broker {
     /// Memory of records on their way out.
     pub(crate) answers: Budget,
     pub(crate) connections: AtomicUsize,
+    pub(crate) requested: Requested,
     /// Set when no further request is taken.
     pub(crate) stopping: CancellationToken,
 }

@@ -92,6 +92,7 @@ async fn run(broker: &Arc<Broker>, socket: TcpStream, peer: SocketAddr) -> Resul
         let header = RequestHeader::decode(&mut frame)?;
         let api = ApiKey::from_i16(header.api_key)
             .ok_or(WireError::Unsupported { api: header.api_key, version: header.api_version })?;
+        broker.requested.count(api);
         let caller = Caller { peer, local, version: header.api_version, client_id: header.client_id };
         out.clear();
         let answered = dispatch::answer(broker, api, &caller, header.correlation_id, frame, &mut out).await?;

@@ -11,6 +11,7 @@ mod clock;
 mod connection;
 mod coordinator;
 mod dispatch;
+mod figures;
 mod housekeeping;
 mod identity;
 mod journal;
@@ -22,4 +23,5 @@ mod topics;
 #[cfg(test)]
 mod tests;
 
+pub use figures::Figures;
 pub use start::{Standin, StandinError};

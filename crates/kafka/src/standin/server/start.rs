@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -17,6 +18,7 @@ use super::broker::Broker;
 use super::buffers::Buffers;
 use super::clock::Clock;
 use super::coordinator::Coordinator;
+use super::figures::{Figures, Requested};
 use super::identity::fresh;
 use super::memory::Budget;
 use super::topics::Topics;
@@ -81,6 +83,8 @@ pub struct Standin {
     tasks: TaskTracker,
     /// Connections still open after the drain are cut by this.
     cut: CancellationToken,
+    /// The first task that panicked of those without which the broker serves nobody.
+    panicked: watch::Receiver<Option<&'static str>>,
     _lock: File,
 }
 
@@ -130,22 +134,24 @@ impl Standin {
             buffers: Buffers::default(),
             answers: Budget::new(config.answer_memory_bytes),
             connections: 0.into(),
+            requested: Requested::default(),
             stopping,
             config,
         });
         let cut = CancellationToken::new();
+        let (panics, panicked) = watch::channel(None);
         if let Some(listener) = admin_listener {
             let (serving, cut) = (admin::serve(Arc::clone(&broker), listener), cut.clone());
-            tasks.spawn(watched("the administration port", async move {
+            tasks.spawn(watched("the administration port", Some(panics.clone()), async move {
                 // It waits for its own connections, which may stay for as long as they like.
                 cut.run_until_cancelled(serving).await;
             }));
         }
-        tasks.spawn(watched("housekeeping", housekeeping::run(Arc::clone(&broker))));
-        tasks.spawn(watched("the groups' timer", Arc::clone(&broker).tick_groups()));
-        tasks
-            .spawn(watched("accepting connections", accept(Arc::clone(&broker), listener, tasks.clone(), cut.clone())));
-        Ok(Self { broker, local, admin, tasks, cut, _lock: lock })
+        tasks.spawn(watched("housekeeping", Some(panics.clone()), housekeeping::run(Arc::clone(&broker))));
+        tasks.spawn(watched("the groups' timer", Some(panics.clone()), Arc::clone(&broker).tick_groups()));
+        let accepting = accept(Arc::clone(&broker), listener, tasks.clone(), cut.clone());
+        tasks.spawn(watched("accepting connections", Some(panics), accepting));
+        Ok(Self { broker, local, admin, tasks, cut, panicked, _lock: lock })
     }
 
     /// Where clients connect.
@@ -162,6 +168,29 @@ impl Standin {
     /// Where faults are asked for, if anywhere.
     pub fn admin_addr(&self) -> Option<SocketAddr> {
         self.admin
+    }
+
+    /// What the broker counts of itself.
+    pub fn figures(&self) -> Figures {
+        Figures(Arc::downgrade(&self.broker))
+    }
+
+    /// Resolves when a part without which the broker serves nobody has panicked, and says which; the caller shuts down
+    /// then. A panic on a connection ends that connection only.
+    pub async fn failed(&self) -> &'static str {
+        let mut panicked = self.panicked.clone();
+        let task = async {
+            let first = panicked.wait_for(Option::is_some).await.ok().and_then(|first| *first);
+            match first {
+                Some(task) => task,
+                // Every task ended in good order.
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            task = task => task,
+            () = self.broker.disk.flusher_panicked() => "a flusher thread",
+        }
     }
 
     /// The cluster's identity.
@@ -260,7 +289,7 @@ async fn accept(broker: Arc<Broker>, listener: TcpListener, tasks: TaskTracker, 
             continue;
         }
         let cut = cut.clone();
-        tasks.spawn(watched("a connection", async move {
+        tasks.spawn(watched("a connection", None, async move {
             cut.run_until_cancelled(connection::serve(Arc::clone(&counted.0), socket, peer)).await;
         }));
     }
@@ -275,17 +304,24 @@ impl Drop for Counted {
     }
 }
 
-/// A task whose panic is said: nobody waits for its result, so it would go unseen.
-async fn watched(what: &'static str, task: impl Future<Output = ()>) {
-    struct Watch(&'static str);
+/// A task whose panic is said, and told to `panics`: nobody waits for its result, so it would go unseen.
+async fn watched(
+    what: &'static str,
+    panics: Option<watch::Sender<Option<&'static str>>>,
+    task: impl Future<Output = ()>,
+) {
+    struct Watch(&'static str, Option<watch::Sender<Option<&'static str>>>);
     impl Drop for Watch {
         fn drop(&mut self) {
             if std::thread::panicking() {
                 tracing::error!(task = self.0, "a task panicked; this is a fault of the broker");
+                if let Some(panics) = &self.1 {
+                    panics.send_modify(|first| *first = first.or(Some(self.0)));
+                }
             }
         }
     }
-    let _watch = Watch(what);
+    let _watch = Watch(what, panics);
     task.await;
 }
 
@@ -295,5 +331,26 @@ fn raise_open_files() {
         .and_then(|(soft, hard)| if soft < hard { setrlimit(Resource::RLIMIT_NOFILE, hard, hard) } else { Ok(()) });
     if let Err(error) = raised {
         tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // a test panics on failure
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_of_what_the_broker_needs_is_told_and_one_of_a_connection_is_not() {
+        let data = tempfile::tempdir().unwrap();
+        let config = StandinConfig::new(data.path(), SocketAddr::from(([127, 0, 0, 1], 0)));
+        let mut standin = Standin::start(config).await.unwrap();
+        let (panics, panicked) = watch::channel(None);
+        standin.panicked = panicked;
+        let tasks = TaskTracker::new();
+        let panicking = async || panic!("as a test wants it");
+        assert!(tasks.spawn(watched("a connection", None, panicking())).await.unwrap_err().is_panic());
+        assert_eq!(*panics.borrow(), None);
+        assert!(tasks.spawn(watched("housekeeping", Some(panics), panicking())).await.unwrap_err().is_panic());
+        assert_eq!(standin.failed().await, "housekeeping");
     }
 }

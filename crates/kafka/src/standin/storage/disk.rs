@@ -2,15 +2,17 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 
-use super::StoreFaults;
+use tokio_util::sync::CancellationToken;
+
 use super::cache::BatchCache;
 use super::index::Index;
 use super::store::Shared;
+use super::{StoreError, StoreFaults};
 
 /// Bounds of what the partitions of a broker share.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +40,9 @@ pub struct Disk {
     threads: Vec<JoinHandle<()>>,
     faults: StoreFaults,
     next_id: AtomicU64,
+    appended_bytes: AtomicU64,
+    fsyncs: AtomicU64,
+    panicked: CancellationToken,
     pub(super) cache: BatchCache,
     pub(super) segments: SegmentPool,
 }
@@ -46,10 +51,14 @@ impl Disk {
     /// Starts the flusher threads.
     pub fn start(config: &DiskConfig) -> Arc<Self> {
         let queue = Arc::new(Queue::default());
+        let panicked = CancellationToken::new();
         let threads = (0..config.flush_threads.max(1))
             .map(|_| {
-                let queue = Arc::clone(&queue);
-                std::thread::spawn(move || queue.serve())
+                let (queue, guard) = (Arc::clone(&queue), Panicking(panicked.clone()));
+                std::thread::spawn(move || {
+                    let _guard = guard;
+                    queue.serve();
+                })
             })
             .collect();
         Arc::new(Self {
@@ -57,6 +66,9 @@ impl Disk {
             threads,
             faults: StoreFaults::default(),
             next_id: AtomicU64::new(0),
+            appended_bytes: AtomicU64::new(0),
+            fsyncs: AtomicU64::new(0),
+            panicked,
             cache: BatchCache::new(config.cache_bytes_max),
             segments: SegmentPool::new(config.open_segments_max, config.index_bytes_max),
         })
@@ -65,6 +77,31 @@ impl Disk {
     /// The switches for faults.
     pub fn faults(&self) -> &StoreFaults {
         &self.faults
+    }
+
+    /// Bytes of batches that were appended.
+    pub fn appended_bytes(&self) -> u64 {
+        self.appended_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Times that a segment was synced.
+    pub fn fsyncs(&self) -> u64 {
+        self.fsyncs.load(Ordering::Relaxed)
+    }
+
+    /// Resolves when a flusher thread has panicked: appends that wait for it are never answered.
+    pub async fn flusher_panicked(&self) {
+        self.panicked.cancelled().await;
+    }
+
+    pub(super) fn count_appended(&self, bytes: u64) {
+        self.appended_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Makes a segment's bytes durable.
+    pub(super) fn sync(&self, file: &File, path: &Path) -> Result<(), StoreError> {
+        self.fsyncs.fetch_add(1, Ordering::Relaxed);
+        file.sync_data().map_err(StoreError::io("sync", path))
     }
 
     pub(super) fn new_id(&self) -> u64 {
@@ -87,6 +124,18 @@ impl Drop for Disk {
             if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
                 tracing::error!("a flusher thread panicked");
             }
+        }
+    }
+}
+
+/// Says that its thread ended by a panic.
+struct Panicking(CancellationToken);
+
+impl Drop for Panicking {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!("a flusher thread panicked; this is a fault of the broker");
+            self.0.cancel();
         }
     }
 }

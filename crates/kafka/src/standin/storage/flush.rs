@@ -40,7 +40,7 @@ impl Shared {
 
         let synced = self
             .sync_rolled(&rolled)
-            .and_then(|()| file.sync_data().map_err(StoreError::io("sync", &path)))
+            .and_then(|()| self.disk.sync(&file, &path))
             .and_then(|()| mark::write(&self.mark, &self.dir.join(mark::FILE_NAME), end));
         let mut inner = self.inner();
         if let Err(error) = synced {
@@ -90,7 +90,7 @@ impl Shared {
     fn sync_all(&self, inner: &mut Inner) -> Result<(), StoreError> {
         self.sync_rolled(&inner.rolled)?;
         inner.rolled.clear();
-        inner.active.file.sync_data().map_err(StoreError::io("sync", &inner.active.path))?;
+        self.disk.sync(&inner.active.file, &inner.active.path)?;
         let end = inner.log.log_end();
         mark::write(&self.mark, &self.dir.join(mark::FILE_NAME), end)?;
         inner.durable_end = end;
@@ -101,7 +101,7 @@ impl Shared {
 
     fn sync_rolled(&self, rolled: &[Arc<OpenSegment>]) -> Result<(), StoreError> {
         for closed in rolled {
-            closed.file.sync_data().map_err(StoreError::io("sync", &closed.path))?;
+            self.disk.sync(&closed.file, &closed.path)?;
             closed.index.save(&segment::index_path(&closed.path))?;
         }
         // The name of the segment that followed.

@@ -174,6 +174,7 @@ impl PartitionStore {
         }
         inner.log.appended(&entry);
         inner.since_checkpoint += batch.bytes().len() as u64;
+        shared.disk.count_appended(batch.bytes().len() as u64);
         let durable = match shared.flush {
             Flush::Fsync => Durable::when(shared.progress.subscribe(), entry.next_offset()),
             Flush::Write => {

@@ -197,6 +197,17 @@ fn batches_are_kept_in_memory_only_while_somebody_reads() {
 }
 
 #[test]
+fn what_is_appended_and_synced_is_counted() {
+    let dir = directory();
+    let store = open(dir.path(), Flush::Fsync, LogConfig::default());
+    let disk = &store.shared.disk;
+    let before = disk.fsyncs();
+    let batch = plain(&["a"]);
+    append_durably(&store, &batch);
+    assert_eq!((disk.appended_bytes(), disk.fsyncs() - before), (batch.bytes().len() as u64, 1));
+}
+
+#[test]
 fn a_checkpoint_follows_when_enough_was_appended() {
     for flush in [Flush::Fsync, Flush::Write] {
         let dir = directory();
