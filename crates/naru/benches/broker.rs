@@ -10,8 +10,8 @@
 //! - kafka: `kafka.Kafka`, one node, `-Xmx512m`, with the settings of every rehearsal and test.
 //!
 //! The load is the same for all: librdkafka, idempotent, acks=all, 1 KiB records without compression, four partitions.
-//! The topic of a round is deleted behind it, and Kafka is told to remove its files at once instead of after a minute, so
-//! that every side writes into memory that the round before it gave back: in a virtual machine, memory that was never
+//! The topic of a round is deleted behind it, and Kafka is told to remove its files soon instead of after a minute, so that
+//! every side writes into memory that the round before it gave back: in a virtual machine, memory that was never
 //! touched costs the host a fault, which would be counted as the broker's, and at 600 MB it outweighs everything else.
 //! Kafka is warmed up by the rounds before the first that counts, so that its compiler is done. CPU time is the
 //! process's own, user and system, read from /proc; the client's is not in it.
@@ -31,7 +31,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
 
 const STARTS: usize = 5;
-const WARM_UP_ROUNDS: usize = 2;
+const WARM_UP_ROUNDS: usize = 4;
 /// Odd, so that there is a median.
 const ROUNDS: usize = 9;
 /// Records in a round: 600 MB, so that each side spends CPU-seconds where Linux counts hundredths.
@@ -41,6 +41,8 @@ const PARTITIONS: i32 = 4;
 /// What a node is given to come to rest: after its start before its memory is read, and after a round, so that work
 /// it has put off is counted as well.
 const REST: Duration = Duration::from_secs(2);
+/// How long Kafka keeps the files of a deleted topic. Not 0: its scheduler would turn without a pause.
+const KAFKA_DELETE_DELAY_MS: u32 = 100;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 const RESIDENT_MIB_MAX: f64 = 30.0;
@@ -69,7 +71,7 @@ fn median(values: &[f64]) -> f64 {
 
 async fn side(name: &'static str, kind: NodeKind, args: &[&str], dir: &Path) -> Result<Side, Failure> {
     let options = args.iter().fold(NodeOptions::new(kind, dir.join(name)), |options, arg| options.arg(*arg));
-    let options = options.property("log.segment.delete.delay.ms", 0);
+    let options = options.property("log.segment.delete.delay.ms", KAFKA_DELETE_DELAY_MS);
     let node = Node::start(options).await?;
     let (start_ms, records_per_cpu_second, records_per_second) = (Vec::new(), Vec::new(), Vec::new());
     Ok(Side { name, node, start_ms, resident_mib: 0.0, records_per_cpu_second, records_per_second })
