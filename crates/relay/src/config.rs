@@ -112,6 +112,9 @@ naru_runtime::config! {
         /// Side without an answer for this long is suspected.
         #[range("100ms", "1m")]
         pub suspect_after: Duration = "1s",
+        /// Side that is absent for this long is given up: the other takes over, or goes on alone.
+        #[range("200ms", "1m")]
+        pub takeover_after: Duration = "1s",
         /// Longest wait for an answer of a cluster.
         #[range("200ms", "5m")]
         pub request_timeout: Duration = "5s",

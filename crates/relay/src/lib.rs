@@ -16,6 +16,7 @@ pub mod coordination;
 mod decode;
 mod discover;
 mod fetch;
+pub mod govern;
 mod identity;
 mod measure;
 pub mod offsets;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use naru_kafka::client::{ClientError, TopicPartition};
@@ -17,13 +17,16 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{GroupConfig, Mode, RelayConfig};
+use crate::coordination::embedded::Embedded;
+use crate::govern::{self, GroupHandle, State, StateError};
 use crate::identity::{Identity, IdentityError, fresh_producer_id};
 use crate::measure::Stages;
 use crate::partition::{CacheMemory, PartitionHandle, Report, Shared, Start};
 use crate::sequence::{Checkpoint, Millis, PartitionConfig};
 use crate::served::{Served, ServedTopic};
 use crate::side::{Side, SideMap};
-use crate::sides::Standing;
+use crate::sides::{self, Boot, Standing};
+use crate::topics::{AdminError, Registry};
 use crate::upstream::Upstream;
 use crate::{accept, discover};
 
@@ -45,6 +48,12 @@ pub enum RelayError {
         #[source]
         source: std::io::Error,
     },
+    /// What is kept over restarts.
+    #[error("the relay's state cannot be used")]
+    State(#[from] StateError),
+    /// The topics that are kept.
+    #[error("the kept topics cannot be used")]
+    Topics(#[from] AdminError),
     /// The settings of a side's client.
     #[error("side {side} cannot be spoken to")]
     Side {
@@ -64,6 +73,24 @@ pub struct ServiceGroup {
     /// What the coordinator holds for it, read back.
     pub standing: watch::Sender<Standing>,
     reports: mpsc::Sender<Report>,
+    /// For the group's runner, until it has taken them.
+    unread: Mutex<Option<mpsc::Receiver<Report>>>,
+    /// What was known of it when the relay started.
+    pub(crate) boot: Boot,
+    /// How its runner is spoken to, once there is one.
+    pub(crate) runner: OnceLock<GroupHandle>,
+}
+
+impl ServiceGroup {
+    /// What the group's partitions report; for one runner. None if it was taken.
+    pub fn take_reports(&self) -> Option<mpsc::Receiver<Report>> {
+        self.unread.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// How its runner is spoken to. None before the relay serves.
+    pub fn runner(&self) -> Option<&GroupHandle> {
+        self.runner.get()
+    }
 }
 
 /// A topic that both sides have.
@@ -96,6 +123,13 @@ pub struct Relay {
     pub epoch: i32,
     /// The cluster id that clients see.
     pub cluster_id: String,
+    /// Until when this relay decides, on [`crate::clock`]. Partitions that start take it from here; those that run are
+    /// told by [`crate::sequence::Event::Lease`].
+    pub lease: watch::Sender<Millis>,
+    /// What is kept over restarts.
+    pub state: Arc<State>,
+    /// The topics, as they are kept.
+    pub topics: Registry<Embedded>,
     /// Set when the relay is told to stop.
     pub stopping: CancellationToken,
     /// Everything it spawned.
@@ -124,12 +158,19 @@ impl Relay {
         let upstream =
             |side| Upstream::new(side, &config).map(Arc::new).map_err(|source| RelayError::Side { side, source });
         let upstreams = SideMap { a: upstream(Side::A)?, b: upstream(Side::B)? };
+        let state = Arc::new(State::open(&config.state).await?);
+        let clients = SideMap::from_fn(|side: Side| upstreams[side].control.clone());
+        let topics = Registry::open(Arc::clone(&state.coordination), clients).await?;
         let mut groups = BTreeMap::new();
         for group in config.all_groups() {
             let (sender, receiver) = mpsc::channel(REPORTS_MAX);
-            tasks.spawn("reading reports", read_reports(group.name.clone(), receiver, tasks.stop_token()));
-            let standing = watch::Sender::new(Standing::first(group.active.into()));
-            groups.insert(group.name.clone(), ServiceGroup { config: group, standing, reports: sender });
+            let boot = state.boot(&group.name).await?;
+            let first = sides::Group::new(govern::group_config(&config, &group), boot);
+            let standing = watch::Sender::new(first.announcement().0);
+            let unread = Mutex::new(Some(receiver));
+            let runner = OnceLock::new();
+            let served = ServiceGroup { config: group, standing, reports: sender, unread, boot, runner };
+            groups.insert(served.config.name.clone(), served);
         }
         let stopping = tasks.stop_token();
         let relay = Arc::new(Self {
@@ -139,6 +180,9 @@ impl Relay {
             epoch: identity.epoch,
             cluster_id: identity.cluster_id,
             copier_id: identity.copier_id,
+            lease: watch::Sender::new(0),
+            state,
+            topics,
             stopping,
             tasks: tasks.clone(),
             discover: Notify::new(),
@@ -160,6 +204,8 @@ impl Relay {
         let failed = |source| RelayError::Listen { addr, source };
         let listener = TcpListener::bind(addr).await.map_err(failed)?;
         let bound = listener.local_addr().map_err(failed)?;
+        govern::start(self).await;
+        discover::serve_kept(self);
         self.tasks.spawn("discovering topics", discover::run(Arc::clone(self)));
         self.tasks.spawn("accepting connections", accept::listen(Arc::clone(self), listener));
         Ok(bound)
@@ -193,7 +239,7 @@ impl Relay {
                 standing: *group.standing.borrow(),
                 checkpoint: checkpoint(index),
                 topic_ids: spec.topic_ids,
-                lease_until: Millis::MAX,
+                lease_until: *self.lease.borrow(),
             };
             let (handle, task) = PartitionHandle::start(start, &shared, group.reports.clone(), &self.stopping);
             self.tasks.spawn("a partition", task);
@@ -280,18 +326,5 @@ impl Relay {
     fn sum(&self, of: impl Fn(&crate::partition::Shown) -> u64) -> u64 {
         let topics = self.served.all();
         topics.iter().flat_map(|topic| &topic.partitions).map(|partition| of(&partition.shown())).sum()
-    }
-}
-
-/// Stands in for a group's runner: says what partitions think.
-async fn read_reports(group: String, mut reports: mpsc::Receiver<Report>, stop: CancellationToken) {
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            report = reports.recv() => match report {
-                Some(Report { at, what }) => tracing::info!(group, %at, ?what, "a partition reports"),
-                None => return,
-            }
-        }
     }
 }

@@ -18,7 +18,7 @@ use super::{Inbound, Inner, Report, Reported, Shared, Shown, Start, Waiting};
 use crate::clock;
 use crate::sequence::{Acked, Action, Event, Millis, Partition, Refusal, Suspicion, Ticket};
 use crate::side::{Side, SideMap};
-use crate::sides::Standing;
+use crate::sides::{Seen, Standing};
 
 /// How often a partition looks at the time: a fifth of the shortest patience, the 500 ms within which a stopped
 /// partition answers.
@@ -46,6 +46,7 @@ pub(super) struct Actor {
     inner: Arc<Inner>,
     shown: watch::Sender<Shown>,
     standing: Standing,
+    seen: Seen,
     topic_ids: SideMap<Option<TopicId>>,
     lanes: SideMap<Lane>,
     /// Reads and deletions under way: the core has at most a few at a time.
@@ -54,8 +55,8 @@ pub(super) struct Actor {
     deleting: HashMap<Ticket, oneshot::Sender<Result<i64, Refusal>>>,
     reports: mpsc::Sender<Report>,
     /// What the group has not been told for want of room: the latest of each kind.
-    untold: SideMap<Option<Suspicion>>,
-    untold_end: Option<i64>,
+    untold: SideMap<Option<(Suspicion, Seen)>>,
+    untold_end: Option<(i64, Seen)>,
     actions: Vec<Action>,
     lease_until: Millis,
     /// As last told, to see it fall.
@@ -78,6 +79,7 @@ impl Actor {
             inner,
             shown,
             standing,
+            seen: Seen::of(standing, None),
             topic_ids,
             orders: Vec::new(),
             waiting: HashMap::new(),
@@ -161,12 +163,17 @@ impl Actor {
             }
             Inbound::Event(event) => {
                 if let Event::Standing { held, sent } = &event {
+                    self.seen = Seen::of(*held, *sent);
                     // Between sending and reading back the stricter holds.
                     let in_sync =
                         sent.map_or(held.in_sync, |sent| if sent.is_duplex() { held.in_sync } else { sent.in_sync });
                     self.standing = Standing { in_sync, ..*held };
                 }
                 self.step(event);
+            }
+            Inbound::Recreated { side, id } => {
+                self.topic_ids[side] = id;
+                self.step(Event::Recreated { side });
             }
             Inbound::Checkpoint(reply) => {
                 // Whoever asked and went away does not want to know.
@@ -253,8 +260,8 @@ impl Actor {
             }
             // The view says it.
             Action::LogStart { .. } => {}
-            Action::Suspect { side, suspicion } => self.untold[side] = Some(suspicion),
-            Action::Quiesced { end } => self.untold_end = Some(end),
+            Action::Suspect { side, suspicion } => self.untold[side] = Some((suspicion, self.seen)),
+            Action::Quiesced { end } => self.untold_end = Some((end, self.seen)),
         }
     }
 
@@ -269,16 +276,16 @@ impl Actor {
     /// As much as the group has room for; the rest with the next event, of which there is one a tick.
     fn tell_group(&mut self) {
         let at = &self.inner.at;
-        let tell = |what| self.reports.try_send(Report { at: at.clone(), what }).is_ok();
+        let tell = |what, seen| self.reports.try_send(Report { at: at.clone(), what, seen }).is_ok();
         for side in Side::BOTH {
-            if let Some(suspicion) = self.untold[side]
-                && tell(Reported::Suspicion { side, suspicion })
+            if let Some((suspicion, seen)) = self.untold[side]
+                && tell(Reported::Suspicion { side, suspicion }, seen)
             {
                 self.untold[side] = None;
             }
         }
-        if let Some(end) = self.untold_end
-            && tell(Reported::Quiesced { end })
+        if let Some((end, seen)) = self.untold_end
+            && tell(Reported::Quiesced { end }, seen)
         {
             self.untold_end = None;
         }

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::measure::Stages;
 use crate::sequence::{Acked, Checkpoint, Event, Millis, PartitionConfig, Refusal, Suspicion, Ticket, View};
 use crate::side::{Side, SideMap, SideSet};
-use crate::sides::Standing;
+use crate::sides::{Seen, Standing};
 use crate::upstream::Upstream;
 
 pub(crate) use cache::{Cache, CacheMemory, shown_to_consumers};
@@ -40,6 +40,8 @@ pub struct Report {
     pub at: TopicPartition,
     /// What.
     pub what: Reported,
+    /// The last standing that it had taken in.
+    pub seen: Seen,
 }
 
 /// What is reported.
@@ -118,6 +120,11 @@ enum Inbound {
         reply: oneshot::Sender<Result<i64, Refusal>>,
     },
     Event(Event),
+    /// The topic was made again on a side, under this identity.
+    Recreated {
+        side: Side,
+        id: Option<TopicId>,
+    },
     Checkpoint(oneshot::Sender<Option<Checkpoint>>),
 }
 
@@ -190,6 +197,11 @@ impl PartitionHandle {
     /// room in its inbox.
     pub async fn send(&self, event: Event) -> Result<(), Gone> {
         self.inner.inbox.send(Inbound::Event(event)).await.map_err(|_| Gone)
+    }
+
+    /// Tells it that its topic was made again on a side: the identity that counts from now on (RELAY-12).
+    pub async fn recreated(&self, side: Side, id: Option<TopicId>) -> Result<(), Gone> {
+        self.inner.inbox.send(Inbound::Recreated { side, id }).await.map_err(|_| Gone)
     }
 
     /// What must be kept of it now. None while that is not known.

@@ -173,6 +173,16 @@ impl Group {
 
     /// One step.
     pub fn on(&mut self, now: Millis, event: Event, out: &mut Vec<Action>) {
+        self.on_all(now, [event], out);
+    }
+
+    /// Several events at once, with one decision behind all of them: what is decided looks at every partition.
+    pub fn on_all(&mut self, now: Millis, events: impl IntoIterator<Item = Event>, out: &mut Vec<Action>) {
+        events.into_iter().for_each(|event| self.take(now, event, out));
+        self.decide(now, out);
+    }
+
+    fn take(&mut self, now: Millis, event: Event, out: &mut Vec<Action>) {
         match event {
             Event::Added { partition, duplex } => {
                 let member = super::health::Member { duplex, ..Default::default() };
@@ -205,7 +215,6 @@ impl Group {
             Event::Lease { until } => self.lease_until = Some(until),
             Event::Tick => {}
         }
-        self.decide(now, out);
     }
 
     fn decide(&mut self, now: Millis, out: &mut Vec<Action>) {
