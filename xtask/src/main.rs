@@ -5,6 +5,7 @@ mod measure;
 mod peers;
 mod rehearse;
 mod shell;
+mod simulate;
 mod test;
 mod tidy;
 
@@ -36,6 +37,8 @@ enum Task {
     Bench(measure::BenchArgs),
     /// The long kill -9 loop: `broker`
     Soak(measure::SoakArgs),
+    /// Play seeded histories of the relay's machines, and judge each: `relay`
+    Simulate(simulate::Args),
     /// Fuzz every target, or one, for so many seconds each
     Fuzz(measure::FuzzArgs),
 }
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Task::Tidy(args) => tidy::run(&args),
         Task::Bench(args) => measure::bench(&args),
         Task::Soak(args) => measure::soak(&args),
+        Task::Simulate(args) => simulate::simulate(&args),
         Task::Fuzz(args) => measure::fuzz(&args),
     };
     match outcome {

@@ -1,0 +1,471 @@
+//! A consumer group: its committers, what the two sides hold of its offsets, and the model shell of its machine
+//! (RELAY-4).
+//!
+//! A commit's metadata is its number, so that the oracle can tell a newer commit from an older one whatever the offset.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use naru_kafka::wire::ErrorCode;
+use naru_model::invariant;
+use naru_relay::offsets::{Action, Changes, Event, Failed, Group, GroupConfig, Offsets, Position};
+use naru_relay::sequence::{Millis, OrderId, Suspicion, Ticket};
+use naru_relay::sides::{Event as GroupEvent, Standing};
+use naru_relay::{Side, SideMap};
+use rand::RngExt;
+
+use crate::world::{Due, World};
+
+/// A request whose connection was lost arrives within this time or never: what the machine is promised.
+const SETTLE_MS: Millis = 2_500;
+const REQUEST_MS: Millis = 1_000;
+/// A client's patience with its commit.
+const COMMIT_MS: Millis = 2_000;
+
+/// What one side's coordinator holds of the group.
+#[derive(Debug, Default)]
+pub struct Store {
+    held: BTreeMap<usize, (i64, u64)>,
+    /// The group has members there.
+    members: bool,
+}
+
+/// What is asked of a side's group coordinator.
+#[derive(Debug, Clone)]
+pub enum Ask {
+    /// A client's own commit.
+    Forward {
+        ticket: Ticket,
+        partition: usize,
+        offset: i64,
+        number: u64,
+    },
+    Write {
+        order: OrderId,
+        changes: Changes,
+    },
+    Read(OrderId),
+    RemoveMembers(OrderId),
+}
+
+/// One request on its way.
+#[derive(Debug, Clone)]
+pub struct Request {
+    pub id: u64,
+    side: Side,
+    sent_at: Millis,
+    ask: Ask,
+}
+
+/// The committer of one partition: one commit at a time, each of a higher number.
+#[derive(Debug, Default)]
+struct Committer {
+    number: u64,
+    asked: Option<(u64, u64, Millis)>,
+    /// The highest number that was acknowledged.
+    acknowledged: u64,
+}
+
+/// The group in the world: what survives the relay.
+#[derive(Debug)]
+pub struct Commits {
+    pub stores: SideMap<Store>,
+    committers: Vec<Committer>,
+    /// Places that a fault took from a side.
+    excused: SideMap<BTreeSet<usize>>,
+    has_members: bool,
+    requests: u64,
+    tickets: u64,
+}
+
+impl Commits {
+    pub fn new(partitions: usize, has_members: bool) -> Self {
+        Self {
+            stores: SideMap::default(),
+            committers: std::iter::repeat_with(Committer::default).take(partitions).collect(),
+            excused: SideMap::default(),
+            has_members,
+            requests: 0,
+            tickets: 0,
+        }
+    }
+
+    /// Whether a side has a position at least as new as what was acknowledged.
+    fn holds(&self, side: Side, partition: usize) -> bool {
+        let number = self.stores[side].held.get(&partition).map_or(0, |(_, number)| *number);
+        number >= self.committers[partition].acknowledged
+    }
+
+    /// Whether a side may forget a place: the other one is in sync and has it.
+    pub fn may_forget(&self, side: Side, partition: usize, held: Standing) -> bool {
+        let other = side.other();
+        held.in_sync.contains(other) && self.holds(other, partition) && !self.excused[other].contains(&partition)
+    }
+
+    /// A fault takes a place from a side.
+    pub fn forget(&mut self, side: Side, partition: usize) {
+        self.stores[side].held.remove(&partition);
+        self.excused[side].insert(partition);
+    }
+
+    /// The oracle's part: what was acknowledged is on every side in sync.
+    pub fn judge(&mut self, held: Standing, joined: Option<Side>) {
+        for side in Side::BOTH.into_iter().filter(|side| held.in_sync.contains(*side)) {
+            for partition in 0..self.committers.len() {
+                if self.holds(side, partition) {
+                    self.excused[side].remove(&partition);
+                    continue;
+                }
+                let excused = self.excused[side].contains(&partition) && joined != Some(side);
+                invariant!(
+                    RELAY_4,
+                    excused,
+                    "partition {partition}: commit {} acknowledged, {side} holds {:?}; {held}",
+                    self.committers[partition].acknowledged,
+                    self.stores[side].held.get(&partition)
+                );
+            }
+        }
+    }
+
+    /// Why it is not quiet; empty if it is.
+    pub fn unrest(&self) -> Vec<String> {
+        let SideMap { a, b } = &self.stores;
+        let differ = (a.held != b.held).then(|| format!("committed offsets {:?} and {:?}", a.held, b.held));
+        let asked = self.committers.iter().any(|committer| committer.asked.is_some());
+        differ.into_iter().chain(asked.then(|| "a commit without answer".to_owned())).collect()
+    }
+}
+
+/// A commit that waits for its answer at the relay.
+#[derive(Debug)]
+struct Waiting {
+    partition: usize,
+    offset: i64,
+    number: u64,
+    since: Millis,
+    expired: bool,
+}
+
+/// The machine in its shell: one start of the relay.
+#[derive(Debug)]
+pub struct Mirror {
+    machine: Group,
+    waiting: BTreeMap<u64, Waiting>,
+    /// Sent and not answered.
+    outstanding: BTreeMap<u64, Request>,
+    /// The machine has said that the follower holds everything.
+    equal: bool,
+    quiescing: bool,
+    quiesced: bool,
+    /// The service group waits for equal offsets on this side, since.
+    copying: Option<(Side, Millis)>,
+    recheck_at: Millis,
+}
+
+impl Mirror {
+    pub fn new(now: Millis) -> Self {
+        let config = GroupConfig {
+            settle_ms: SETTLE_MS,
+            retry_ms: 50,
+            suspect_after_ms: 500,
+            waiting_max: 32,
+            #[cfg(feature = "mutation")]
+            mutant: None,
+        };
+        Self {
+            machine: Group::new(config, now + SETTLE_MS),
+            waiting: BTreeMap::new(),
+            outstanding: BTreeMap::new(),
+            equal: false,
+            quiescing: false,
+            quiesced: false,
+            copying: None,
+            recheck_at: now,
+        }
+    }
+
+    pub fn unrest(&self) -> Vec<String> {
+        let view = self.machine.view();
+        if view.ready && view.waiting == 0 && view.behind == 0 { Vec::new() } else { vec![format!("commits {view:?}")] }
+    }
+
+    pub fn copies(&mut self, side: Side, now: Millis) {
+        self.copying = Some((side, now));
+    }
+}
+
+impl World {
+    /// A committer's turn.
+    pub fn commit(&mut self, partition: usize) {
+        self.after(30, 200, Due::Commit(partition));
+        let now = self.now;
+        let offset = self.positions[partition];
+        let stopped = now >= self.load_end();
+        let commits = &mut self.commits;
+        let committer = &mut commits.committers[partition];
+        if let Some((_, _, since)) = committer.asked
+            && since + 2 * COMMIT_MS < now
+        {
+            committer.asked = None;
+        }
+        if committer.asked.is_some() || stopped {
+            return;
+        }
+        let Some(relay) = &mut self.relay else { return };
+        if relay.is_paused() {
+            return;
+        }
+        commits.tickets += 1;
+        committer.number += 1;
+        let (ticket, number) = (commits.tickets, committer.number);
+        committer.asked = Some((ticket, number, now));
+        let waiting = Waiting { partition, offset, number, since: now, expired: false };
+        relay.mirror.waiting.insert(ticket, waiting);
+        let position = Position { offset, metadata: Arc::from(number.to_string()) };
+        let changes = [(self.named(partition), Some(position))].into();
+        self.mirror_hears(Event::Commit { ticket: Ticket(ticket), changes });
+    }
+
+    pub fn mirror_hears(&mut self, event: Event) {
+        let now = self.now;
+        if !matches!(event, Event::Tick | Event::Lease { .. }) {
+            self.trace.note(now, || format!("  commits <- {event:?}"));
+        }
+        let Some(relay) = &mut self.relay else { return };
+        if matches!(event, Event::Standing { .. }) {
+            relay.mirror.equal = false;
+        }
+        let mut actions = Vec::new();
+        relay.mirror.machine.on(now, event, &mut actions);
+        for action in actions {
+            self.mirror_does(action);
+        }
+    }
+
+    fn mirror_does(&mut self, action: Action) {
+        let now = self.now;
+        self.trace.note(now, || format!("  commits -> {action:?}"));
+        let Some(relay) = &mut self.relay else { return };
+        match action {
+            Action::Forward { ticket, side } => {
+                let Some(waiting) = relay.mirror.waiting.get(&ticket.0) else { return };
+                let Waiting { partition, offset, number, .. } = *waiting;
+                self.ask_group(side, Ask::Forward { ticket, partition, offset, number });
+            }
+            Action::Write { order, side, changes } => {
+                self.oracle.leased(now, relay.lease_until, "commits written");
+                self.ask_group(side, Ask::Write { order, changes });
+            }
+            Action::Read { order, side } => self.ask_group(side, Ask::Read(order)),
+            Action::RemoveMembers { order, side } => self.ask_group(side, Ask::RemoveMembers(order)),
+            Action::Answer { ticket, result } => {
+                let Some(waiting) = relay.mirror.waiting.remove(&ticket.0) else {
+                    panic!("commit {} answered that does not wait", ticket.0);
+                };
+                let (partition, number) = (waiting.partition, waiting.number);
+                let lease_until = relay.lease_until;
+                let code = result.map_or_else(|code| code, |codes| codes.first().map_or(ErrorCode::NONE, |c| c.1));
+                let committer = &mut self.commits.committers[partition];
+                let is_asked = committer.asked.is_some_and(|(asked, ..)| asked == ticket.0);
+                if is_asked {
+                    committer.asked = None;
+                }
+                if code == ErrorCode::NONE {
+                    // Also when its client has gone: it was told.
+                    committer.acknowledged = committer.acknowledged.max(number);
+                    self.oracle.leased(now, lease_until, "commit acknowledged");
+                    self.commits.judge(self.durable.coordinator.standing(), None);
+                } else if code == ErrorCode::UNKNOWN_MEMBER_ID {
+                    self.join();
+                }
+            }
+            Action::Suspect { side, suspicion } => {
+                let held = relay.governor.group.announcement().0;
+                if !held.in_sync.contains(side) {
+                    relay.mirror.equal = suspicion == Suspicion::Behind { records: 0 };
+                }
+            }
+            Action::Quiesced => relay.mirror.quiesced = true,
+        }
+    }
+
+    /// The members look for their coordinator, and join again.
+    fn join(&mut self) {
+        if let Some((_, active)) = self.relay.as_ref().and_then(|relay| relay.shown(0))
+            && self.is_reachable(active)
+        {
+            self.commits.stores[active].members = true;
+        }
+    }
+
+    fn ask_group(&mut self, side: Side, ask: Ask) {
+        let now = self.now;
+        self.commits.requests += 1;
+        let Some(relay) = &mut self.relay else { return };
+        let request = Request { id: self.commits.requests, side, sent_at: now, ask };
+        relay.mirror.outstanding.insert(request.id, request.clone());
+        if self.is_reachable(side) {
+            let delay = self.delay_of(side);
+            self.at(now + delay, Due::CommitArrives(request));
+        } else {
+            self.after(1, 10, Due::CommitAnswered { request, outcome: Err(Failed::NotSent) });
+        }
+    }
+
+    pub fn commit_arrives(&mut self, request: Request) {
+        let side = request.side;
+        let now = self.now;
+        let live = self.relay.as_ref().is_some_and(|relay| relay.mirror.outstanding.contains_key(&request.id));
+        let broker = &self.brokers[side];
+        // Late beyond what was promised: such a request is not delivered.
+        let too_late = now >= request.sent_at + SETTLE_MS;
+        if broker.down || too_late || (!live && self.random.random_bool(0.5)) {
+            return;
+        }
+        if broker.frozen_until > now {
+            let at = self.brokers[side].frozen_until + request.id % 10;
+            return self.at(at, Due::CommitArrives(request));
+        }
+        let found = self.serve_group(&request);
+        if live {
+            let delay = self.delay_of(side);
+            self.at(now + delay, Due::CommitAnswered { request, outcome: Ok(found) });
+        }
+    }
+
+    fn serve_group(&mut self, request: &Request) -> (ErrorCode, Option<Offsets>) {
+        let side = request.side;
+        let names: Vec<_> = (0..self.commits.committers.len()).map(|partition| self.named(partition)).collect();
+        let members_wanted = self.commits.has_members;
+        let store = &mut self.commits.stores[side];
+        match &request.ask {
+            Ask::Forward { partition, offset, number, .. } => {
+                if members_wanted && !store.members {
+                    return (ErrorCode::UNKNOWN_MEMBER_ID, None);
+                }
+                store.held.insert(*partition, (*offset, *number));
+                (ErrorCode::NONE, None)
+            }
+            Ask::Write { changes, .. } => {
+                if store.members {
+                    return (ErrorCode::UNKNOWN_MEMBER_ID, None);
+                }
+                for (place, position) in changes {
+                    let partition = place.partition as usize;
+                    match position {
+                        Some(position) => {
+                            let number = position.metadata.parse().expect("our own metadata");
+                            store.held.insert(partition, (position.offset, number));
+                        }
+                        None => drop(store.held.remove(&partition)),
+                    }
+                }
+                (ErrorCode::NONE, None)
+            }
+            Ask::Read(_) => {
+                let position = |(partition, (offset, number)): (&usize, &(i64, u64))| {
+                    let metadata = Arc::from(number.to_string());
+                    (names[*partition].clone(), Position { offset: *offset, metadata })
+                };
+                (ErrorCode::NONE, Some(store.held.iter().map(position).collect()))
+            }
+            Ask::RemoveMembers(_) => {
+                store.members = false;
+                (ErrorCode::NONE, None)
+            }
+        }
+    }
+
+    pub fn commit_answered(&mut self, request: Request, outcome: Result<(ErrorCode, Option<Offsets>), Failed>) {
+        let side = request.side;
+        let Some(relay) = &mut self.relay else { return };
+        if relay.mirror.outstanding.remove(&request.id).is_none() {
+            return;
+        }
+        let event = match request.ask {
+            Ask::Forward { ticket, partition, .. } => {
+                let codes = outcome.map(|(code, _)| vec![(self.named(partition), code)]);
+                Event::Forwarded { ticket, outcome: codes }
+            }
+            Ask::Write { order, changes } => {
+                let codes = outcome.map(|(code, _)| changes.into_keys().map(|place| (place, code)).collect());
+                Event::Written { order, side, outcome: codes }
+            }
+            Ask::Read(order) => {
+                Event::OffsetsRead { order, side, outcome: outcome.map(|(_, found)| found.unwrap_or_default()) }
+            }
+            Ask::RemoveMembers(order) => Event::MembersRemoved { order, side, outcome: outcome.map(|_| ()) },
+        };
+        self.mirror_hears(event);
+    }
+
+    /// Every connection to a side's coordinator ends.
+    pub fn lose_commits(&mut self, side: Side) {
+        let Some(relay) = &self.relay else { return };
+        let lost: Vec<Request> =
+            relay.mirror.outstanding.values().filter(|request| request.side == side).cloned().collect();
+        for request in lost {
+            self.at(self.now, Due::CommitAnswered { request, outcome: Err(Failed::Unknown) });
+        }
+    }
+
+    /// Time passes for the mirror.
+    pub fn mirror_ticks(&mut self) {
+        let now = self.now;
+        let Some(relay) = &mut self.relay else { return };
+        let mirror = &mut relay.mirror;
+        let mut overdue = Vec::new();
+        for request in mirror.outstanding.values() {
+            if request.sent_at + REQUEST_MS < now {
+                overdue.push(request.clone());
+            }
+        }
+        let mut expired = Vec::new();
+        for (ticket, waiting) in &mut mirror.waiting {
+            if !waiting.expired && waiting.since + COMMIT_MS < now {
+                waiting.expired = true;
+                expired.push(Ticket(*ticket));
+            }
+        }
+        let recheck = now >= mirror.recheck_at;
+        if recheck {
+            mirror.recheck_at = now + 3_000;
+        }
+        for request in overdue {
+            self.commit_answered(request, Err(Failed::Unknown));
+        }
+        for ticket in expired {
+            self.mirror_hears(Event::Expired { ticket });
+        }
+        if recheck {
+            self.mirror_hears(Event::Recheck);
+        }
+        self.mirror_hears(Event::Tick);
+        self.report_copied();
+    }
+
+    fn report_copied(&mut self) {
+        let now = self.now;
+        let Some(relay) = &mut self.relay else { return };
+        let Some((side, since)) = relay.mirror.copying else { return };
+        let held = relay.governor.group.announcement().0;
+        let view = relay.mirror.machine.view();
+        let mirror = &mut relay.mirror;
+        let equal = match (held.is_duplex(), mirror.quiescing) {
+            (true, true) => mirror.quiesced,
+            (true, false) => view.ready && view.behind == 0,
+            (false, _) => mirror.equal,
+        };
+        if equal || now > since + 5_000 {
+            mirror.copying = None;
+            self.tell_group(GroupEvent::OffsetsCopied { side, equal });
+        }
+    }
+
+    pub fn mirror_quiesces(&mut self, quiesces: bool) {
+        let Some(relay) = &mut self.relay else { return };
+        (relay.mirror.quiescing, relay.mirror.quiesced) = (quiesces, false);
+        self.mirror_hears(if quiesces { Event::Quiesce } else { Event::Resume });
+    }
+}

@@ -1,0 +1,664 @@
+//! The relay's shell as a model: carries out what the machines want over the network of the world, and keeps nothing
+//! but what is durable when it dies.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use naru_kafka::wire::Batch;
+use naru_relay::sequence::{
+    Acked, Action, Checkpoint, Event, Millis, OrderId, Outgoing, Partition, PartitionConfig, ReadFailed, Refusal,
+    Ticket, View, WriteRefused,
+};
+use naru_relay::sides::{Absence, Event as GroupEvent, GroupRecord, Seen};
+use naru_relay::{Side, SideMap};
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+use naru_kafka::wire::TopicId;
+
+use crate::commits::Mirror;
+use crate::coordinator::{Coordinator, Mood};
+use crate::govern::{Governing, Governor};
+use crate::network::{Ask, Broken, Lane, Outstanding, Request};
+use crate::world::{Due, World, brief, pick, refused};
+
+/// How long a lease lasts from the sending of its renewal.
+const LEASE_MS: Millis = 3_000;
+const RENEW_MS: Millis = 800;
+const TICK_MS: Millis = 20;
+const SAVE_MS: Millis = 400;
+/// A client's request is answered by then, if need be retriably.
+const PRODUCE_MS: Millis = 2_000;
+/// A write without an answer for so long costs its connection.
+pub const REQUEST_MS: Millis = 1_500;
+
+/// What survives the relay's process.
+#[derive(Debug)]
+pub struct Durable {
+    pub checkpoints: Vec<Option<Checkpoint>>,
+    /// The group's record as it was read back last.
+    pub remembered: Option<GroupRecord>,
+    /// The topic of each partition.
+    pub topics: Vec<usize>,
+    /// The recorded id of each topic.
+    pub topic_ids: SideMap<Vec<TopicId>>,
+    pub coordinator: Coordinator,
+    pub first_active: Side,
+    pub absence: Absence,
+    pub duplex: bool,
+    /// For stamping, and for the copier.
+    ids: Vec<(i64, i64)>,
+    pub starts: u64,
+    tickets: u64,
+}
+
+impl Durable {
+    pub fn new(topics: Vec<usize>, topic_ids: SideMap<Vec<TopicId>>, random: &mut ChaCha8Rng) -> Self {
+        let first_active = *pick(random, &Side::BOTH);
+        let partitions = topics.len();
+        Self {
+            checkpoints: vec![None; partitions],
+            remembered: None,
+            topics,
+            topic_ids,
+            coordinator: Coordinator::new(first_active),
+            first_active,
+            absence: *pick(random, &[Absence::Available, Absence::Available, Absence::Block]),
+            duplex: true,
+            ids: (0..partitions).map(|_| (random.random_range(0..1 << 62), random.random_range(0..1 << 62))).collect(),
+            starts: 0,
+            tickets: 0,
+        }
+    }
+}
+
+/// A client's request that has no answer yet.
+#[derive(Debug)]
+struct Waiting {
+    client: usize,
+    connection: u64,
+    batch: Batch,
+    since: Millis,
+    expired: bool,
+}
+
+/// One partition's machine and who waits for it.
+#[derive(Debug)]
+struct Actor {
+    machine: Partition,
+    waiting: BTreeMap<u64, Waiting>,
+    deletes: BTreeMap<u64, i64>,
+    gate: Option<i64>,
+}
+
+/// The answers of one client's connection, in the order of its requests.
+type Answers = VecDeque<(u64, u64, Option<Result<Acked, Refusal>>)>;
+
+/// One start of the relay.
+#[derive(Debug)]
+pub struct Relay {
+    pub start: u64,
+    pub governor: Governor,
+    pub mirror: Mirror,
+    actors: Vec<Actor>,
+    pub lanes: SideMap<Lane>,
+    answers: BTreeMap<(usize, u64), Answers>,
+    inbox: VecDeque<(usize, Event)>,
+    pub lease_until: Millis,
+    paused: bool,
+    backlog: Vec<Due>,
+}
+
+impl Relay {
+    /// What concerns a process that is stopped waits for it.
+    pub fn puts_off(&mut self, due: &Due) -> bool {
+        let concerns = matches!(
+            due,
+            Due::Hear { .. }
+                | Due::Connect { .. }
+                | Due::Produce { .. }
+                | Due::RelayTick(_)
+                | Due::RelaySaves(_)
+                | Due::LeaseAsk(_)
+                | Due::LeaseGranted { .. }
+                | Due::CommitAnswered { .. }
+        ) || matches!(
+            due,
+            Due::Govern { what: Governing::Hears(_) | Governing::Probes(_) | Governing::Records { .. }, .. }
+        );
+        if self.paused && concerns {
+            self.backlog.push(due.clone());
+        }
+        self.paused && concerns
+    }
+
+    /// What a consumer sees, and the side it is served from.
+    pub fn shown(&self, partition: usize) -> Option<(View, Side)> {
+        let machine = &self.actors[partition].machine;
+        (!self.paused).then(|| (machine.view(), machine.config().1.active))
+    }
+
+    pub fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// What keeps the relay from being quiet.
+    pub fn unrest(&self) -> Vec<String> {
+        let mut why = self.mirror.unrest();
+        for (partition, actor) in self.actors.iter().enumerate() {
+            let view = actor.machine.view();
+            if !view.ready || !view.writable || view.pending != 0 {
+                why.push(format!("partition {partition}: {view:?}"));
+            }
+            if !actor.waiting.is_empty() {
+                why.push(format!("partition {partition}: {} unanswered", actor.waiting.len()));
+            }
+        }
+        why
+    }
+}
+
+impl World {
+    pub fn relay_starts(&mut self) {
+        if self.relay.is_some() {
+            return;
+        }
+        if self.durable.coordinator.mood_at(self.now) == Mood::Unavailable {
+            return self.after(50, 200, Due::RelayStart);
+        }
+        self.durable.starts += 1;
+        let start = self.durable.starts;
+        let governor = self.governor();
+        let (held, sent) = governor.group.announcement();
+        let partitions = self.durable.topics.len();
+        let actors = (0..partitions)
+            .map(|partition| {
+                let (stamp_id, copier_id) = self.durable.ids[partition];
+                let config = PartitionConfig {
+                    absence: self.durable.absence,
+                    duplex: self.durable.duplex,
+                    pending_max: 64,
+                    suspect_after_ms: 500,
+                    copy_bytes_max: 2_000,
+                    #[cfg(feature = "mutation")]
+                    mutant: self.mutant,
+                    ..PartitionConfig::new(stamp_id, copier_id)
+                };
+                let checkpoint = self.durable.checkpoints[partition].clone();
+                Actor {
+                    machine: Partition::new(config, held, checkpoint),
+                    waiting: BTreeMap::new(),
+                    deletes: BTreeMap::new(),
+                    gate: None,
+                }
+            })
+            .collect();
+        self.trace.note(self.now, || format!("relay start {start}: {held}"));
+        self.relay = Some(Relay {
+            start,
+            governor,
+            mirror: Mirror::new(self.now),
+            actors,
+            lanes: SideMap::from_fn(|_| Lane::new()),
+            answers: BTreeMap::new(),
+            inbox: (0..partitions).map(|partition| (partition, Event::Standing { held, sent })).collect(),
+            lease_until: 0,
+            paused: false,
+            backlog: Vec::new(),
+        });
+        for side in Side::BOTH {
+            self.after(1, 30, Due::Connect { start, side });
+        }
+        self.at(self.now, Due::LeaseAsk(start));
+        self.mirror_hears(naru_relay::offsets::Event::Standing { held, sent });
+        self.governor_starts(start);
+        self.after(0, TICK_MS, Due::RelayTick(start));
+        self.after(1, SAVE_MS, Due::RelaySaves(start));
+    }
+
+    /// SIGKILL, and another start some time later.
+    pub fn relay_dies(&mut self, back_after: Millis) {
+        let Some(mut relay) = self.relay.take() else { return };
+        self.trace.note(self.now, || format!("relay start {} dies, back in {back_after} ms", relay.start));
+        for side in Side::BOTH {
+            self.break_lane(&mut relay.lanes[side]);
+        }
+        let connections: Vec<(usize, u64)> =
+            self.clients.iter().enumerate().map(|(slot, client)| (slot, client.connection)).collect();
+        for (client, connection) in connections {
+            self.after(1, 40, Due::ClientLost { client, connection });
+        }
+        self.at(self.now + back_after, Due::RelayStart);
+    }
+
+    /// SIGSTOP.
+    pub fn relay_pauses(&mut self, for_ms: Millis) {
+        if let Some(relay) = &mut self.relay
+            && !relay.paused
+        {
+            relay.paused = true;
+            self.trace.note(self.now, || format!("relay stopped for {for_ms} ms"));
+            self.at(self.now + for_ms, Due::RelayResume);
+        }
+    }
+
+    pub fn relay_resumes(&mut self) {
+        if let Some(relay) = &mut self.relay
+            && relay.paused
+        {
+            relay.paused = false;
+            self.trace.note(self.now, || "relay goes on".to_owned());
+            for due in std::mem::take(&mut relay.backlog) {
+                self.at(self.now, due);
+            }
+        }
+    }
+
+    pub fn is_start(&self, start: u64) -> bool {
+        self.relay.as_ref().is_some_and(|relay| relay.start == start)
+    }
+
+    pub fn lease_asked(&mut self, start: u64) {
+        if self.is_start(start) {
+            let until = self.now + LEASE_MS;
+            let delay = self.latency();
+            if self.durable.coordinator.mood_at(self.now) != Mood::Unavailable {
+                self.at(self.now + delay, Due::LeaseGranted { start, until });
+            }
+            self.at(self.now + RENEW_MS, Due::LeaseAsk(start));
+        }
+    }
+
+    pub fn lease_granted(&mut self, start: u64, until: Millis) {
+        if !self.is_start(start) {
+            return;
+        }
+        let Some(relay) = &mut self.relay else { return };
+        relay.lease_until = relay.lease_until.max(until);
+        for partition in 0..relay.actors.len() {
+            relay.inbox.push_back((partition, Event::Lease { until }));
+        }
+        self.group_hears(GroupEvent::Lease { until });
+        self.mirror_hears(naru_relay::offsets::Event::Lease { until });
+        self.relay_works();
+    }
+
+    pub fn relay_ticks(&mut self, start: u64) {
+        if !self.is_start(start) {
+            return;
+        }
+        let now = self.now;
+        let Some(relay) = &mut self.relay else { return };
+        let mut overdue = Vec::new();
+        for side in Side::BOTH {
+            if relay.lanes[side].outstanding.front().is_some_and(|oldest| oldest.sent_at + REQUEST_MS < now) {
+                overdue.push(side);
+            }
+        }
+        for (partition, actor) in relay.actors.iter_mut().enumerate() {
+            relay.inbox.push_back((partition, Event::Tick));
+            for (ticket, waiting) in &mut actor.waiting {
+                if !waiting.expired && waiting.since + PRODUCE_MS < now {
+                    waiting.expired = true;
+                    relay.inbox.push_back((partition, Event::Expired { ticket: Ticket(*ticket) }));
+                }
+            }
+        }
+        for side in overdue {
+            self.lose_connection(side);
+        }
+        self.at(now + TICK_MS, Due::RelayTick(start));
+        self.group_hears(GroupEvent::Tick);
+        self.mirror_ticks();
+        self.relay_works();
+        if let Some(relay) = &self.relay {
+            for (partition, actor) in relay.actors.iter().enumerate() {
+                let late = actor.waiting.iter().find(|(_, waiting)| waiting.expired);
+                assert!(late.is_none(), "partition {partition}: {late:?} not answered when its time was over");
+            }
+        }
+    }
+
+    pub fn relay_saves(&mut self, start: u64) {
+        if !self.is_start(start) {
+            return;
+        }
+        let Some(relay) = &self.relay else { return };
+        for (partition, actor) in relay.actors.iter().enumerate() {
+            if let Some(checkpoint) = actor.machine.checkpoint() {
+                self.oracle.checkpointed(partition, &checkpoint);
+                self.durable.checkpoints[partition] = Some(checkpoint);
+            }
+        }
+        self.after(SAVE_MS / 2, SAVE_MS, Due::RelaySaves(start));
+    }
+
+    pub fn connect(&mut self, start: u64, side: Side) {
+        if !self.is_start(start) {
+            return;
+        }
+        let reachable = self.is_reachable(side);
+        let Some(relay) = &mut self.relay else { return };
+        if relay.lanes[side].connection.is_some() {
+            return;
+        }
+        if !reachable {
+            return self.after(30, 150, Due::Connect { start, side });
+        }
+        self.network.connections += 1;
+        let number = self.network.connections;
+        relay.lanes[side] = Lane { connection: Some(number), ..Lane::new() };
+        for partition in 0..relay.actors.len() {
+            relay.inbox.push_back((partition, Event::Reconnected { side }));
+        }
+        self.trace.note(self.now, || format!("connected to {side}"));
+        self.relay_works();
+    }
+
+    pub fn is_reachable(&self, side: Side) -> bool {
+        let broker = &self.brokers[side];
+        !broker.down && broker.frozen_until <= self.now && self.network.cut_until[side] <= self.now
+    }
+
+    /// The connection for writes breaks: what was sent may arrive or not, and the relay hears of it.
+    pub fn lose_connection(&mut self, side: Side) {
+        self.lose_commits(side);
+        let Some(mut relay) = self.relay.take() else { return };
+        let start = relay.start;
+        if let Some(number) = relay.lanes[side].connection {
+            self.trace.note(self.now, || format!("connection to {side} lost"));
+            self.break_lane(&mut relay.lanes[side]);
+            for lost in std::mem::take(&mut relay.lanes[side].outstanding) {
+                let event = Event::Written { order: lost.order, side, outcome: Err(WriteRefused::Unknown) };
+                let partition = lost.partition;
+                self.at(self.now, Due::Hear { start, partition, lane: None, event });
+            }
+            debug_assert!(self.network.broken.contains_key(&number));
+            self.after(20, 120, Due::Connect { start, side });
+        }
+        self.relay = Some(relay);
+    }
+
+    fn break_lane(&mut self, lane: &mut Lane) {
+        let Some(number) = lane.connection.take() else { return };
+        let under_way: Vec<u64> =
+            lane.outstanding.iter().filter(|outstanding| !outstanding.arrived).map(|o| o.place).collect();
+        let arriving = self.random.random_range(0..=under_way.len());
+        let arrives_below = under_way.get(arriving).copied().unwrap_or(u64::MAX);
+        let late_by = match self.random.random_range(0..10) {
+            0..=3 => 0,
+            4..=7 => self.random.random_range(0..=100),
+            _ => self.random.random_range(0..=self.faults.late_ms_max),
+        };
+        self.network.broken.insert(number, Broken { arrives_below, arrives_at: self.now + late_by });
+    }
+
+    pub fn produce(&mut self, client: usize, connection: u64, index: u64, batch: Batch) {
+        let now = self.now;
+        let partition = self.clients[client].partition;
+        let Some(relay) = &mut self.relay else {
+            return self.after(1, 20, Due::ClientLost { client, connection });
+        };
+        self.durable.tickets += 1;
+        let ticket = self.durable.tickets;
+        relay.answers.entry((client, connection)).or_default().push_back((ticket, index, None));
+        let waiting = Waiting { client, connection, batch: batch.clone(), since: now, expired: false };
+        relay.actors[partition].waiting.insert(ticket, waiting);
+        relay.inbox.push_back((partition, Event::Produce { ticket: Ticket(ticket), batch }));
+        self.relay_works();
+    }
+
+    /// A client wants records deleted.
+    pub fn delete_before(&mut self, partition: usize, offset: i64) {
+        let Some(relay) = &mut self.relay else { return };
+        self.durable.tickets += 1;
+        let ticket = self.durable.tickets;
+        relay.actors[partition].deletes.insert(ticket, offset);
+        self.oracle.deletion_wanted(partition, offset);
+        let event = Event::DeleteBefore { ticket: Ticket(ticket), offset };
+        if !relay.paused {
+            relay.inbox.push_back((partition, event));
+            self.relay_works();
+        }
+    }
+
+    pub fn hear(&mut self, start: u64, partition: usize, lane: Option<(Side, u64)>, event: Event) {
+        if !self.is_start(start) {
+            return;
+        }
+        let Some(relay) = &mut self.relay else { return };
+        if let Some((side, number)) = lane {
+            // An answer over a connection that broke meanwhile was lost with it.
+            if relay.lanes[side].connection != Some(number) {
+                return;
+            }
+            if let Event::Written { order, .. } = event {
+                let front = relay.lanes[side].outstanding.pop_front();
+                assert_eq!(front.map(|front| (front.partition, front.order)), Some((partition, order)), "the model");
+            }
+        }
+        relay.inbox.push_back((partition, event));
+        self.relay_works();
+    }
+
+    /// Hands every event to its machine and carries out what follows.
+    pub fn relay_works(&mut self) {
+        let now = self.now;
+        while let Some(relay) = &mut self.relay
+            && let Some((partition, event)) = relay.inbox.pop_front()
+        {
+            if !matches!(event, Event::Tick) {
+                self.trace.note(now, || format!("  {partition} <- {}", brief(&event)));
+            }
+            if let Event::Standing { held, sent } = event {
+                relay.governor.seen[partition] = Seen::of(held, sent);
+            }
+            let mut actions = Vec::new();
+            relay.actors[partition].machine.on(now, event, &mut actions);
+            let died_after = self.faults.relay_dies_within(now, &mut self.random, actions.len());
+            for (done, action) in actions.into_iter().enumerate() {
+                if died_after == Some(done) {
+                    break;
+                }
+                self.carry_out(partition, action);
+            }
+            if died_after.is_some() {
+                let back_after = self.random.random_range(20..=1_500);
+                return self.relay_dies(back_after);
+            }
+            if let Some(relay) = &self.relay {
+                let view = relay.actors[partition].machine.view();
+                self.oracle.viewed(partition, view);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, partition: usize, action: Action) {
+        let now = self.now;
+        let Some(relay) = &mut self.relay else { return };
+        self.trace.note(now, || format!("  {partition} -> {}", told(&action)));
+        match action {
+            Action::Write { order, side, batch } => self.write(partition, order, side, &batch),
+            Action::ReadEnd { order, side } => self.ask(partition, order, side, Ask::ReadEnd),
+            Action::Read { order, side, from, before, bytes_max } => {
+                self.ask(partition, order, side, Ask::Read { from, before, bytes_max });
+            }
+            Action::DeleteRecords { order, side, before } => {
+                self.ask(partition, order, side, Ask::DeleteRecords { before });
+            }
+            Action::Answer { ticket, result } => {
+                let lease_until = relay.lease_until;
+                let waiting = relay.actors[partition].waiting.remove(&ticket.0);
+                let Some(waiting) = waiting else {
+                    panic!("partition {partition}: ticket {} answered that does not wait", ticket.0);
+                };
+                let Waiting { client, connection, batch, .. } = waiting;
+                if let Some(answers) = relay.answers.get_mut(&(client, connection))
+                    && let Some(slot) = answers.iter_mut().find(|(number, ..)| *number == ticket.0)
+                {
+                    slot.2 = Some(result);
+                }
+                if let Ok(acked) = result {
+                    self.oracle.leased(now, lease_until, "acknowledged");
+                    let held = self.durable.coordinator.standing();
+                    self.oracle.answered(partition, &batch, acked.base_offset, &self.brokers, held);
+                }
+                self.answer_in_order(client, connection);
+            }
+            Action::AnswerDelete { ticket, .. } => {
+                let waited = relay.actors[partition].deletes.remove(&ticket.0);
+                assert!(waited.is_some(), "partition {partition}: deletion {} answered twice", ticket.0);
+            }
+            Action::Gate { gate, batches } => {
+                let before = relay.actors[partition].gate.replace(gate);
+                naru_model::invariant!(
+                    RELAY_2,
+                    before.is_none_or(|before| before <= gate),
+                    "partition {partition}: gate {gate} after {before:?}"
+                );
+                let held = self.durable.coordinator.standing();
+                self.oracle.gate_moved(partition, gate, &self.brokers, held);
+                for batch in batches {
+                    self.oracle.consumed(partition, &whole(&batch));
+                }
+            }
+            Action::LogStart { .. } => {}
+            Action::Suspect { side, suspicion } => self.suspected(partition, side, suspicion),
+            Action::Quiesced { end } => self.quiesced(partition, end),
+        }
+    }
+
+    /// Answers leave in the order of the requests.
+    fn answer_in_order(&mut self, client: usize, connection: u64) {
+        let mut at = self.now + self.latency();
+        let Some(relay) = &mut self.relay else { return };
+        let Some(answers) = relay.answers.get_mut(&(client, connection)) else { return };
+        let mut heard = Vec::new();
+        while let Some((_, index, Some(result))) = answers.front().copied() {
+            answers.pop_front();
+            heard.push((index, result));
+        }
+        for (index, result) in heard {
+            at = at.max(self.clients[client].last_answer);
+            self.clients[client].last_answer = at;
+            self.at(at, Due::ClientHears { client, connection, index, result });
+        }
+    }
+
+    fn write(&mut self, partition: usize, order: OrderId, side: Side, outgoing: &Outgoing) {
+        let now = self.now;
+        let batch = whole(outgoing);
+        assert_eq!(batch.header(), &outgoing.header, "header and data of a write differ");
+        naru_model::invariant!(
+            RELAY_7,
+            batch.header().has_producer(),
+            "partition {partition}: a batch without producer is written to {side}"
+        );
+        let Some(relay) = &mut self.relay else { return };
+        self.oracle.leased(now, relay.lease_until, "written");
+        let start = relay.start;
+        let stamp_id = relay.actors[partition].machine.config().0.stamp_id;
+        let lane = &mut relay.lanes[side];
+        let Some(number) = lane.connection else {
+            let event = Event::Written { order, side, outcome: Err(WriteRefused::NotSent) };
+            return self.after(0, 5, Due::Hear { start, partition, lane: None, event });
+        };
+        let stamped = batch.header().producer_id == stamp_id;
+        let in_flight = lane.outstanding.iter().filter(|o| o.partition == partition && o.stamped).count();
+        naru_model::invariant!(
+            RELAY_7,
+            !stamped || in_flight < 5,
+            "partition {partition}: {in_flight} stamped in flight to {side}"
+        );
+        let place = lane.sent;
+        lane.sent += 1;
+        lane.outstanding.push_back(Outstanding { partition, order, place, sent_at: now, arrived: false, stamped });
+        let delay = self.delay_of(side);
+        let Some(relay) = &mut self.relay else { return };
+        let lane = &mut relay.lanes[side];
+        lane.last_arrival = lane.last_arrival.max(now + delay);
+        let (at, connection) = (lane.last_arrival, Some((number, place)));
+        self.at(at, Due::Arrive(Request { side, start, connection, partition, order, ask: Ask::Write(batch) }));
+    }
+
+    fn ask(&mut self, partition: usize, order: OrderId, side: Side, ask: Ask) {
+        let Some(relay) = &self.relay else { return };
+        let start = relay.start;
+        let delay = self.delay_of(side);
+        let request = Request { side, start, connection: None, partition, order, ask };
+        if self.is_reachable(side) {
+            self.at(self.now + delay, Due::Arrive(request));
+        } else {
+            let delay = self.latency();
+            self.unreachable(&request, true, delay);
+        }
+    }
+
+    /// What a broker answers; None if it answers nothing.
+    pub fn serve(&mut self, request: &Request) -> Option<Event> {
+        let Request { side, partition, order, .. } = *request;
+        let recorded = self.durable.topic_ids[side][self.durable.topics[partition]];
+        let now = self.now;
+        let broker = &mut self.brokers[side];
+        let (refuses_until, code) = broker.refuses;
+        let log = &mut broker.logs[partition];
+        // Batches that were on their way when the topic was made again are nobody's fault.
+        let opened_after = request.connection.is_some_and(|(number, _)| number > self.network.connections_at[side]);
+        let other = (log.topic_id != recorded).then_some(ReadFailed::OtherTopic(log.topic_id));
+        Some(match &request.ask {
+            Ask::Write(batch) => {
+                naru_model::invariant!(
+                    RELAY_12,
+                    other.is_none() || !opened_after,
+                    "partition {partition}: written to another topic on {side}"
+                );
+                let refuses = refuses_until > now;
+                let appends = !refuses || matches!(refused(code), WriteRefused::Unknown);
+                let outcome = if appends { log.append(batch) } else { Err(code) };
+                self.trace.note(now, || format!("{side}/{partition} appends {order:?}: {outcome:?}"));
+                let outcome = match outcome {
+                    Ok(_) if refuses => Err(WriteRefused::Unknown),
+                    Ok(appended) => Ok(appended.offset()),
+                    Err(code) => Err(refused(code)),
+                };
+                Event::Written { order, side, outcome }
+            }
+            Ask::ReadEnd => {
+                let located = naru_relay::sequence::Located {
+                    log_start: log.log_start,
+                    log_end: log.end,
+                    leader_epoch: log.leader_epoch,
+                };
+                Event::EndRead { order, side, outcome: other.map_or(Ok(located), Err) }
+            }
+            Ask::Read { from, before, bytes_max } => {
+                let read = log.read(*from, *before, *bytes_max).map_err(ReadFailed::Refused);
+                Event::BatchesRead { order, side, outcome: other.map_or(read, Err) }
+            }
+            Ask::DeleteRecords { before } => {
+                let deleted = match other {
+                    None => log.delete_before(*before).map_err(ReadFailed::Refused),
+                    Some(other) => Err(other),
+                };
+                Event::RecordsDeleted { order, side, outcome: deleted }
+            }
+        })
+    }
+}
+
+/// A batch as it goes over a wire.
+fn whole(outgoing: &Outgoing) -> Batch {
+    Batch::split_first(&mut outgoing.data.to_bytes()).expect("a whole batch")
+}
+
+/// An action without its bytes.
+fn told(action: &Action) -> String {
+    match action {
+        Action::Write { order, side, batch } => {
+            let header = batch.header;
+            let (id, epoch, sequence) = (header.producer_id, header.producer_epoch, header.base_sequence);
+            format!("Write {order:?} {side} {id}:{epoch}:{sequence} x{}", header.record_count)
+        }
+        Action::Gate { gate, batches } => format!("Gate {gate} with {}", batches.len()),
+        other => format!("{other:?}"),
+    }
+}
