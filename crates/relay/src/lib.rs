@@ -17,6 +17,7 @@ mod decode;
 mod discover;
 mod fetch;
 pub mod govern;
+pub mod groups;
 mod identity;
 mod measure;
 pub mod offsets;

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{GroupConfig, Mode, RelayConfig};
 use crate::coordination::embedded::Embedded;
 use crate::govern::{self, GroupHandle, State, StateError};
+use crate::groups::{Mirror, MirrorConfig};
 use crate::identity::{Identity, IdentityError, fresh_producer_id};
 use crate::measure::Stages;
 use crate::partition::{CacheMemory, PartitionHandle, Report, Shared, Start};
@@ -72,6 +73,8 @@ pub struct ServiceGroup {
     pub config: GroupConfig,
     /// What the coordinator holds for it, read back.
     pub standing: watch::Sender<Standing>,
+    /// Its consumer groups.
+    pub mirror: Arc<Mirror>,
     reports: mpsc::Sender<Report>,
     /// For the group's runner, until it has taken them.
     unread: Mutex<Option<mpsc::Receiver<Report>>>,
@@ -169,7 +172,10 @@ impl Relay {
             let standing = watch::Sender::new(first.announcement().0);
             let unread = Mutex::new(Some(receiver));
             let runner = OnceLock::new();
-            let served = ServiceGroup { config: group, standing, reports: sender, unread, boot, runner };
+            let clients = SideMap::from_fn(|side: Side| upstreams[side].control.clone());
+            let held = *standing.borrow();
+            let mirror = Arc::new(Mirror::new(MirrorConfig::of(&config), clients, held, tasks));
+            let served = ServiceGroup { config: group, standing, mirror, reports: sender, unread, boot, runner };
             groups.insert(served.config.name.clone(), served);
         }
         let stopping = tasks.stop_token();

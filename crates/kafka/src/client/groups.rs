@@ -129,7 +129,8 @@ impl Client {
         Ok(broker)
     }
 
-    pub(super) fn forget_coordinator(&self, group: &str) {
+    /// Makes the next use of a group ask for its coordinator again.
+    pub fn forget_coordinator(&self, group: &str) {
         self.shared.coordinators.map().remove(group);
     }
 

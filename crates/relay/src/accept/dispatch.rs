@@ -12,8 +12,11 @@ use naru_kafka::wire::{ApiKey, ErrorCode, OutFrame, WireError, cold};
 
 use super::Call;
 use super::api::{self, api_versions};
-use super::connection::{ANSWER_BYTES_MAX, Ended};
+use super::connection::ANSWER_BYTES_MAX;
+pub(crate) use super::connection::Ended;
 use crate::fetch;
+use crate::groups::api as groups;
+use crate::groups::api::members;
 
 /// Answers up to this size are not counted: a connection has one at a time, and as much of a buffer anyway.
 const SMALL_ANSWER_BYTES: usize = 64 << 10;
@@ -28,11 +31,21 @@ pub const SERVED: &[ApiKey] = &[
     ApiKey::Fetch,
     ApiKey::ListOffsets,
     ApiKey::Metadata,
+    ApiKey::OffsetCommit,
+    ApiKey::OffsetFetch,
     ApiKey::FindCoordinator,
+    ApiKey::JoinGroup,
+    ApiKey::Heartbeat,
+    ApiKey::LeaveGroup,
+    ApiKey::SyncGroup,
+    ApiKey::DescribeGroups,
+    ApiKey::ListGroups,
     ApiKey::ApiVersions,
     ApiKey::DeleteRecords,
     ApiKey::InitProducerId,
     ApiKey::OffsetForLeaderEpoch,
+    ApiKey::DeleteGroups,
+    ApiKey::OffsetDelete,
     ApiKey::DescribeCluster,
 ];
 
@@ -82,6 +95,11 @@ pub(super) async fn answer(
             answer_cold::<$api>(key, call, correlation_id, body, out).await
         };
     }
+    macro_rules! raw {
+        ($api:ty) => {
+            answer_raw::<$api>(key, call, correlation_id, body, out).await
+        };
+    }
     match key {
         ApiKey::Fetch => {
             let version = call.version;
@@ -99,6 +117,16 @@ pub(super) async fn answer(
             out.finish(ANSWER_BYTES_MAX)?;
             Ok(None)
         }
+        ApiKey::JoinGroup => raw!(members::JoinGroup),
+        ApiKey::SyncGroup => raw!(members::SyncGroup),
+        ApiKey::Heartbeat => raw!(members::Heartbeat),
+        ApiKey::LeaveGroup => raw!(members::LeaveGroup),
+        ApiKey::OffsetCommit => cold!(groups::offset_commit::OffsetCommit),
+        ApiKey::OffsetFetch => cold!(groups::offset_fetch::OffsetFetch),
+        ApiKey::OffsetDelete => cold!(groups::offset_delete::OffsetDelete),
+        ApiKey::DescribeGroups => cold!(groups::describe_groups::DescribeGroups),
+        ApiKey::ListGroups => cold!(groups::list_groups::ListGroups),
+        ApiKey::DeleteGroups => cold!(groups::delete_groups::DeleteGroups),
         ApiKey::ApiVersions => cold!(api_versions::ApiVersions),
         ApiKey::Metadata => cold!(api::metadata::Metadata),
         ApiKey::ListOffsets => cold!(api::list_offsets::ListOffsets),
@@ -135,7 +163,6 @@ async fn answer_cold<A: Api>(
 }
 
 /// As for [`Api`], of a body that passes undecoded.
-#[allow(dead_code)] // the group APIs are its users
 async fn answer_raw<A: RawApi>(
     api: ApiKey,
     call: &mut Call<'_>,

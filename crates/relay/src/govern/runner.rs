@@ -140,6 +140,9 @@ impl Runner {
 
     async fn leased(&mut self, until: sequence::Millis) {
         self.events.push(Event::Lease { until });
+        if let Some(served) = self.relay.groups.get(&self.name) {
+            served.mirror.lease(until);
+        }
         self.tell_partitions(&sequence::Event::Lease { until }).await;
     }
 
@@ -209,6 +212,7 @@ impl Runner {
                 tracing::info!(group = name, standing = %held, sent = ?sent.map(|sent| sent.to_string()), "a standing holds");
                 if let Some(served) = relay.groups.get(&name) {
                     served.standing.send_replace(held);
+                    served.mirror.announce(held, sent);
                 }
                 self.tell_partitions(&sequence::Event::Standing { held, sent }).await;
             }
@@ -242,6 +246,9 @@ impl Runner {
 
     async fn quiesce(&self, quiescing: bool) {
         let event = if quiescing { sequence::Event::Quiesce } else { sequence::Event::Resume };
+        if let Some(served) = self.relay.groups.get(&self.name) {
+            served.mirror.quiesce(quiescing);
+        }
         self.tell_partitions(&event).await;
     }
 }

@@ -16,6 +16,8 @@ use crate::sides::{Assessment, Event, GroupRecord, SwapOutcome};
 const SWAP_MAX: Duration = Duration::from_secs(1);
 /// The same for reading.
 const READ_MAX: Duration = Duration::from_secs(1);
+/// Committed offsets that take longer to become equal are compared again later.
+const COPY_OFFSETS_MAX: Duration = Duration::from_secs(30);
 
 pub(super) async fn swap(relay: Arc<Relay>, group: String, expected: u64, record: GroupRecord) -> Event {
     let value = Bytes::from(serde_json::to_vec(&record).expect("a record is numbers and names"));
@@ -83,7 +85,14 @@ pub(super) async fn recreate(relay: Arc<Relay>, side: Side, topic: Arc<str>) -> 
     Event::Recreated { side, topic, done }
 }
 
-/// No consumer groups are served yet: they are equal.
-pub(super) async fn copy_offsets(_relay: Arc<Relay>, _group: String, side: Side) -> Event {
-    Event::OffsetsCopied { side, equal: true }
+/// Compares the committed offsets of every consumer group and makes the side equal.
+pub(super) async fn copy_offsets(relay: Arc<Relay>, group: String, side: Side) -> Event {
+    let equal = match relay.groups.get(&group) {
+        Some(served) => {
+            let belongs = |consumers: &str| relay.config.group_of_consumers(consumers) == group;
+            served.mirror.copy_offsets(belongs, COPY_OFFSETS_MAX).await
+        }
+        None => true,
+    };
+    Event::OffsetsCopied { side, equal }
 }

@@ -41,6 +41,9 @@ pub struct View {
     pub behind: usize,
     /// Client requests without answer.
     pub waiting: usize,
+    /// Whether the other side was compared and holds the same; while it is not in sync: and takes part in every
+    /// acknowledgement; after [`Event::Quiesce`]: and nothing is in flight.
+    pub equal: bool,
 }
 
 /// A client's request that waits to be forwarded, or was.
@@ -114,7 +117,7 @@ impl Group {
     pub fn view(&self) -> View {
         let behind = self.standing.map_or(0, |standing| self.lanes[standing.standby()].open());
         let waiting = self.queue.len() + self.forwarded.len() + self.waiting.len();
-        View { ready: self.is_ready(), behind, waiting }
+        View { ready: self.is_ready(), behind, waiting, equal: self.is_equal() }
     }
 
     /// One step.
@@ -172,6 +175,13 @@ impl Group {
 
     fn is_ready(&self) -> bool {
         self.settled && self.standing.is_some_and(|standing| self.lanes[standing.active].is_idle())
+    }
+
+    fn is_equal(&self) -> bool {
+        let Some(standing) = self.standing else { return false };
+        let at_rest = self.lanes[standing.standby()].is_idle() && self.waiting.is_empty();
+        let takes_part = standing.is_duplex() || (self.tied && at_rest);
+        self.sync.is_done() && takes_part && self.quiescing != Quiescing::Asked
     }
 
     pub(super) fn order(&mut self) -> OrderId {
@@ -288,13 +298,21 @@ impl Group {
         let Some(flight) = self.lanes[side].flight.take_if(|flight| flight.order == order) else { return };
         match outcome {
             Ok(codes) => {
-                let refused =
-                    |place: &TopicPartition| codes.iter().find(|(at, code)| at == place && *code != ErrorCode::NONE);
-                let first = codes.iter().map(|(_, code)| *code).find(|code| *code != ErrorCode::NONE);
-                let (lost, done): (Versioned, Versioned) =
-                    flight.changes.into_iter().partition(|(place, _)| refused(place).is_some());
+                let code = |place: &TopicPartition| {
+                    let found = codes.iter().find(|(at, _)| at == place);
+                    found.map_or(ErrorCode::NONE, |(_, code)| *code)
+                };
+                let (mut lost, done): (Versioned, Versioned) =
+                    flight.changes.into_iter().partition(|(place, _)| code(place) != ErrorCode::NONE);
                 self.confirm(side, done);
-                match first {
+                // A topic that the side does not have, or no longer: whether the place is still wanted, reading tells.
+                let written = lost.len();
+                lost.retain(|place, _| code(place) != ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+                if lost.len() < written {
+                    self.sync = Sync::Idle;
+                    self.sync_at = now + self.config.retry_ms;
+                }
+                match lost.keys().map(code).next() {
                     Some(code) => self.refused(now, side, lost, code, out),
                     None => self.serving(side, out),
                 }

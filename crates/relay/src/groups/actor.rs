@@ -1,0 +1,252 @@
+//! One consumer group at work: its state machine, what it has in flight, who waits for it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use naru_kafka::client::TopicPartition;
+use naru_kafka::wire::ErrorCode;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::carry::{Job, Sides};
+use crate::clock;
+use crate::offsets::{Action, Changes, Event, Group, View};
+use crate::sequence::{Millis, Suspicion, Ticket};
+use crate::side::Side;
+use crate::sides::Standing;
+
+/// Requests on their way to a group. Each client connection has one at a time; beyond this they wait with their client.
+const INBOX_MAX: usize = 64;
+/// How often a group with something under way looks at its clock.
+const TICK: Duration = Duration::from_millis(100);
+/// The same at rest: only for leases and repeated attempts.
+const TICK_AT_REST: Duration = Duration::from_secs(2);
+
+/// What holds for all consumer groups of a service group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Announcement {
+    /// What holds, read back from the coordinator.
+    pub held: Standing,
+    /// A change that may or may not have been applied.
+    pub sent: Option<Standing>,
+    /// The right to decide ends at this time (RELAY-9).
+    pub lease_until: Millis,
+    /// Whether commits are held.
+    pub quiescing: bool,
+    /// Rises when both sides are to be compared again.
+    pub comparison: u64,
+}
+
+/// What is known of a group now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct GroupStatus {
+    /// As its machine sees it.
+    pub view: View,
+    /// The comparison that `view.equal` is about.
+    pub comparison: u64,
+    /// Whether a side refuses what the other took.
+    pub refused: Option<(Side, ErrorCode)>,
+}
+
+/// What a client is answered: a code by partition, or one for all.
+pub(super) type Answered = Result<Vec<(TopicPartition, ErrorCode)>, ErrorCode>;
+
+pub(super) struct Request {
+    pub(super) job: Job,
+    pub(super) changes: Changes,
+    pub(super) answer: oneshot::Sender<Answered>,
+}
+
+/// The way to a group's actor.
+#[derive(Debug, Clone)]
+pub(super) struct GroupHandle {
+    inbox: mpsc::Sender<Request>,
+    status: watch::Receiver<GroupStatus>,
+}
+
+impl GroupHandle {
+    pub(super) fn status(&self) -> GroupStatus {
+        *self.status.borrow()
+    }
+
+    pub(super) fn watch(&self) -> watch::Receiver<GroupStatus> {
+        self.status.clone()
+    }
+
+    /// Carries a commit or a deletion out. Answered retriably when `patience` is over: it goes on all the same.
+    pub(super) async fn change(&self, job: Job, changes: Changes, patience: Duration) -> Answered {
+        let (answer, answered) = oneshot::channel();
+        let carried = async {
+            self.inbox.send(Request { job, changes, answer }).await.ok()?;
+            answered.await.ok()
+        };
+        match tokio::time::timeout(patience, carried).await {
+            Ok(Some(answer)) => answer,
+            Ok(None) => Err(ErrorCode::NOT_COORDINATOR),
+            Err(_) => Err(ErrorCode::COORDINATOR_NOT_AVAILABLE),
+        }
+    }
+}
+
+pub(super) struct Actor {
+    name: Arc<str>,
+    sides: Sides,
+    group: Group,
+    announced: watch::Receiver<Announcement>,
+    seen: Option<Announcement>,
+    inbox: mpsc::Receiver<Request>,
+    status: watch::Sender<GroupStatus>,
+    jobs: HashMap<Ticket, Job>,
+    answers: HashMap<Ticket, oneshot::Sender<Answered>>,
+    running: JoinSet<Event>,
+    last_ticket: u64,
+}
+
+impl Actor {
+    pub(super) fn new(
+        name: Arc<str>,
+        sides: Sides,
+        group: Group,
+        announced: watch::Receiver<Announcement>,
+    ) -> (GroupHandle, Self) {
+        let (sender, inbox) = mpsc::channel(INBOX_MAX);
+        let (status, shown) = watch::channel(GroupStatus::default());
+        let (jobs, answers, running) = Default::default();
+        let actor =
+            Self { name, sides, group, announced, seen: None, inbox, status, jobs, answers, running, last_ticket: 0 };
+        (GroupHandle { inbox: sender, status: shown }, actor)
+    }
+
+    pub(super) async fn run(mut self, stopping: CancellationToken) {
+        self.heed();
+        loop {
+            let view = self.group.view();
+            let rests = view.waiting == 0 && view.behind == 0 && view.equal && view.ready;
+            tokio::select! {
+                () = stopping.cancelled() => return,
+                request = self.inbox.recv() => match request {
+                    Some(request) => self.begin(request),
+                    None => return,
+                },
+                Some(ended) = self.running.join_next() => match ended {
+                    Ok(event) => self.on(event),
+                    // It has no outcome to tell: the group asks again by its own clock.
+                    Err(error) => tracing::error!(group = %self.name, %error, "a request of a consumer group panicked"),
+                },
+                changed = self.announced.changed() => match changed {
+                    Ok(()) => self.heed(),
+                    Err(_) => return,
+                },
+                () = tokio::time::sleep(if rests { TICK_AT_REST } else { TICK }) => self.on(Event::Tick),
+            }
+            self.expire();
+            self.show();
+        }
+    }
+
+    /// Takes in what was announced.
+    fn heed(&mut self) {
+        let now = *self.announced.borrow_and_update();
+        let before = self.seen.replace(now);
+        self.on(Event::Lease { until: now.lease_until });
+        if before.is_none_or(|before| (before.held, before.sent) != (now.held, now.sent)) {
+            self.on(Event::Standing { held: now.held, sent: now.sent });
+        }
+        if before.is_some_and(|before| before.quiescing) != now.quiescing {
+            self.on(if now.quiescing { Event::Quiesce } else { Event::Resume });
+        }
+        if before.is_some_and(|before| before.comparison != now.comparison) {
+            self.on(Event::Recheck);
+        }
+    }
+
+    fn begin(&mut self, request: Request) {
+        self.last_ticket += 1;
+        let ticket = Ticket(self.last_ticket);
+        self.jobs.insert(ticket, request.job);
+        self.answers.insert(ticket, request.answer);
+        self.on(Event::Commit { ticket, changes: request.changes });
+    }
+
+    /// Clients that no longer wait.
+    fn expire(&mut self) {
+        let gone: Vec<_> =
+            self.answers.iter().filter(|(_, answer)| answer.is_closed()).map(|(ticket, _)| *ticket).collect();
+        for ticket in gone {
+            self.answers.remove(&ticket);
+            self.on(Event::Expired { ticket });
+        }
+    }
+
+    fn on(&mut self, event: Event) {
+        let mut actions = Vec::new();
+        self.group.on(clock::now(), event, &mut actions);
+        for action in actions {
+            self.carry_out(action);
+        }
+    }
+
+    fn carry_out(&mut self, action: Action) {
+        let (name, sides) = (Arc::clone(&self.name), self.sides.clone());
+        match action {
+            Action::Forward { ticket, side } => {
+                if let Some(job) = self.jobs.remove(&ticket) {
+                    self.running.spawn(async move {
+                        Event::Forwarded { ticket, outcome: sides.forward(side, &name, job).await }
+                    });
+                }
+            }
+            Action::Write { order, side, changes } => {
+                self.running.spawn(async move {
+                    Event::Written { order, side, outcome: sides.write(side, &name, changes).await }
+                });
+            }
+            Action::Read { order, side } => {
+                self.running
+                    .spawn(async move { Event::OffsetsRead { order, side, outcome: sides.read(side, &name).await } });
+            }
+            Action::RemoveMembers { order, side } => {
+                self.running.spawn(async move {
+                    Event::MembersRemoved { order, side, outcome: sides.remove_members(side, &name).await }
+                });
+            }
+            Action::Answer { ticket, result } => {
+                self.jobs.remove(&ticket);
+                if let Some(answer) = self.answers.remove(&ticket) {
+                    // The client may have lost patience meanwhile: then nobody waits for this.
+                    drop(answer.send(result));
+                }
+            }
+            Action::Suspect { side, suspicion } => self.suspect(side, suspicion),
+            Action::Quiesced => {}
+        }
+    }
+
+    fn suspect(&mut self, side: Side, suspicion: Suspicion) {
+        let group = &self.name;
+        let refused = match suspicion {
+            Suspicion::Refuses(code) => {
+                tracing::warn!(%group, %side, %code, "a side refuses committed offsets that the other side took");
+                Some((side, code))
+            }
+            Suspicion::Absent { .. } => {
+                tracing::debug!(%group, %side, "a side does not answer for a consumer group");
+                return;
+            }
+            _ => None,
+        };
+        self.status.send_modify(|status| status.refused = refused);
+    }
+
+    fn show(&mut self) {
+        let view = self.group.view();
+        let comparison = self.seen.map_or(0, |seen| seen.comparison);
+        self.status.send_if_modified(|status| {
+            let changed = status.view != view || status.comparison != comparison;
+            (status.view, status.comparison) = (view, comparison);
+            changed
+        });
+    }
+}

@@ -1,0 +1,134 @@
+//! JoinGroup, SyncGroup, Heartbeat, LeaveGroup: between a member and the active side, undecoded.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use naru_kafka::client::{CallOptions, Client, ClientError, Connection, Reply};
+use naru_kafka::serve::messages::{
+    HeartbeatRequest, HeartbeatResponse, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse,
+    Request, SyncGroupRequest, SyncGroupResponse,
+};
+use naru_kafka::wire::cold::{self, Direction};
+use naru_kafka::wire::{ApiKey, ErrorCode, OutFrame, WireError};
+
+use super::{check_ready, mirror, of_active};
+use crate::accept::Call;
+use crate::accept::dispatch::{Ended, RawApi};
+use crate::groups::carry::has_moved;
+use crate::groups::peek;
+use crate::side::Side;
+
+/// Members wait for each other as long as the slowest may take: 30 minutes is a broker's longest session time-out
+/// (group.max.session.timeout.ms), and clients seldom allow more for a rebalance.
+const MEMBERS_WAIT_MAX: Duration = Duration::from_secs(35 * 60);
+/// Brokers that one client connection's groups are coordinated by; beyond it all its connections are made anew.
+const BROKERS_MAX: usize = 8;
+
+/// The connections to the active side that belong to one connection of a client: at a broker, a request that waits
+/// blocks those behind it.
+#[derive(Debug, Default)]
+struct Own {
+    side: Option<Side>,
+    by_broker: HashMap<Arc<str>, Connection>,
+}
+
+impl Own {
+    async fn connection(&mut self, side: Side, client: &Client, group: &str) -> Result<Connection, ClientError> {
+        if self.side != Some(side) || self.by_broker.len() > BROKERS_MAX {
+            *self = Self { side: Some(side), by_broker: HashMap::new() };
+        }
+        let broker = client.coordinator(group).await?;
+        if let Some(open) = self.by_broker.get(&broker.address).filter(|open| !open.is_closed()) {
+            return Ok(open.clone());
+        }
+        let opened = client.dedicated(&broker).await?;
+        self.by_broker.insert(broker.address, opened.clone());
+        Ok(opened)
+    }
+}
+
+/// A message between a member and its coordinator.
+trait Membership {
+    type Request: Request;
+    const API: ApiKey;
+    /// From this version on the answer begins with the throttle time.
+    const THROTTLED_FROM: i16;
+    /// How long the broker may keep the request.
+    const BROKER_WAIT: Duration;
+
+    fn refused(code: ErrorCode) -> <Self::Request as Request>::Response;
+}
+
+macro_rules! membership {
+    ($name:ident, $request:ident, $response:ident, $throttled_from:literal, $wait:expr) => {
+        pub(crate) struct $name;
+
+        impl Membership for $name {
+            type Request = $request;
+            const API: ApiKey = ApiKey::$name;
+            const THROTTLED_FROM: i16 = $throttled_from;
+            const BROKER_WAIT: Duration = $wait;
+
+            fn refused(code: ErrorCode) -> $response {
+                $response::default().with_error_code(code.0)
+            }
+        }
+
+        impl RawApi for $name {
+            async fn answer(call: &mut Call<'_>, body: Bytes) -> Result<Bytes, Ended> {
+                pass::<Self>(call, body).await
+            }
+        }
+    };
+}
+
+membership!(JoinGroup, JoinGroupRequest, JoinGroupResponse, 2, MEMBERS_WAIT_MAX);
+membership!(SyncGroup, SyncGroupRequest, SyncGroupResponse, 1, MEMBERS_WAIT_MAX);
+membership!(Heartbeat, HeartbeatRequest, HeartbeatResponse, 1, Duration::ZERO);
+membership!(LeaveGroup, LeaveGroupRequest, LeaveGroupResponse, 1, Duration::ZERO);
+
+async fn pass<M: Membership>(call: &mut Call<'_>, body: Bytes) -> Result<Bytes, Ended> {
+    let version = call.version;
+    // A side closes the connection over a body that is malformed, and other groups' requests with it.
+    cold::guard(M::API, Direction::Request, version, &body)?;
+    let malformed = WireError::Malformed { api: M::API as i16, version };
+    let group = peek::group_id(&body, M::API.is_flexible(version)).ok_or(malformed)?.to_owned();
+    match forward::<M>(call, &group, body).await {
+        Ok(answer) => Ok(answer),
+        Err(code) => {
+            let mut out = OutFrame::new();
+            cold::encode_response::<M::Request>(version, &M::refused(code), &mut out)?;
+            Ok(out.to_bytes())
+        }
+    }
+}
+
+async fn forward<M: Membership>(call: &mut Call<'_>, group: &str, body: Bytes) -> Result<Bytes, ErrorCode> {
+    let version = call.version;
+    let mirror = mirror(call.relay, group);
+    check_ready(mirror, group)?;
+    let own = call.session.slot::<Own>();
+    let answer = of_active(mirror, |side| async move {
+        let client = mirror.client(side);
+        let options = CallOptions::about(format_args!("group {group}")).broker_wait(M::BROKER_WAIT);
+        let asked = async {
+            let connection = own.connection(side, client, group).await?;
+            connection.pick(M::API, version, version, &options)?;
+            let push = |frame: &mut OutFrame| {
+                frame.push(body);
+                Ok(())
+            };
+            let reply: Reply = connection.begin(M::API, version, true, push, &options).await?;
+            reply.body().await
+        };
+        let answer = asked.await;
+        let code = answer.as_ref().ok().and_then(|body| peek::error_code(body, version >= M::THROTTLED_FROM));
+        if answer.is_err() || code.is_some_and(has_moved) {
+            client.forget_coordinator(group);
+        }
+        answer
+    });
+    answer.await
+}

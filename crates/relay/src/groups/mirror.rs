@@ -1,0 +1,185 @@
+//! All consumer groups of a service group.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use naru_kafka::client::{Client, ClientError};
+use naru_kafka::wire::ErrorCode;
+use naru_runtime::tasks::Tasks;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::actor::{Actor, Announcement, GroupHandle};
+use super::carry::Sides;
+use crate::clock;
+use crate::config::RelayConfig;
+use crate::offsets::{Group, GroupConfig};
+use crate::sequence::Millis;
+use crate::side::{Side, SideMap};
+use crate::sides::Standing;
+
+/// Consumer groups of one service group. Each costs an actor of some kilobytes; more than brokers are advised to carry.
+const GROUPS_MAX: usize = 20_000;
+
+/// What stays the same in the life of a mirror.
+#[derive(Debug, Clone, Copy)]
+pub struct MirrorConfig {
+    /// Of each group's machine.
+    pub group: GroupConfig,
+    /// When what a relay before this one sent can no longer arrive.
+    pub settled_at: Millis,
+}
+
+/// A request whose connection was lost is processed by its broker within this time or never: it has been read from the
+/// socket by then, and brokers answer commits within their own five seconds (offsets.commit.timeout.ms), mostly within
+/// milliseconds.
+const SETTLE_MS: Millis = 2_000;
+/// Between attempts at a side that fails.
+const RETRY_MS: Millis = 250;
+/// Client requests of one group without answer: a group has some thousand members at most, each with one.
+const WAITING_MAX: usize = 2_000;
+
+impl MirrorConfig {
+    /// For a relay that starts now.
+    pub(crate) fn of(config: &RelayConfig) -> Self {
+        let group = GroupConfig {
+            settle_ms: SETTLE_MS,
+            retry_ms: RETRY_MS,
+            suspect_after_ms: Millis::try_from(config.suspect_after.as_millis()).unwrap_or(Millis::MAX),
+            waiting_max: WAITING_MAX,
+            #[cfg(feature = "mutation")]
+            mutant: None,
+        };
+        Self { group, settled_at: clock::now() + SETTLE_MS }
+    }
+}
+
+/// The consumer groups of one service group: an actor each, made when it is first used or found.
+#[derive(Debug)]
+pub struct Mirror {
+    config: MirrorConfig,
+    sides: Sides,
+    announced: watch::Sender<Announcement>,
+    groups: Mutex<HashMap<Arc<str>, GroupHandle>>,
+    tasks: Tasks,
+    stopping: CancellationToken,
+}
+
+impl Mirror {
+    /// Nothing is served before something holds and there is a lease.
+    pub fn new(config: MirrorConfig, clients: SideMap<Client>, held: Standing, tasks: &Tasks) -> Self {
+        let announcement = Announcement { held, sent: None, lease_until: 0, quiescing: false, comparison: 0 };
+        Self {
+            config,
+            sides: Sides::new(clients),
+            announced: watch::Sender::new(announcement),
+            groups: Mutex::default(),
+            tasks: tasks.clone(),
+            stopping: tasks.stop_token(),
+        }
+    }
+
+    /// What holds, and what was sent and is not read back.
+    pub fn announce(&self, held: Standing, sent: Option<Standing>) {
+        self.announced.send_modify(|announced| (announced.held, announced.sent) = (held, sent));
+    }
+
+    /// The right to decide ends at this time.
+    pub fn lease(&self, until: Millis) {
+        self.announced.send_modify(|announced| announced.lease_until = until);
+    }
+
+    /// Holds commits, or lets them go on.
+    pub fn quiesce(&self, quiescing: bool) {
+        self.announced.send_modify(|announced| announced.quiescing = quiescing);
+    }
+
+    /// What was announced last.
+    pub fn announced(&self) -> Announcement {
+        *self.announced.borrow()
+    }
+
+    pub(super) fn watch(&self) -> watch::Receiver<Announcement> {
+        self.announced.subscribe()
+    }
+
+    pub(super) fn client(&self, side: Side) -> &Client {
+        self.sides.client(side)
+    }
+
+    /// Compares every group of both sides and makes the other side equal; whether it became so in time. `belongs` says
+    /// which groups are of this service group.
+    pub async fn copy_offsets(&self, belongs: impl Fn(&str) -> bool, patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
+        let listed = match timeout_at(deadline, self.discover(belongs)).await {
+            Ok(listed) => listed,
+            Err(_) => return false,
+        };
+        if let Err(error) = listed {
+            tracing::info!(error = &error as &dyn std::error::Error, "consumer groups cannot be listed");
+            return false;
+        }
+        let mut comparison = 0;
+        self.announced.send_modify(|announced| {
+            announced.comparison += 1;
+            comparison = announced.comparison;
+        });
+        let handles: Vec<_> = self.groups().values().cloned().collect();
+        for handle in handles {
+            let mut status = handle.watch();
+            let equal = status.wait_for(|status| status.view.equal && status.comparison >= comparison);
+            match timeout_at(deadline, equal).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(_)) | Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    /// Gives every group that the active side lists an actor.
+    pub async fn discover(&self, belongs: impl Fn(&str) -> bool) -> Result<(), ClientError> {
+        let active = self.announced().held.active;
+        for listed in self.client(active).list_groups().await? {
+            if belongs(&listed.group) && self.group(&listed.group).is_err() {
+                tracing::warn!(max = GROUPS_MAX, "more consumer groups than allowed: the rest is not mirrored");
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The actor of a group.
+    pub(super) fn group(&self, name: &str) -> Result<GroupHandle, ErrorCode> {
+        let mut groups = self.groups();
+        if let Some(handle) = groups.get(name) {
+            return Ok(handle.clone());
+        }
+        if groups.len() >= GROUPS_MAX {
+            return Err(ErrorCode::COORDINATOR_NOT_AVAILABLE);
+        }
+        let name: Arc<str> = Arc::from(name);
+        let machine = Group::new(self.config.group, self.config.settled_at);
+        let (handle, actor) = Actor::new(Arc::clone(&name), self.sides.clone(), machine, self.announced.subscribe());
+        self.tasks.spawn("a consumer group", actor.run(self.stopping.clone()));
+        groups.insert(name, handle.clone());
+        Ok(handle)
+    }
+
+    /// Groups, and offsets that the other side is not known to hold.
+    pub fn behind(&self) -> (usize, usize) {
+        let groups = self.groups();
+        (groups.len(), groups.values().map(|group| group.status().view.behind).sum())
+    }
+
+    /// Whether this side alone may be asked now (RELAY-9).
+    pub(super) fn may_ask(&self) -> bool {
+        let announced = self.announced();
+        announced.held.is_duplex() || clock::now() < announced.lease_until
+    }
+
+    fn groups(&self) -> MutexGuard<'_, HashMap<Arc<str>, GroupHandle>> {
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
