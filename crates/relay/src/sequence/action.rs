@@ -70,8 +70,10 @@ pub enum Suspicion {
     /// After a start: its leader epoch is not the one of the checkpoint, so that it may have lost a tail. It is not
     /// to be trusted alone before both sides have been read (RELAY-13); `Serving` follows when they have been.
     Changed,
-    /// A side that is not in sync follows with this many records to go. 0 means: ends equal, and every batch since
-    /// written to both before it is acknowledged; the pair may be set. Told at most once a tick, 0 at once.
+    /// A side that is not in sync by the standing held follows with this many records to go. 0 is told only while a
+    /// standing that was sent has the side in sync, so that both are required; it means: ends equal, and every batch
+    /// since written to both before it is acknowledged; the pair may be set. Without such a standing a side that has
+    /// everything is 1 behind. Told at most once a tick, 0 at once.
     Behind {
         /// Records.
         records: i64,

@@ -157,7 +157,7 @@ impl Partition {
             .line
             .waiting
             .iter()
-            .find(|entry| !entry.ever_sent && entry.waiters.iter().all(|waiter| is_over(waiter)))
+            .find(|entry| !entry.ever_sent && entry.waiters.iter().all(is_over))
             .map(|entry| entry.key)
         {
             self.drop_waiting(key, NOT_NOW, "this partition is stopped", out);

@@ -190,26 +190,13 @@ impl Partition {
         false
     }
 
-    /// A follower that has nearly everything becomes required, and in sync when it has everything and the standing says so.
+    /// A follower that has everything below the gate, and is required to have everything above it, is as good as in sync.
     fn join(&mut self, now: Millis, side: Side, out: &mut Vec<Action>) {
         self.trim_follower(now, side, out);
-        let gate = self.line.gate;
-        let is_solo = !self.is_in_sync(side) && self.sent.is_none();
-        let in_sync = self.is_in_sync(side);
-        let log_start = self.log_start;
-        let active = self.standing.active;
+        let (gate, log_start, required) = (self.line.gate, self.log_start, self.config.duplex && self.is_in_sync(side));
         let track = &mut self.sides[side];
-        if !self.config.duplex || side == active || track.fault.is_some() || track.absent_since.is_some() {
-            return;
-        }
-        let at_hand = track.end >= gate || track.spool.next >= gate && track.spool.order.is_none();
-        if is_solo && at_hand && !track.joined && track.log_start >= log_start && track.refuses.is_none() {
-            track.joined = true;
-        }
-        if in_sync && track.end >= gate {
+        if required && track.fault.is_none() && track.end >= gate && track.log_start >= log_start {
             track.stage = Stage::Checked;
-            track.joined = false;
-            track.tail = None;
             track.spool.clear();
         }
     }
@@ -221,7 +208,6 @@ impl Partition {
         track.fault = None;
         track.refuses = None;
         track.changed = false;
-        track.joined = false;
         track.tail = None;
         track.end = 0;
         track.told = None;

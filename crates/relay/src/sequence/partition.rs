@@ -266,7 +266,7 @@ impl Partition {
         standings.into_iter().flatten().any(|standing| match self.config.duplex {
             true => standing.in_sync.contains(side),
             false => standing.active == side,
-        }) || self.sides[side].joined
+        })
     }
 
     /// Whether the side is in sync by the standing, or may be by one that was sent.

@@ -45,23 +45,17 @@ impl Partition {
         }
     }
 
-    /// A side that left the set follows; one that came into it is required from now on.
+    /// A side that left the set follows. (One that came into it is required from now on, and joins when it has caught up.)
     fn place_side(&mut self, side: Side) {
         let in_sync = self.is_in_sync(side);
-        let gate = self.line.gate;
         let track = &mut self.sides[side];
-        let follows = matches!(track.stage, Stage::Follow(_));
-        if !in_sync && !follows {
-            track.fault = None;
-            track.refuses = None;
-            track.tail = None;
-            track.stage = Stage::Follow(Follow::Unlocated);
-        } else if in_sync && matches!(track.stage, Stage::Follow(Follow::Copying)) && track.joined && track.end >= gate
-        {
-            track.stage = Stage::Checked;
-            track.joined = false;
-            track.spool.clear();
+        if in_sync || matches!(track.stage, Stage::Follow(_)) {
+            return;
         }
+        track.stage = Stage::Follow(Follow::Unlocated);
+        track.fault = None;
+        track.refuses = None;
+        track.spool.clear();
     }
 
     /// Another side orders now. What was on its way to the one before is sent again, in the same order: first what has

@@ -11,7 +11,7 @@ impl Partition {
         for side in Side::BOTH {
             let Some(given) = self.oldest_order(side) else { continue };
             if now.saturating_sub(given) >= self.config.suspect_after_ms {
-                self.sides[side].missing(given);
+                self.sides[side].absent_since.get_or_insert(given);
             }
         }
     }
@@ -43,18 +43,19 @@ impl Partition {
         if track.changed {
             return Suspicion::Changed;
         }
-        if matches!(track.stage, Stage::Follow(_)) && !self.standing.in_sync.contains(side) {
+        if self.is_running() && !self.standing.in_sync.contains(side) {
             return Suspicion::Behind { records: self.records_behind(side) };
         }
         Suspicion::Serving
     }
 
-    /// How many records a follower lacks; 0 only where every batch since is written to both.
+    /// How many records a side lacks that is not in sync; 0 only where every batch since is required to be on both.
     fn records_behind(&self, side: Side) -> i64 {
         let track = &self.sides[side];
         let behind = (self.line.gate - track.end).max(0);
-        let live = matches!(track.stage, Stage::Follow(Follow::Copying)) && (track.joined || !self.config.duplex);
-        if live { behind } else { behind.max(1) }
+        let has_joined =
+            track.is_checked() || !self.config.duplex && matches!(track.stage, Stage::Follow(Follow::Copying));
+        if has_joined { behind } else { behind.max(1) }
     }
 
     pub(super) fn tell(&mut self, tick: bool, out: &mut Vec<Action>) {

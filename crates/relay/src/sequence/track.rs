@@ -149,8 +149,6 @@ pub(super) struct Track {
     pub(super) refuses: Option<ErrorCode>,
     /// Its leader epoch is another than the checkpoint's and it has not been compared since.
     pub(super) changed: bool,
-    /// A follower whose confirmation is required already, so that it can become in sync.
-    pub(super) joined: bool,
     /// For a side that follows: what it needs next.
     pub(super) spool: Spool,
     /// The order that moves a follower's log start.
@@ -177,7 +175,6 @@ impl Track {
             absent_since: None,
             refuses: None,
             changed: false,
-            joined: false,
             spool: Spool::default(),
             trimming: None,
             copier_next: 0,
@@ -196,19 +193,12 @@ impl Track {
             Stage::Follow(_) => self.stage = Stage::Follow(Follow::Unlocated),
             _ => self.stage = Stage::Unchecked,
         }
-        self.joined = false;
     }
 
     /// It could not be asked.
     pub(super) fn failed(&mut self, now: Millis, since: Millis) {
         self.retry_at = now + RETRY_MS;
-        self.missing(since);
-    }
-
-    /// It has not answered since then. Whatever was required of it beyond the standing no longer is.
-    pub(super) fn missing(&mut self, since: Millis) {
         self.absent_since.get_or_insert(since);
-        self.joined = false;
     }
 
     /// It answered.

@@ -200,6 +200,8 @@ impl Producers {
         if self.known.len() >= PRODUCERS_MAX && !self.known.contains_key(&header.producer_id) {
             self.forget_silent();
         }
+        // What comes next follows from this.
+        self.refused.remove(&header.producer_id);
         let producer = self.known.entry(header.producer_id).or_default();
         if producer.batches.is_empty() || header.producer_epoch > producer.epoch {
             producer.epoch = header.producer_epoch;
