@@ -316,6 +316,7 @@ mod tests {
         let window = |producer_id| WindowSnapshot { producer_id, epoch: 0, batches: vec![batch] };
         Checkpoint {
             gate,
+            log_start: 0,
             agreed: SideMap { a: gate, b: gate },
             last_batch: (gate - 10, 77),
             leader_epochs: SideMap { a: 3, b: 4 },

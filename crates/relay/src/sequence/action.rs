@@ -85,6 +85,9 @@ pub enum Suspicion {
 pub struct Checkpoint {
     /// Everything below is on every side that was in sync, and is what consumers may see.
     pub gate: i64,
+    /// The log start shown.
+    #[serde(default)]
+    pub log_start: i64,
     /// Per side: everything below is on that side, equal to the other's. The gate for a side in sync, less for one
     /// that follows.
     pub agreed: SideMap<i64>,

@@ -43,6 +43,8 @@ pub(super) struct Entry {
     /// The side's records were found whole after it refused this batch's sequence.
     pub(super) refused_before: bool,
     pub(super) waiters: Vec<Waiter>,
+    /// It was read from a side, not sent by a client of ours.
+    pub(super) found: bool,
     /// Its offset once it has a place, else -1.
     pub(super) offset: i64,
 }
@@ -61,6 +63,7 @@ impl Entry {
             claimed: None,
             refused_before: false,
             waiters: Vec::new(),
+            found: false,
             offset: -1,
         }
     }
@@ -68,7 +71,7 @@ impl Entry {
     /// A batch that was found on a side, where it stands.
     pub(super) fn found(key: u64, batch: Batch) -> Self {
         let offset = batch.header().base_offset;
-        Self { offset, ..Self::new(key, batch) }
+        Self { offset, found: true, ..Self::new(key, batch) }
     }
 
     pub(super) fn records(&self) -> i64 {
@@ -181,6 +184,22 @@ impl Line {
         entry.sent = Sent::No;
         self.push(entry);
         self.placed.back()
+    }
+
+    /// Takes back what was placed: clients' batches wait again, in the same order; what was only found is handed back.
+    pub(super) fn unplace(&mut self) -> Vec<Entry> {
+        let mut dropped = Vec::new();
+        while let Some(mut entry) = self.placed.pop_back() {
+            if entry.found && entry.waiters.is_empty() {
+                dropped.push(entry);
+            } else {
+                entry.offset = -1;
+                entry.found = false;
+                self.waiting.push_front(entry);
+            }
+        }
+        self.end = self.gate;
+        dropped
     }
 
     /// Adds a batch that was found where the line ends.

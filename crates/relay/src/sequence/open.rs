@@ -143,8 +143,7 @@ impl Partition {
             }
         }
         self.line.gate = gate.max(log_start);
-        self.line.end = self.line.gate;
-        self.line.placed.clear();
+        self.unplace();
         // From the last batch below the gate on, if it is known: the logs may have been cut and written anew.
         let (last, _) = self.last_batch;
         let from = if last >= log_start && last < self.line.gate { last } else { self.line.gate };
@@ -197,8 +196,7 @@ impl Partition {
             }
             return;
         }
-        let entry = Entry::found(self.line.key(), batch);
-        let next = entry.next_offset();
+        let next = header.next_offset();
         for side in Side::BOTH {
             if only.is_none_or(|only| only == side) && self.opens_with(side) {
                 (self.sides[side].end, self.sides[side].tail) = (next, Some(header));
@@ -207,7 +205,33 @@ impl Partition {
                 self.sides[side].stage = Stage::Checked;
             }
         }
-        self.line.push(entry);
+        self.adopt(batch);
+    }
+
+    /// Takes a batch that stands at the end of the line on some side into it: one of ours that waits, or another's.
+    pub(super) fn adopt(&mut self, batch: Batch) {
+        let header = *batch.header();
+        match self.line.waiting.iter().position(|entry| self.is_same(entry, &batch)) {
+            Some(index) => {
+                if let Some(entry) = self.line.place(index)
+                    && entry.plain
+                {
+                    self.stamp.placed(header.producer_epoch, header.last_sequence());
+                }
+            }
+            None => {
+                let entry = Entry::found(self.line.key(), batch);
+                self.producers.found(entry.key, &header);
+                self.line.push(entry);
+            }
+        }
+    }
+
+    /// The line is about to be made anew.
+    pub(super) fn unplace(&mut self) {
+        for entry in self.line.unplace() {
+            self.producers.done(entry.key, entry.batch.header().producer_id);
+        }
     }
 
     /// The tails differ: neither was acknowledged, and the active side's is the log.

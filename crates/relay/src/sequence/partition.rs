@@ -153,7 +153,7 @@ impl Partition {
             producers,
             stamp,
             restamped,
-            log_start: 0,
+            log_start: checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.log_start),
             arrivals: VecDeque::new(),
             deletions: Vec::new(),
             quiescing: false,
@@ -235,6 +235,7 @@ impl Partition {
         }
         Some(Checkpoint {
             gate: self.line.gate,
+            log_start: self.log_start,
             agreed: SideMap::from_fn(|side| self.sides[side].end.min(self.line.gate)),
             last_batch: self.last_batch,
             leader_epochs: SideMap::from_fn(|side| self.sides[side].leader_epoch),

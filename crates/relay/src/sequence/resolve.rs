@@ -5,7 +5,7 @@
 use naru_kafka::wire::{Batch, BatchHeader, ErrorCode};
 
 use super::event::{Located, ReadFailed};
-use super::line::{Entry, Sent};
+use super::line::Sent;
 use super::partition::Partition;
 use super::stamp::spare_id;
 use super::track::{RETRY_MS, Stage};
@@ -216,15 +216,9 @@ impl Partition {
             return Err(Suspicion::Diverged { offset: at });
         }
         // At the end of the line: one of ours whose answer did not come, or an older writer's late batch.
-        match self.line.waiting.iter().position(|entry| entry.sent == Sent::Unknown && self.is_same(entry, &batch)) {
-            Some(index) => self.place(side, index, at),
-            None => {
-                let entry = Entry::found(self.line.key(), batch);
-                self.line.push(entry);
-                let track = &mut self.sides[side];
-                (track.end, track.tail) = (next, Some(header));
-            }
-        }
+        self.adopt(batch);
+        let track = &mut self.sides[side];
+        (track.end, track.tail) = (next, Some(header));
         Ok(())
     }
 }

@@ -75,10 +75,7 @@ impl Partition {
 
     /// The new active side holds less than was acknowledged: only an `async` topic's may. What it holds is the log.
     fn demote(&mut self) {
-        while let Some(mut entry) = self.line.placed.pop_back() {
-            entry.offset = -1;
-            self.line.waiting.push_front(entry);
-        }
+        self.unplace();
         self.reopen();
     }
 }

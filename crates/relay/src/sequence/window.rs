@@ -158,6 +158,20 @@ impl Producers {
         producer.pending.push_back(Pending { key, epoch: header.producer_epoch, first, last });
     }
 
+    /// A batch was found above the gate: a client that sends it again joins it.
+    pub(super) fn found(&mut self, key: u64, header: &BatchHeader) {
+        if !header.has_producer() {
+            return;
+        }
+        self.refused.remove(&header.producer_id);
+        let producer = self.known.entry(header.producer_id).or_default();
+        let (epoch, first, last) = (header.producer_epoch, header.base_sequence, header.last_sequence());
+        // What waits comes after what has a place.
+        let index = producer.pending.iter().position(|pending| (pending.epoch, pending.first) > (epoch, first));
+        let index = index.unwrap_or(producer.pending.len());
+        producer.pending.insert(index, Pending { key, epoch, first, last });
+    }
+
     /// A batch waits no more.
     pub(super) fn done(&mut self, key: u64, producer_id: i64) {
         if let Some(producer) = self.known.get_mut(&producer_id) {

@@ -55,6 +55,7 @@ impl Bench {
     pub(super) fn running(config: PartitionConfig, end: i64) -> Self {
         let checkpoint = Checkpoint {
             gate: end,
+            log_start: 0,
             agreed: crate::SideMap { a: end, b: end },
             last_batch: (-1, 0),
             leader_epochs: crate::SideMap { a: 0, b: 0 },
