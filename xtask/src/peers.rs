@@ -22,10 +22,19 @@ pub fn folder() -> PathBuf {
 
 /// Apache Kafka and its tools: `<peers>/kafka-VERSION/libs/*.jar`.
 pub fn kafka(version: &str) -> Result<(), TaskError> {
-    let home = folder().join(format!("kafka-{version}"));
+    jars("kafka", version, &["kafka_2.13", "kafka-tools"])
+}
+
+/// MirrorMaker 2 of the newest release: `<peers>/mirror-VERSION/libs/*.jar`.
+pub fn mirror_maker() -> Result<(), TaskError> {
+    jars("mirror", KAFKA_NEWEST, &["connect-mirror"])
+}
+
+fn jars(name: &str, version: &str, artifacts: &[&str]) -> Result<(), TaskError> {
+    let home = folder().join(format!("{name}-{version}"));
     once(&home, version, || {
         let project = home.join("pom.xml");
-        write(&project, &kafka_project(version))?;
+        write(&project, &maven_project(version, artifacts))?;
         let libs = format!("-DoutputDirectory={}", home.join("libs").display());
         let file = project.display().to_string();
         run(command("mvn", &["--quiet", "--batch-mode", "--file", &file, "dependency:copy-dependencies", &libs]))
@@ -69,8 +78,8 @@ fn once(home: &Path, what: &str, fetch: impl FnOnce() -> Result<(), TaskError>) 
     write(&mark, what)
 }
 
-fn kafka_project(version: &str) -> String {
-    let dependency = |artifact: &str| {
+fn maven_project(version: &str, artifacts: &[&str]) -> String {
+    let dependency = |artifact: &&str| {
         format!(
             "    <dependency><groupId>org.apache.kafka</groupId><artifactId>{artifact}</artifactId>\
              <version>{version}</version></dependency>\n"
@@ -79,8 +88,7 @@ fn kafka_project(version: &str) -> String {
     format!(
         "<project xmlns=\"http://maven.apache.org/POM/4.0.0\">\n  <modelVersion>4.0.0</modelVersion>\n  \
          <groupId>naru</groupId>\n  <artifactId>peers</artifactId>\n  <version>1</version>\n  \
-         <packaging>pom</packaging>\n  <dependencies>\n{}{}  </dependencies>\n</project>\n",
-        dependency("kafka_2.13"),
-        dependency("kafka-tools"),
+         <packaging>pom</packaging>\n  <dependencies>\n{}  </dependencies>\n</project>\n",
+        artifacts.iter().map(dependency).collect::<String>(),
     )
 }
