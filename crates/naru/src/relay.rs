@@ -1,5 +1,9 @@
 //! `naru relay`: the relay as a process, and what can be asked of one.
 
+mod ask;
+mod status;
+mod switch;
+
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -18,13 +22,30 @@ const CLOSE_MAX: Duration = Duration::from_secs(5);
 
 /// Arguments of `naru relay`.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
+    #[command(subcommand)]
+    verb: Option<Verb>,
     #[command(flatten)]
     flags: Flags<RelayConfig>,
 }
 
+/// What can be asked of a relay that runs.
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// Show which side is active, what is in sync, and how far behind each side is
+    Status(status::Args),
+    /// Make another side the active one, by a planned switch, or take that back
+    Switch(switch::Args),
+}
+
 /// Runs the relay until it is told to stop.
 pub fn run(args: &Args) -> ExitCode {
+    match &args.verb {
+        Some(Verb::Status(args)) => return status::run(args),
+        Some(Verb::Switch(args)) => return switch::run(args),
+        None => {}
+    }
     let config = match args.flags.load() {
         Ok(config) => config,
         Err(errors) => {
@@ -66,7 +87,8 @@ async fn serve(config: RelayConfig) -> Result<ExitCode, Failure> {
     let drain_max = config.drain_max;
     let relay = Relay::open(config, &tasks, telemetry.metrics()).await?;
     let listening = relay.serve().await?;
-    writeln!(std::io::stdout(), "ready listen={listening}{}", serving::ready_metrics(&telemetry))?;
+    let status = relay.status_address().map(|address| format!(" status={address}")).unwrap_or_default();
+    writeln!(std::io::stdout(), "ready listen={listening}{status}{}", serving::ready_metrics(&telemetry))?;
     let ending = run_until_stopped(&tasks, drain_max + CLOSE_MAX, async || signals.next().await).await;
     relay.close(CLOSE_MAX).await;
     telemetry.shutdown().await;

@@ -98,6 +98,9 @@ naru_runtime::config! {
         /// Number of the node that clients see.
         #[range("0", "1000000")]
         pub node_id: i32 = "1",
+        /// Address for status and commands over HTTP; port 0 takes a free one. It has no authentication: leave it on
+        /// loopback.
+        pub status_listen: SocketAddr = "127.0.0.1:0",
         /// Directory of what must survive the relay; made if missing, for one process at a time.
         pub state: PathBuf,
         /// The first cluster.

@@ -28,6 +28,7 @@ pub mod sequence;
 pub mod served;
 pub mod side;
 pub mod sides;
+pub mod status;
 pub mod topics;
 pub mod upstream;
 pub mod verify;

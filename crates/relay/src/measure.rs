@@ -63,6 +63,11 @@ impl Stages {
         self.observe("accept", took);
     }
 
+    /// Bytes of batches taken since the start.
+    pub(crate) fn produced_bytes(&self) -> u64 {
+        self.produced_bytes.get()
+    }
+
     /// A client's batch is answered.
     pub(crate) fn answered(&self, result: &Result<Acked, Refusal>, took: Duration) {
         match result {

@@ -29,7 +29,7 @@ use crate::side::{Side, SideMap};
 use crate::sides::{self, Boot, Standing};
 use crate::topics::{AdminError, Registry};
 use crate::upstream::Upstream;
-use crate::{accept, discover};
+use crate::{accept, discover, status};
 
 /// Reports that wait for a service group's runner. Partitions keep the newest of each kind until there is room.
 const REPORTS_MAX: usize = 1024;
@@ -149,6 +149,8 @@ pub struct Relay {
     copier_id: i64,
     tickets: Arc<AtomicU64>,
     cache_memory: Arc<CacheMemory>,
+    metrics: Metrics,
+    status_address: OnceLock<SocketAddr>,
 }
 
 impl Relay {
@@ -196,6 +198,8 @@ impl Relay {
             memory: Memory::new(config.request_memory_max.as_usize(), config.request_bytes_max.as_usize()),
             answers: Budget::new(config.answer_memory_max.as_usize()),
             connections: AtomicUsize::new(0),
+            metrics: metrics.clone(),
+            status_address: OnceLock::new(),
             tickets: Arc::new(AtomicU64::new(0)),
             cache_memory: Arc::new(CacheMemory::new(config.cache_memory_max.as_usize())),
             config,
@@ -211,10 +215,19 @@ impl Relay {
         let listener = TcpListener::bind(addr).await.map_err(failed)?;
         let bound = listener.local_addr().map_err(failed)?;
         govern::start(self).await;
+        let addr = self.config.status_listen;
+        let listening = status::serve(self, addr, &self.metrics).await;
+        let listening = listening.map_err(|source| RelayError::Listen { addr, source })?;
+        self.status_address.get_or_init(|| listening);
         discover::serve_kept(self);
         self.tasks.spawn("discovering topics", discover::run(Arc::clone(self)));
         self.tasks.spawn("accepting connections", accept::listen(Arc::clone(self), listener));
         Ok(bound)
+    }
+
+    /// Where status is asked for, once the relay serves.
+    pub fn status_address(&self) -> Option<SocketAddr> {
+        self.status_address.get().copied()
     }
 
     /// The service group that a topic belongs to.

@@ -35,6 +35,14 @@ impl Partition {
         }
     }
 
+    /// Whether the side's end was read at the start.
+    pub(super) fn has_opened(&self, side: Side) -> bool {
+        match &self.phase {
+            Phase::Opening(Opening::Locating(locating)) => locating.found[side].is_some(),
+            Phase::Opening(Opening::Surveying(_)) | Phase::Running => true,
+        }
+    }
+
     /// Whether the side may be asked while the partition starts: nothing is on its way there any more.
     fn may_open(&self, now: Millis, side: Side) -> bool {
         let track = &self.sides[side];

@@ -1,0 +1,117 @@
+//! How a relay that runs is asked.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use naru_relay::status::{ADDRESS_FILE, Order, OrderRefused, StatusReport};
+
+use crate::serving::chain;
+
+/// Longer than a relay takes to carry a command out or to refuse it.
+const ANSWER_MAX: Duration = Duration::from_secs(20);
+
+/// The relay could not be asked.
+const NOT_ASKED: u8 = 1;
+/// The relay refused, or says that something wants attention.
+pub const REFUSED: u8 = 3;
+
+/// Which relay.
+#[derive(Debug, clap::Args)]
+pub struct Target {
+    /// State directory of a relay on this machine
+    #[arg(long, value_name = "DIR", required_unless_present = "at")]
+    state: Option<PathBuf>,
+    /// Status address of a relay, as its line "ready" shows it
+    #[arg(long, value_name = "ADDR", conflicts_with = "state")]
+    at: Option<SocketAddr>,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// The relay has not run there, or was never ready.
+    #[error("{path}: does not say where a relay is; is it running with this state directory?")]
+    Nowhere {
+        /// The file.
+        path: PathBuf,
+        /// Why it cannot be read.
+        #[source]
+        source: io::Error,
+    },
+    /// What the file says is not an address.
+    #[error("{path}: is not an address")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Nobody answers, or not as a relay does.
+    #[error("the relay at {at} does not answer")]
+    Unanswered {
+        /// The address.
+        at: SocketAddr,
+        /// Why.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// The relay says no.
+    #[error("refused: {why}")]
+    Refused {
+        /// In its own words.
+        why: String,
+    },
+    /// The system has no resources for asking.
+    #[error("the system refused")]
+    System(#[source] io::Error),
+}
+
+impl AskError {
+    /// Says it and gives the exit code.
+    pub fn report(&self) -> ExitCode {
+        eprintln!("naru relay: {}", chain(self));
+        ExitCode::from(if matches!(self, Self::Refused { .. }) { REFUSED } else { NOT_ASKED })
+    }
+}
+
+impl Target {
+    fn address(&self) -> Result<SocketAddr, AskError> {
+        let Some(state) = &self.state else {
+            let none = || AskError::Malformed { path: PathBuf::new() };
+            return self.at.ok_or_else(none);
+        };
+        let path = state.join(ADDRESS_FILE);
+        let text = std::fs::read_to_string(&path);
+        let text = text.map_err(|source| AskError::Nowhere { path: path.clone(), source })?;
+        text.trim().parse().map_err(|_| AskError::Malformed { path })
+    }
+
+    /// The relay's status.
+    pub fn status(&self) -> Result<StatusReport, AskError> {
+        self.ask(|client, url| client.get(format!("{url}/status")))
+    }
+
+    /// Orders something; the status behind it.
+    pub fn order(&self, what: &str, order: &Order) -> Result<StatusReport, AskError> {
+        self.ask(|client, url| client.post(format!("{url}/{what}")).json(order))
+    }
+
+    fn ask(
+        &self,
+        request: impl FnOnce(&reqwest::Client, String) -> reqwest::RequestBuilder,
+    ) -> Result<StatusReport, AskError> {
+        let at = self.address()?;
+        let unanswered = |source| AskError::Unanswered { at, source };
+        let client = reqwest::Client::builder().timeout(ANSWER_MAX).no_proxy().build().map_err(unanswered)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AskError::System)?;
+        runtime.block_on(async {
+            let answer = request(&client, format!("http://{at}")).send().await.map_err(unanswered)?;
+            if answer.status().is_success() {
+                return answer.json().await.map_err(unanswered);
+            }
+            let refused: OrderRefused = answer.json().await.map_err(unanswered)?;
+            Err(AskError::Refused { why: refused.error })
+        })
+    }
+}

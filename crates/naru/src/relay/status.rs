@@ -1,0 +1,100 @@
+//! `naru relay status`.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use naru_relay::status::{GroupStatus, Mode, SideStatus, StatusReport};
+
+use super::ask::{REFUSED, Target};
+
+/// Arguments of `naru relay status`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    target: Target,
+    /// Print everything as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Shows the status. Exit code 0: every group is acknowledged by both sides and there is no alarm; 3: not so; 1: the
+/// relay could not be asked.
+pub fn run(args: &Args) -> ExitCode {
+    let report = match args.target.status() {
+        Ok(report) => report,
+        Err(error) => return error.report(),
+    };
+    print(&report, args.json)
+}
+
+pub(super) fn print(report: &StatusReport, json: bool) -> ExitCode {
+    let text = match json {
+        true => serde_json::to_string_pretty(report).expect("a report is numbers, names and lists of them") + "\n",
+        false => text(report),
+    };
+    print!("{text}");
+    let well = report.groups.iter().all(|group| group.mode == Mode::Duplex && group.alarms.is_empty());
+    if well { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) }
+}
+
+fn text(report: &StatusReport) -> String {
+    let mut out = String::new();
+    let lease = report.lease_ms as f64 / 1000.0;
+    line(&mut out, format_args!("relay {}, epoch {}, lease for {lease:.1} s", report.node_id, report.epoch));
+    report.groups.iter().for_each(|group| describe(&mut out, group));
+    out
+}
+
+fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
+    writeln!(out, "{text}").expect("a text takes every line");
+}
+
+fn describe(out: &mut String, group: &GroupStatus) {
+    let mode = match group.mode {
+        Mode::Duplex => "duplex".to_owned(),
+        Mode::Solo => match group.grant {
+            Some(cause) => format!("solo: {cause}"),
+            None => "solo".to_owned(),
+        },
+        Mode::Stopped => "stopped: nothing is acknowledged".to_owned(),
+    };
+    line(out, format_args!("\ngroup {}: {mode}; {} partitions", group.name, group.partitions));
+    for (side, status) in group.sides.iter() {
+        let role = if side == group.active { "active " } else { "standby" };
+        line(out, format_args!("  {side} {role}  {}", describe_side(status)));
+    }
+    if let Some(catch_up) = &group.catch_up {
+        let pace = catch_up.records_per_second.map_or_else(String::new, |pace| format!(", {pace:.0} records/s"));
+        let end = catch_up.ends_in_seconds.map_or_else(String::new, |end| format!(", done in about {end:.0} s"));
+        line(out, format_args!("  {} comes back: {}{pace}{end}", catch_up.side, catch_up.stage));
+    }
+    if let Some(switching) = &group.switching {
+        line(out, format_args!("  a planned switch is under way: {switching}"));
+    }
+    if let Some(back) = group.rollback {
+        line(out, format_args!("  the last switch can be taken back to {back} until it is confirmed"));
+    }
+    if let Some(takeover) = &group.last_takeover {
+        let why = takeover.cause.map_or_else(|| "a planned switch".to_owned(), |cause| cause.to_string());
+        let (from, ago, took) = (takeover.from, takeover.ago_seconds, takeover.took_ms);
+        line(out, format_args!("  last takeover: from {from}, {ago:.0} s ago, took {took} ms; {why}"));
+    }
+    for alarm in &group.alarms {
+        line(out, format_args!("  ALARM {}: {}", alarm.name, alarm.text));
+    }
+}
+
+fn describe_side(side: &SideStatus) -> String {
+    let state = match (side.in_sync, side.absent_seconds) {
+        (_, Some(seconds)) => format!("absent for {seconds:.1} s"),
+        (true, None) => "in sync".to_owned(),
+        (false, None) => "not in sync".to_owned(),
+    };
+    let lag = match (side.lag_records, side.lag_bytes) {
+        (None, _) => "lag not known".to_owned(),
+        (Some(0), _) => "no lag".to_owned(),
+        (Some(records), Some(bytes)) => format!("{records} records, {bytes} bytes, {:.0} s behind", side.lag_seconds),
+        (Some(records), None) => format!("{records} records, {:.0} s behind", side.lag_seconds),
+    };
+    format!("{state}, {lag}")
+}

@@ -1,0 +1,240 @@
+//! What is shown of a relay and its service groups.
+
+use serde::{Deserialize, Serialize};
+
+use super::history::Histories;
+use crate::relay::{Relay, ServiceGroup};
+use crate::sequence::Millis;
+use crate::side::{Side, SideMap};
+use crate::sides::{Absence, Alarm, Cause, GroupView, ReturnStage, SwitchStage};
+
+/// Everything.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StatusReport {
+    /// Number of the node that clients see.
+    pub node_id: i32,
+    /// The leader epoch that clients see, of this start.
+    pub epoch: i32,
+    /// The cluster id that clients see.
+    pub cluster_id: String,
+    /// Milliseconds until the right to decide ends, if it is not renewed.
+    pub lease_ms: u64,
+    /// By name.
+    pub groups: Vec<GroupStatus>,
+}
+
+/// By how many sides a group's records are acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Both.
+    Duplex,
+    /// One, by a grant.
+    Solo,
+    /// Nothing is acknowledged: no side can go on, or policy or doubt forbids it.
+    Stopped,
+}
+
+/// A service group.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GroupStatus {
+    /// Its name.
+    pub name: String,
+    /// The side that orders records.
+    pub active: Side,
+    /// By how many sides records are acknowledged.
+    pub mode: Mode,
+    /// Why one side may acknowledge alone.
+    pub grant: Option<Cause>,
+    /// The policy without the standby.
+    pub absence: Absence,
+    /// Of the coordinator's record.
+    pub epoch: u64,
+    /// A change is sent and not read back, or both sides are required already.
+    pub changing: bool,
+    /// How far a planned switch has come.
+    pub switching: Option<String>,
+    /// The side to which an unconfirmed switch can be taken back.
+    pub rollback: Option<Side>,
+    /// Whether a start left doubts that keep one side from going on alone.
+    pub in_doubt: bool,
+    /// Each side.
+    pub sides: SideMap<SideStatus>,
+    /// How far a side that is not in sync has come back.
+    pub catch_up: Option<CatchUp>,
+    /// The last change of the active side since the relay started.
+    pub last_takeover: Option<Takeover>,
+    /// What wants attention.
+    pub alarms: Vec<AlarmStatus>,
+    /// Partitions served.
+    pub partitions: usize,
+}
+
+/// A side of a service group.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct SideStatus {
+    /// Whether it holds every acknowledged record.
+    pub in_sync: bool,
+    /// For how long it has not answered; None while it does.
+    pub absent_seconds: Option<f64>,
+    /// Records that it lacks; None while it cannot be known.
+    pub lag_records: Option<i64>,
+    /// About their bytes, by the records of late; None if there were none.
+    pub lag_bytes: Option<i64>,
+    /// Age of what it lacks.
+    pub lag_seconds: f64,
+}
+
+/// The return of a side.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CatchUp {
+    /// Which.
+    pub side: Side,
+    /// How far it has come.
+    pub stage: String,
+    /// Records a second that are copied.
+    pub records_per_second: Option<f64>,
+    /// Seconds until it has everything, at the pace of now; None while it does not come nearer or nobody knows.
+    pub ends_in_seconds: Option<f64>,
+}
+
+/// A change of the active side.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Takeover {
+    /// The side before.
+    pub from: Side,
+    /// Why; None for a planned switch.
+    pub cause: Option<Cause>,
+    /// How long ago.
+    pub ago_seconds: f64,
+    /// When, on the relay's own clock.
+    pub at_ms: Millis,
+    /// From the first sign of absence, or the quiescing, until it was done.
+    pub took_ms: Millis,
+}
+
+/// An alarm that is raised.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlarmStatus {
+    /// Which.
+    pub name: String,
+    /// For people.
+    pub text: String,
+}
+
+pub(super) fn report(relay: &Relay, histories: &Histories, now: Millis) -> StatusReport {
+    let groups = relay.groups.iter().filter_map(|(name, served)| {
+        let view = served.runner()?.view();
+        Some(group(relay, histories, now, name, served, view))
+    });
+    StatusReport {
+        node_id: relay.config.node_id,
+        epoch: relay.epoch,
+        cluster_id: relay.cluster_id.clone(),
+        lease_ms: relay.lease.borrow().saturating_sub(now),
+        groups: groups.collect(),
+    }
+}
+
+fn group(
+    relay: &Relay,
+    histories: &Histories,
+    now: Millis,
+    name: &str,
+    served: &ServiceGroup,
+    view: GroupView,
+) -> GroupStatus {
+    let standing = view.record.standing;
+    let active = standing.active;
+    let absence = served.config.absence.into();
+    let stopped =
+        [Alarm::Stopped, Alarm::InDoubt, Alarm::LeaseEnded].iter().any(|alarm| view.alarms.contains_key(alarm));
+    let blocked = absence == Absence::Block && (!standing.is_duplex() || view.absent_since[active.other()].is_some());
+    let mode = match standing.is_duplex() {
+        _ if stopped || blocked => Mode::Stopped,
+        true => Mode::Duplex,
+        false => Mode::Solo,
+    };
+    let partitions = relay.served.partitions_of(name);
+    let sides = SideMap::from_fn(|side| {
+        let in_sync = standing.in_sync.contains(side);
+        let lacks = partitions.iter().map(|partition| {
+            let ends = partition.shown().view.ends;
+            Some((ends[active]? - ends[side]?).max(0))
+        });
+        let lag_records: Option<i64> = if side == active { Some(0) } else { lacks.sum::<Option<i64>>() };
+        let lag_records = lag_records.or(view.lag[side]);
+        let record_bytes = histories.of(name, |history| history.record_bytes(active));
+        let bytes = |records: i64| if records == 0 { Some(0) } else { Some((records as f64 * record_bytes?) as i64) };
+        SideStatus {
+            in_sync,
+            absent_seconds: view.absent_since[side].map(|since| seconds(now.saturating_sub(since))),
+            lag_records,
+            lag_bytes: lag_records.and_then(bytes),
+            lag_seconds: seconds(histories.of(name, |history| history.lag_ms(now, side, active))),
+        }
+    });
+    let returning = Side::BOTH.into_iter().find(|side| !standing.in_sync.contains(*side));
+    let catch_up = returning.map(|side| {
+        let pace = histories.of(name, |history| history.pace(side, active));
+        let left = sides[side].lag_records;
+        let ends_in = pace.zip(left).filter(|(pace, _)| pace.gained > 0.0);
+        CatchUp {
+            side,
+            stage: stage(view.returning).to_owned(),
+            records_per_second: pace.map(|pace| pace.copied),
+            ends_in_seconds: ends_in.map(|(pace, left)| left as f64 / pace.gained),
+        }
+    });
+    GroupStatus {
+        name: name.to_owned(),
+        active,
+        mode,
+        grant: view.record.grant,
+        absence,
+        epoch: standing.epoch,
+        changing: view.sent.is_some(),
+        switching: view.switching.map(|stage| switching(stage).to_owned()),
+        rollback: view.record.rollback,
+        in_doubt: view.in_doubt,
+        sides,
+        catch_up,
+        last_takeover: view.last_change.map(|change| Takeover {
+            from: change.from,
+            cause: change.cause,
+            ago_seconds: seconds(now.saturating_sub(change.at)),
+            at_ms: change.at,
+            took_ms: change.took_ms,
+        }),
+        alarms: view
+            .alarms
+            .into_iter()
+            .map(|(alarm, text)| AlarmStatus { name: alarm.name().to_owned(), text })
+            .collect(),
+        partitions: partitions.len(),
+    }
+}
+
+fn seconds(ms: Millis) -> f64 {
+    ms as f64 / 1000.0
+}
+
+fn stage(stage: ReturnStage) -> &'static str {
+    match stage {
+        ReturnStage::InSync => "in sync",
+        ReturnStage::Away => "away",
+        ReturnStage::Assessing => "assessing",
+        ReturnStage::Rebuilding => "rebuilding topics",
+        ReturnStage::Following => "copying",
+        ReturnStage::Joining => "joining",
+    }
+}
+
+fn switching(stage: SwitchStage) -> &'static str {
+    match stage {
+        SwitchStage::Preparing => "preparing",
+        SwitchStage::Marking => "marking",
+        SwitchStage::Quiescing => "quiescing",
+        SwitchStage::Flipping => "flipping",
+    }
+}
