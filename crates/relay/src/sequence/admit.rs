@@ -50,7 +50,7 @@ impl Partition {
 
     /// Whether batches can be judged and taken. While they cannot they wait a little: a start or a switch is short.
     fn admits(&self) -> bool {
-        self.is_running() && !self.quiescing
+        self.is_running() && !self.quiescing && !self.is_blocked()
     }
 
     pub(super) fn admit_arrivals(&mut self, now: Millis, out: &mut Vec<Action>) {
@@ -132,6 +132,7 @@ impl Partition {
         };
         !self.is_running()
             || self.quiescing
+            || self.is_blocked()
             || self.orderer().is_none()
             || crate::side::Side::BOTH.into_iter().any(lacks)
     }

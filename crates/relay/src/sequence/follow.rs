@@ -81,7 +81,7 @@ impl Partition {
 
     /// Both ends are known: what there is to compare, or to pad.
     fn align(&mut self, now: Millis, side: Side, follower: Located, active: Located) {
-        let gate = self.line.gate;
+        let has = self.sides[self.standing.active].end;
         let track = &mut self.sides[side];
         track.spool.clear();
         track.end = track.end.min(follower.log_end);
@@ -95,7 +95,7 @@ impl Partition {
         track.end = track.end.max(low);
         // From the last batch that was equal on, so that a log made anew is not taken for the old one.
         let from = if track.end > low { track.end - 1 } else { low };
-        let until = follower.log_end.min(gate);
+        let until = follower.log_end.min(has);
         let until = SideMap::from_fn(|_| until);
         let comparison = Box::new(Comparison::new(from, until, self.copiers()));
         let log_end = follower.log_end;
@@ -108,8 +108,8 @@ impl Partition {
         let ids = SideMap::from_fn(|_| self.order_id());
         let may_ask = SideMap::from_fn(|of| now >= self.sides[of].retry_at);
         loop {
-            let gate = self.line.gate;
-            let idle = self.line.len() == 0;
+            let has = self.sides[self.standing.active].end;
+            let idle = self.line.waiting.is_empty();
             let track = &mut self.sides[side];
             let Stage::Follow(Follow::Comparing { comparison, log_end }) = &mut track.stage else { return };
             match comparison.step() {
@@ -121,8 +121,8 @@ impl Partition {
                     track.stage = Stage::Follow(Follow::Copying);
                     return;
                 }
-                // It holds more than the gate: perhaps what is on its way to the active side now.
-                Step::Done if !idle || track.end < gate => {
+                // It holds more than the active side: perhaps what is on its way there now.
+                Step::Done if !idle || track.end < has => {
                     track.retry_at = now + RETRY_MS;
                     track.stage = Stage::Follow(Follow::Unlocated);
                     return;
@@ -148,6 +148,8 @@ impl Partition {
         // What is kept does not continue where the side ends.
         self.sides[side].spool = Spool { next: from, order: Some((order, now)), ..Spool::default() };
         let bytes_max = self.config.copy_bytes_max;
+        // A log may begin inside a batch, and is not read below where it begins.
+        let from = from.max(self.sides[active].log_start);
         out.push(Action::Read { order, side: active, from, before, bytes_max });
     }
 

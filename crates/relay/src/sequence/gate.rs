@@ -10,6 +10,9 @@ use crate::side::Side;
 impl Partition {
     /// Up to where every side that must hold a record does.
     pub(super) fn reach(&self) -> i64 {
+        if self.is_running() && self.is_blocked() {
+            return self.line.gate;
+        }
         let ends = Side::BOTH.into_iter().filter(|side| self.requires(*side)).map(|side| {
             let track = &self.sides[side];
             // A side under suspicion confirms nothing.

@@ -181,7 +181,11 @@ impl Partition {
                 Step::Only(side, batch) => self.found(batch, Some(side)),
                 Step::Differ(offset) => return self.differs(offset),
                 Step::More => return comparison.read(now, bytes_max, may_ask, ids, out),
-                Step::Done => return self.run(),
+                Step::Done => {
+                    // What a start finds on every side in sync counts, also where nothing new would be acknowledged.
+                    self.move_gate(now, out);
+                    return self.run();
+                }
             }
         }
     }

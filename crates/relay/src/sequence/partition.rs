@@ -19,7 +19,8 @@ use crate::sides::{Absence, Standing};
 /// What stays the same in the life of a partition's sequencer.
 #[derive(Debug, Clone, Copy)]
 pub struct PartitionConfig {
-    /// What happens without the standby. Decided by the group; here for the shell to read.
+    /// What happens without the standby: under [`Absence::Block`] nothing is admitted or acknowledged while one side
+    /// alone is in sync.
     pub absence: Absence,
     /// Whether both sides must hold a record before it is acknowledged; otherwise the standby follows (`async`).
     pub duplex: bool,
@@ -276,6 +277,13 @@ impl Partition {
             .into_iter()
             .flatten()
             .any(|standing| standing.active == side || self.config.duplex && standing.in_sync.contains(side))
+    }
+
+    /// Whether one side alone acknowledges nothing: it takes what was on its way and waits for the other.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.config.duplex
+            && self.config.absence == Absence::Block
+            && ![Some(self.standing), self.sent].into_iter().flatten().any(Standing::is_duplex)
     }
 
     /// Whether something may be written and acknowledged (RELAY-9).
