@@ -32,7 +32,10 @@ fn reference() -> String {
     // Until it is built, a command does not know how its flags are written.
     cli.build();
     for command in cli.get_subcommands() {
-        if !roles.iter().any(|role| role.role() == command.get_name()) {
+        if roles.iter().any(|role| role.role() == command.get_name()) {
+            let parent = format!("naru {}", command.get_name());
+            command.get_subcommands().for_each(|nested| add_command(&mut page, &parent, nested));
+        } else {
             add_command(&mut page, "naru", command);
         }
     }

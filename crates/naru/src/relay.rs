@@ -3,6 +3,8 @@
 mod ask;
 mod status;
 mod switch;
+mod user;
+mod verify;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -30,13 +32,17 @@ pub struct Args {
     flags: Flags<RelayConfig>,
 }
 
-/// What can be asked of a relay that runs.
+/// What can be done beside running one.
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
     /// Show which side is active, what is in sync, and how far behind each side is
     Status(status::Args),
     /// Make another side the active one, by a planned switch, or take that back
     Switch(switch::Args),
+    /// Compare both sides now, by a reader that shares nothing with the relay
+    Verify(verify::Args),
+    /// Print the lines that make a user known to the relay; the password comes from standard input
+    User(user::Args),
 }
 
 /// Runs the relay until it is told to stop.
@@ -44,6 +50,8 @@ pub fn run(args: &Args) -> ExitCode {
     match &args.verb {
         Some(Verb::Status(args)) => return status::run(args),
         Some(Verb::Switch(args)) => return switch::run(args),
+        Some(Verb::Verify(args)) => return verify::run(args),
+        Some(Verb::User(args)) => return user::run(args),
         None => {}
     }
     let config = match args.flags.load() {

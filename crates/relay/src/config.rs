@@ -7,6 +7,7 @@ use std::time::Duration;
 use naru_runtime::config::{ByteSize, HostPort, Mistake};
 use naru_runtime::telemetry::TelemetryConfig;
 
+use crate::security::config::{BrokerSasl, BrokerTls, SecurityConfig};
 use crate::side::Side;
 use crate::sides::Absence;
 
@@ -66,6 +67,10 @@ naru_runtime::config! {
         pub bootstrap: Vec<HostPort>,
         /// Identity that the cluster must show; without it, the one it shows at the first start.
         pub cluster_id: Option<String>,
+        /// TLS to its brokers; without it, connections are not encrypted.
+        pub tls: Option<BrokerTls>,
+        /// The relay's user there; without it, none.
+        pub sasl: Option<BrokerSasl>,
     }
 }
 
@@ -107,6 +112,8 @@ naru_runtime::config! {
         pub a: SideConfig,
         /// The second cluster.
         pub b: SideConfig,
+        /// Who may connect, and what each may do.
+        pub security: SecurityConfig,
         /// Service groups. What no group names belongs to the group `default`.
         #[key("group")]
         pub groups: Vec<GroupConfig>,

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use naru_kafka::client::{ClientError, TopicPartition};
+use naru_kafka::client::TopicPartition;
 use naru_kafka::serve::Memory;
 use naru_kafka::serve::memory::Budget;
 use naru_kafka::wire::TopicId;
@@ -28,7 +28,7 @@ use crate::served::{Served, ServedTopic};
 use crate::side::{Side, SideMap};
 use crate::sides::{self, Boot, Standing};
 use crate::topics::{AdminError, Registry};
-use crate::upstream::Upstream;
+use crate::upstream::{Upstream, UpstreamError};
 use crate::{accept, discover, status};
 
 /// Reports that wait for a service group's runner. Partitions keep the newest of each kind until there is room.
@@ -62,7 +62,7 @@ pub enum RelayError {
         side: Side,
         /// What is wrong.
         #[source]
-        source: ClientError,
+        source: UpstreamError,
     },
 }
 

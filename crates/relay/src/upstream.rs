@@ -8,12 +8,24 @@ use std::time::Duration;
 use naru_kafka::client::{Client, ClientConfig, ClientError, TopicPartition};
 
 use crate::config::RelayConfig;
+use crate::security::{TlsError, tls};
 use crate::side::Side;
 
 /// How often a read of ours is tried in all: the partition's core asks again by itself, and waits for no long patience.
 const ATTEMPTS_MAX: u32 = 3;
 /// Batches of all partitions on one connection without an answer.
 const IN_FLIGHT_MAX: usize = 64;
+
+/// Why a side cannot be spoken to as configured. The operator's side.
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamError {
+    /// The settings do not make sense.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// Certificates or keys.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
 
 /// One side, as the relay reaches it.
 #[derive(Debug)]
@@ -30,20 +42,25 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// Checks the settings; opens nothing yet.
-    pub fn new(side: Side, config: &RelayConfig) -> Result<Self, ClientError> {
-        let client = |purpose: &str| {
-            let bootstrap = config.side(side).bootstrap.iter().map(ToString::to_string);
-            let mut client = ClientConfig::new(bootstrap);
-            client.connection.client_id = format!("naru-relay-{}-{purpose}", config.node_id);
-            client.connection.connect_timeout = config.request_timeout;
-            client.connection.request_timeout = config.request_timeout;
-            client.connection.in_flight_max = IN_FLIGHT_MAX;
-            client.attempts_max = ATTEMPTS_MAX;
-            Client::new(client)
-        };
+    /// Reads the files of its credentials and checks the settings; opens no connection yet.
+    pub fn new(side: Side, config: &RelayConfig) -> Result<Self, UpstreamError> {
+        let client = |purpose: &str| Self::client(side, config, purpose);
         let produce = (0..config.produce_connections).map(|_| client("produce")).collect::<Result<_, _>>()?;
         Ok(Self { side, control: client("control")?, fetch: client("fetch")?, copy: client("copy")?, produce })
+    }
+
+    /// One more way to a side, with the relay's own credentials, that shares no connection with the others.
+    pub fn client(side: Side, config: &RelayConfig, purpose: &str) -> Result<Client, UpstreamError> {
+        let of = config.side(side);
+        let mut client = ClientConfig::new(of.bootstrap.iter().map(ToString::to_string));
+        client.connection.client_id = format!("naru-relay-{}-{purpose}", config.node_id);
+        client.connection.connect_timeout = config.request_timeout;
+        client.connection.request_timeout = config.request_timeout;
+        client.connection.in_flight_max = IN_FLIGHT_MAX;
+        client.connection.tls = of.tls.as_ref().map(tls::towards_brokers).transpose()?;
+        client.connection.sasl = of.sasl.as_ref().map(tls::credentials);
+        client.attempts_max = ATTEMPTS_MAX;
+        Ok(Client::new(client)?)
     }
 
     /// The client whose connections carry a partition's batches: always the same one, which keeps their order.

@@ -3,6 +3,8 @@
 //! No relay runs: both sides are written directly, as a relay would have left them, and then once otherwise.
 
 use std::num::NonZeroU64;
+use std::path::PathBuf;
+use std::process::Command;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -25,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 struct Sides {
     clients: SideMap<Client>,
     nodes: SideMap<Node>,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 /// A batch of one record per value, as some producer wrote it.
@@ -56,7 +58,16 @@ impl Sides {
         };
         let nodes = SideMap { a: start("a").await.unwrap(), b: start("b").await.unwrap() };
         let client = |side| Client::new(ClientConfig::new([nodes[side].address().to_string()])).unwrap();
-        Self { clients: SideMap::from_fn(client), nodes, _dir: dir }
+        Self { clients: SideMap::from_fn(client), nodes, dir }
+    }
+
+    /// A relay's configuration for these sides.
+    fn config(&self) -> PathBuf {
+        let path = self.dir.path().join("relay.toml");
+        let [a, b] = Side::BOTH.map(|side| self.nodes[side].address());
+        let text = format!("state = 'state'\n[a]\nbootstrap = ['{a}']\n[b]\nbootstrap = ['{b}']\n");
+        std::fs::write(&path, text).unwrap();
+        path
     }
 
     async fn topic(&self, name: &str, partitions: i32) {
@@ -165,6 +176,31 @@ async fn what_differs_between_the_sides_is_found_and_named() {
     let report = sides.verify("commits").await;
     let [difference @ Difference::Committed { .. }] = &report.differences[..] else { panic!("{report:?}") };
     assert_eq!(difference.to_string(), "group settlement, commits-0: committed 6 on a, 5 on b");
+
+    // As an operator asks for it.
+    let config = sides.config();
+    let naru = |topic: &str, more: &[&str]| {
+        let config = config.to_str().unwrap();
+        let args = ["relay", "verify", "--config", config, "--topic", topic, "--settle", "300ms"];
+        let output = Command::new(env!("CARGO_BIN_EXE_naru")).args(args).args(more).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap())
+    };
+    let check = |topic: &str, more: &[&str], code: i32, expect: &[&str]| {
+        let (found, said) = naru(topic, more);
+        assert_eq!(found, Some(code), "{topic}: {said}");
+        expect.iter().for_each(|expect| assert!(said.contains(expect), "{topic}: {expect:?} is not in {said}"));
+    };
+    check("equal", &[], 0, &["1 topics, 2 partitions, 4 batches", "both sides are equal"]);
+    check("equal", &["--rate", "10kB", "--json"], 0, &["\"differences\": []"]);
+    check("byte", &[], 1, &["1 difference\n", "byte-0 offset 3: batches differ in the record at offset 5; checksum"]);
+    check("byte", &["--json"], 1, &["\"kind\": \"batch\"", "\"offset\": 3", "\"crc\""]);
+    check("end", &[], 1, &["end-0 offset 6: b ends here, a has 1 more, the first batch with checksum"]);
+    check("end", &["--ignore-tails"], 0, &["both sides are equal"]);
+    check("commits", &[], 1, &["group settlement, commits-0: committed 6 on a, 5 on b"]);
+    check("nowhere", &[], 3, &["topic nowhere is on neither side"]);
+    // Whatever answers for the relay says how far both must be equal: here side A, which has all of it.
+    let gate = sides.nodes.a.address().to_string();
+    check("end", &["--relay", &gate], 1, &["end-0 offset 6: b ends here"]);
 
     // All at once, with every topic, and with one topic on one side only.
     sides.clients.a.create_topic(&NewTopic::new("alone", 1), false).await.unwrap();

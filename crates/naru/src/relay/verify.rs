@@ -1,0 +1,161 @@
+//! `naru relay verify`: both sides compared once, now.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use naru_kafka::client::{Client, ClientConfig};
+use naru_relay::config::RelayConfig;
+use naru_relay::upstream::{Upstream, UpstreamError};
+use naru_relay::verify::{Options, Producers, Report, Verifier, VerifyError};
+use naru_relay::{Side, SideMap};
+use naru_runtime::config::{ByteSize, Scalar as _, Sources, parse_duration, process_environment};
+
+use crate::serving;
+
+/// The sides differ.
+const EXIT_DIFFERENT: u8 = 1;
+/// There is no verdict: a side could not be read.
+const EXIT_NO_VERDICT: u8 = 3;
+/// What ending the connections may take.
+const CLOSE_MAX: Duration = Duration::from_secs(2);
+
+/// Arguments of `naru relay verify`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Exit code: 0 both sides are equal, 1 they differ, 2 bad input, 3 no verdict.")]
+pub struct Args {
+    /// The relay's own configuration: where the sides are, and how to authenticate there
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Compare this topic only; may be repeated. Without it, every topic of either side but the brokers' own
+    #[arg(long = "topic", value_name = "NAME")]
+    topics: Vec<String>,
+    /// Ask this relay how far both sides must be equal; without it, they must become equal within --settle
+    #[arg(long, value_name = "HOST:PORT")]
+    relay: Option<String>,
+    /// Most bytes read per second from both sides together, such as 20MiB; without it, as fast as they answer
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    rate: Option<NonZeroU64>,
+    /// How long ends and committed offsets that differ may take to become equal
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
+    settle: Duration,
+    /// Do not compare what only one side has at its end: for topics whose standby follows
+    #[arg(long)]
+    ignore_tails: bool,
+    /// Count it as a difference when equal records stand under another producer, as after a copy under the relay's stamp
+    #[arg(long)]
+    exact: bool,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn size(text: &str) -> Result<NonZeroU64, String> {
+    let size = ByteSize::from_text(text).map_err(|_| "is not a size such as 20MiB")?;
+    NonZeroU64::new(size.as_usize() as u64).ok_or_else(|| "is 0; leave it out for no limit".to_owned())
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).map_err(|_| "is not a duration such as 5s".to_owned())
+}
+
+/// Why there is no verdict.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("the system refused")]
+    System(#[from] std::io::Error),
+    #[error("side {side} cannot be spoken to")]
+    Side {
+        side: Side,
+        #[source]
+        source: UpstreamError,
+    },
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
+}
+
+/// Compares and says what differs.
+pub fn run(args: &Args) -> ExitCode {
+    let sources = Sources::default().environment(process_environment()).file(&args.config);
+    let config: RelayConfig = match sources.load() {
+        Ok(config) => config,
+        Err(errors) => {
+            eprint!("{errors}");
+            return errors.exit_code();
+        }
+    };
+    match compare(args, &config).and_then(|report| Ok((said(args, &report)?, report))) {
+        Ok((text, report)) => {
+            // A closed pipe must not turn a verdict into a panic.
+            if std::io::stdout().write_all(text.as_bytes()).is_err() {
+                eprintln!("naru relay verify: the verdict could not be printed");
+            }
+            if report.equal() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_DIFFERENT) }
+        }
+        Err(failure) => {
+            eprintln!("naru relay verify: {}", serving::chain(&failure));
+            ExitCode::from(EXIT_NO_VERDICT)
+        }
+    }
+}
+
+fn compare(args: &Args, config: &RelayConfig) -> Result<Report, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let client = |side| Upstream::client(side, config, "verify").map_err(|source| Failure::Side { side, source });
+    let clients = SideMap { a: client(Side::A)?, b: client(Side::B)? };
+    let options = Options {
+        topics: (!args.topics.is_empty()).then(|| args.topics.iter().cloned().collect()),
+        producers: if args.exact { Producers::Compared } else { Producers::LeftOut },
+        tails: !args.ignore_tails,
+        bytes_per_second: args.rate,
+        settle: args.settle,
+        ..Options::default()
+    };
+    runtime.block_on(async {
+        let mut verifier = Verifier::new(clients.clone(), options);
+        if let Some(address) = &args.relay {
+            verifier = verifier.with_relay(Client::new(ClientConfig::new([address])).map_err(VerifyError::Relay)?);
+        }
+        let report = verifier.once().await;
+        for (_, client) in clients.iter() {
+            client.shutdown(CLOSE_MAX).await;
+        }
+        Ok(report?)
+    })
+}
+
+fn said(args: &Args, report: &Report) -> Result<String, Failure> {
+    if args.json {
+        return Ok(serde_json::to_string_pretty(report).map_err(std::io::Error::from)? + "\n");
+    }
+    let mut text = format!(
+        "compared {} topics, {} partitions, {} batches ({} under the relay's stamp), {} bytes; {} groups, {} committed \
+         offsets\n",
+        report.topics,
+        report.partitions,
+        report.batches,
+        report.restamped,
+        report.bytes,
+        report.groups,
+        report.committed
+    );
+    let differences = report.differences.len() as u64 + report.not_kept;
+    let verdict = match differences {
+        0 => "both sides are equal".to_owned(),
+        1 => "1 difference".to_owned(),
+        more => format!("{more} differences"),
+    };
+    text.push_str(&verdict);
+    text.push('\n');
+    for difference in &report.differences {
+        // Writing to a string does not fail.
+        writeln!(text, "  {difference}").unwrap_or_default();
+    }
+    if report.not_kept > 0 {
+        writeln!(text, "  and {} more", report.not_kept).unwrap_or_default();
+    }
+    Ok(text)
+}
