@@ -148,6 +148,9 @@ naru_runtime::config! {
         /// About how much is read at once while comparing or copying a partition.
         #[range("64KiB", "64MiB")]
         pub copy_bytes_max: ByteSize = "4MiB",
+        /// Most bytes read per second, from both sides together, to compare them below the gate; 0B compares nothing.
+        #[range("0B", "1TiB")]
+        pub compare_per_second: ByteSize = "4MiB",
         /// Newest batches of one partition that are kept for its readers.
         #[range("0B", "1GiB")]
         pub cache_partition_max: ByteSize = "16MiB",

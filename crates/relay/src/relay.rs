@@ -23,12 +23,14 @@ use crate::groups::{Mirror, MirrorConfig};
 use crate::identity::{Identity, IdentityError, fresh_producer_id};
 use crate::measure::Stages;
 use crate::partition::{CacheMemory, PartitionHandle, Report, Shared, Start};
+use crate::security::{Security, SecurityError};
 use crate::sequence::{Checkpoint, Millis, PartitionConfig};
 use crate::served::{Served, ServedTopic};
 use crate::side::{Side, SideMap};
 use crate::sides::{self, Boot, Standing};
 use crate::topics::{AdminError, Registry};
 use crate::upstream::{Upstream, UpstreamError};
+use crate::verify::{Followed, running};
 use crate::{accept, discover, status};
 
 /// Reports that wait for a service group's runner. Partitions keep the newest of each kind until there is room.
@@ -40,6 +42,16 @@ pub enum RelayError {
     /// The state directory.
     #[error("the relay's state cannot be used")]
     Identity(#[from] IdentityError),
+    /// The comparer's way to a side.
+    #[error("the sides cannot be compared")]
+    Comparer {
+        /// What is wrong.
+        #[source]
+        source: UpstreamError,
+    },
+    /// Users, certificates or keys.
+    #[error("clients cannot be received as configured")]
+    Security(#[from] SecurityError),
     /// The address cannot be listened on.
     #[error("cannot listen on {addr}")]
     Listen {
@@ -116,6 +128,8 @@ pub struct TopicSpec {
 pub struct Relay {
     /// The settings.
     pub config: RelayConfig,
+    /// Who may connect, and what each may do.
+    pub security: Arc<Security>,
     /// The ways to the sides.
     pub upstreams: SideMap<Arc<Upstream>>,
     /// The topics that clients see.
@@ -145,6 +159,8 @@ pub struct Relay {
     /// Records on their way to consumers.
     pub(crate) answers: Budget,
     pub(crate) connections: AtomicUsize,
+    /// What the comparer did.
+    pub(crate) followed: Arc<Followed>,
     /// For history that a side refuses under its own producer; the same in every epoch of this relay.
     copier_id: i64,
     tickets: Arc<AtomicU64>,
@@ -160,6 +176,7 @@ impl Relay {
         let identity = tokio::task::spawn_blocking(move || Identity::next(&state)).await.unwrap_or_else(|error| {
             Err(IdentityError::File { path: config.state.clone(), source: std::io::Error::other(error) })
         })?;
+        let security = Security::load(&config.security)?;
         let upstream =
             |side| Upstream::new(side, &config).map(Arc::new).map_err(|source| RelayError::Side { side, source });
         let upstreams = SideMap { a: upstream(Side::A)?, b: upstream(Side::B)? };
@@ -182,6 +199,7 @@ impl Relay {
         }
         let stopping = tasks.stop_token();
         let relay = Arc::new(Self {
+            security,
             upstreams,
             served: Served::default(),
             groups,
@@ -200,11 +218,13 @@ impl Relay {
             connections: AtomicUsize::new(0),
             metrics: metrics.clone(),
             status_address: OnceLock::new(),
+            followed: Arc::default(),
             tickets: Arc::new(AtomicU64::new(0)),
             cache_memory: Arc::new(CacheMemory::new(config.cache_memory_max.as_usize())),
             config,
         });
         relay.show_gauges(metrics);
+        running::show(&relay.followed, metrics);
         Ok(relay)
     }
 
@@ -221,6 +241,10 @@ impl Relay {
         self.status_address.get_or_init(|| listening);
         discover::serve_kept(self);
         self.tasks.spawn("discovering topics", discover::run(Arc::clone(self)));
+        let comparing = running::follower(self).map_err(|source| RelayError::Comparer { source })?;
+        if let Some(follower) = comparing {
+            self.tasks.spawn("comparing the sides", follower.run(self.stopping.clone()));
+        }
         self.tasks.spawn("accepting connections", accept::listen(Arc::clone(self), listener));
         Ok(bound)
     }

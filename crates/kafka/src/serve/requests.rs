@@ -60,6 +60,8 @@ pub struct Served {
     /// So many of its bytes take no share of the memory: what the bound on connections bounds need not wait behind
     /// large requests.
     pub uncounted_bytes: usize,
+    /// Largest request of this kind, where that is less than of others.
+    pub bytes_max: usize,
 }
 
 /// Why a connection ends, when its peer did not end it.
@@ -87,6 +89,12 @@ pub enum Ended {
         api: &'static str,
         /// The version asked for.
         version: i16,
+    },
+    /// The peer's side: it has to say who it is before it asks for this.
+    #[error("{api} before the client has said who it is")]
+    Unknown {
+        /// The API.
+        api: &'static str,
     },
     /// The peer's side, or the network's.
     #[error("the peer closed in the middle of a request")]
@@ -194,6 +202,10 @@ impl<R: AsyncRead + Unpin> RequestReader<R> {
         let Some(head) = self.buffer.get(LENGTH_BYTES..LENGTH_BYTES + 4) else { return Ok(None) };
         let (key, version) = (i16::from_be_bytes([head[0], head[1]]), i16::from_be_bytes([head[2], head[3]]));
         let taken = served(key, version)?;
+        if size > taken.bytes_max {
+            let (size, max) = (size as u64, taken.bytes_max as u64);
+            return Err(WireError::TooLarge { field: "frame length", size, max }.into());
+        }
         Ok((self.buffer.len() >= LENGTH_BYTES + HEAD_BYTES).then_some((size, taken)))
     }
 }
@@ -222,8 +234,8 @@ mod tests {
 
     fn served(key: i16, version: i16) -> Result<Served, Ended> {
         match ApiKey::from_i16(key) {
-            Some(ApiKey::Produce) => Ok(Served { uncounted_bytes: 0 }),
-            Some(api) if api.supports(version) => Ok(Served { uncounted_bytes: 1 << 10 }),
+            Some(ApiKey::Produce) => Ok(Served { uncounted_bytes: 0, bytes_max: usize::MAX }),
+            Some(api) if api.supports(version) => Ok(Served { uncounted_bytes: 1 << 10, bytes_max: usize::MAX }),
             Some(api) => Err(Ended::Version { api: api.name(), version }),
             None => Err(WireError::Unsupported { api: key, version }.into()),
         }

@@ -17,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use super::produce::{self, Pending};
 use super::{Call, Session, dispatch};
 use crate::relay::Relay;
+use crate::security::{Caller, tls};
 
 /// Produce requests of one connection without an answer yet; an idempotent producer keeps five in flight, librdkafka's
 /// plain one more. Whatever is not Produce takes all of these places: it is served alone.
@@ -32,6 +33,15 @@ pub enum Ended {
     /// What came is not what is served, or did not come in time. The peer's side.
     #[error(transparent)]
     Broken(#[from] Broken),
+    /// No encrypted connection came about. The peer's side, or a certificate that one of both does not accept.
+    #[error("tls handshake")]
+    Tls(#[source] std::io::Error),
+    /// The peer's side, or the authority's that gave it its certificate.
+    #[error("the client's certificate has no common name that can be its principal")]
+    Nameless,
+    /// The peer's side. A new connection helps, with other credentials.
+    #[error("authentication failed")]
+    Unauthenticated,
     /// A batch with acks=0 failed, which only a closed connection can tell.
     #[error("acks=0 failed, which only a closed connection can tell")]
     Unacknowledged,
@@ -76,8 +86,32 @@ pub(super) async fn serve(relay: &Arc<Relay>, socket: TcpStream, peer: SocketAdd
 
 async fn run(relay: &Arc<Relay>, socket: TcpStream, peer: SocketAddr) -> Result<(), Ended> {
     socket.set_nodelay(true).map_err(Broken::from)?;
-    let session = Session::new(peer, socket.local_addr().map_err(Broken::from)?);
-    let (input, output) = socket.into_split();
+    let local = socket.local_addr().map_err(Broken::from)?;
+    let Some(acceptor) = relay.security.tls() else {
+        let session = Session::new(peer, local, Arc::new(relay.security.connect(None)));
+        let (input, output) = socket.into_split();
+        return exchange(relay, session, input, output).await;
+    };
+    let limit = relay.config.transfer_timeout;
+    let accepted = tokio::time::timeout(limit, acceptor.accept(socket)).await.map_err(|_| Broken::Slow(limit))?;
+    let stream = accepted.map_err(Ended::Tls)?;
+    let certified = match stream.get_ref().1.peer_certificates() {
+        Some(chain) => Some(tls::principal(chain).ok_or(Ended::Nameless)?),
+        None => None,
+    };
+    let session = Session::new(peer, local, Arc::new(relay.security.connect(certified)));
+    let (input, output) = tokio::io::split(stream);
+    exchange(relay, session, input, output).await
+}
+
+/// Reads requests and answers them.
+async fn exchange(
+    relay: &Arc<Relay>,
+    session: Session,
+    input: impl AsyncRead + Unpin,
+    output: impl AsyncWrite + Unpin,
+) -> Result<(), Ended> {
+    let caller = Arc::clone(&session.caller);
     let limits = Limits {
         request_bytes_max: relay.config.request_bytes_max.as_usize(),
         idle: relay.config.idle_timeout,
@@ -85,7 +119,7 @@ async fn run(relay: &Arc<Relay>, socket: TcpStream, peer: SocketAddr) -> Result<
     };
     // As many places as permits: sending never waits.
     let (queue, queued) = mpsc::channel(PIPELINE_MAX as usize);
-    let reading = read_requests(relay, RequestReader::new(input, limits), queue);
+    let reading = read_requests(relay, &caller, RequestReader::new(input, limits), queue);
     let answering = answer_requests(relay, session, output, queued, limits.transfer);
     tokio::pin!(answering);
     let end = tokio::select! {
@@ -101,6 +135,7 @@ async fn run(relay: &Arc<Relay>, socket: TcpStream, peer: SocketAddr) -> Result<
 
 async fn read_requests<R: AsyncRead + Unpin>(
     relay: &Arc<Relay>,
+    caller: &Caller,
     mut reader: RequestReader<R>,
     queue: mpsc::Sender<Place>,
 ) -> Result<ReadEnd, Ended> {
@@ -109,13 +144,13 @@ async fn read_requests<R: AsyncRead + Unpin>(
         let request = tokio::select! {
             biased;
             () = relay.stopping.cancelled() => return Ok(ReadEnd::Stopping),
-            request = reader.next(&relay.memory, dispatch::served) => request?,
+            request = reader.next(&relay.memory, |key, version| dispatch::served(caller, key, version)) => request?,
         };
         let Some(request) = request else { return Ok(ReadEnd::PeerDone) };
         let needed = if request.api == ApiKey::Produce { 1 } else { PIPELINE_MAX };
         let Ok(place) = Arc::clone(&places).acquire_many_owned(needed).await else { return Ok(ReadEnd::PeerDone) };
         let queued = match request.api {
-            ApiKey::Produce => Queued::Produce(produce::submit(relay, request).await?),
+            ApiKey::Produce => Queued::Produce(produce::submit(relay, caller, request).await?),
             _ => Queued::Request(request),
         };
         if queue.send((queued, place)).await.is_err() {
@@ -137,6 +172,7 @@ async fn answer_requests<W: AsyncWrite + Unpin>(
         // Held until the answer is with the system: this is what bounds a slow reader.
         let _share = match queued {
             Queued::Produce(pending) => {
+                session.throttle_ms = pending.throttle_ms();
                 if !produce::answer(pending, &mut out).await? {
                     continue;
                 }
@@ -152,9 +188,21 @@ async fn answer_requests<W: AsyncWrite + Unpin>(
             }
         };
         write_answer(&mut output, &out, limit).await?;
+        if session.close_after_answer {
+            return Err(Ended::Unauthenticated);
+        }
+        throttle(relay, std::mem::take(&mut session.throttle_ms)).await;
         if out.len() > BUFFER_KEPT_BYTES {
             out = OutFrame::new();
         }
     }
     Ok(())
+}
+
+/// Keeps the places of the requests behind, and so stops reading, for as long as the client was told.
+async fn throttle(relay: &Relay, throttle_ms: u64) {
+    if throttle_ms > 0 {
+        let wait = tokio::time::sleep(Duration::from_millis(throttle_ms));
+        relay.stopping.run_until_cancelled(wait).await;
+    }
 }

@@ -3,6 +3,8 @@
 //! Adding an API: a type that implements [`Api`] (or [`RawApi`], for bodies that pass undecoded), a line in [`SERVED`],
 //! a line in [`answer`].
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use naru_kafka::serve::memory::Share;
 use naru_kafka::serve::messages::{ApiVersionsRequest, Request};
@@ -14,9 +16,11 @@ use super::Call;
 use super::api::{self, api_versions};
 use super::connection::ANSWER_BYTES_MAX;
 pub(crate) use super::connection::Ended;
-use crate::fetch;
+use super::permit::{Asking, Permitted};
 use crate::groups::api as groups;
 use crate::groups::api::members;
+use crate::security::{Caller, Traffic, UNKNOWN_REQUEST_BYTES_MAX};
+use crate::{clock, fetch};
 
 /// Answers up to this size are not counted: a connection has one at a time, and as much of a buffer anyway.
 const SMALL_ANSWER_BYTES: usize = 64 << 10;
@@ -40,19 +44,21 @@ pub const SERVED: &[ApiKey] = &[
     ApiKey::SyncGroup,
     ApiKey::DescribeGroups,
     ApiKey::ListGroups,
+    ApiKey::SaslHandshake,
     ApiKey::ApiVersions,
     ApiKey::DeleteRecords,
     ApiKey::InitProducerId,
     ApiKey::OffsetForLeaderEpoch,
+    ApiKey::SaslAuthenticate,
     ApiKey::DeleteGroups,
     ApiKey::OffsetDelete,
     ApiKey::DescribeCluster,
 ];
 
 /// A message that `kafka-protocol` reads and writes.
-pub trait Api {
+pub(crate) trait Api {
     /// The request.
-    type Request: Request + Send + Sync;
+    type Request: Request + Permitted + Send + Sync;
 
     /// Carries the request out.
     fn answer(
@@ -70,13 +76,16 @@ pub trait RawApi {
 
 /// Whether a request of this key and version can be answered at all, and how much of it is free of charge. ApiVersions
 /// always can: its answer says in which versions.
-pub(crate) fn served(key: i16, version: i16) -> Result<Served, Broken> {
+pub(crate) fn served(caller: &Caller, key: i16, version: i16) -> Result<Served, Broken> {
     let api = ApiKey::from_i16(key).filter(|api| SERVED.contains(api));
+    let known = caller.is_known();
+    let bytes_max = if known { usize::MAX } else { UNKNOWN_REQUEST_BYTES_MAX };
     match api {
+        Some(api) if !caller.permits(api) => Err(Broken::Unknown { api: api.name() }),
         None => Err(WireError::Unsupported { api: key, version }.into()),
-        Some(ApiKey::Produce) if ApiKey::Produce.supports(version) => Ok(Served { uncounted_bytes: 0 }),
+        Some(ApiKey::Produce) if ApiKey::Produce.supports(version) => Ok(Served { uncounted_bytes: 0, bytes_max }),
         Some(api) if api == ApiKey::ApiVersions || api.supports(version) => {
-            Ok(Served { uncounted_bytes: UNCOUNTED_BYTES })
+            Ok(Served { uncounted_bytes: UNCOUNTED_BYTES, bytes_max })
         }
         Some(api) => Err(Broken::Version { api: api.name(), version }),
     }
@@ -103,7 +112,11 @@ pub(super) async fn answer(
     match key {
         ApiKey::Fetch => {
             let version = call.version;
-            let fetched = fetch::answer(call.relay, version, body).await?;
+            let caller = Arc::clone(&call.session.caller);
+            let mut fetched = fetch::answer(call.relay, &caller, version, body).await?;
+            let throttle_ms = caller.charge(Traffic::Fetch, fetched.bytes as u64, clock::now());
+            call.session.throttle_ms = throttle_ms;
+            fetched.response.throttle_time_ms = i32::try_from(throttle_ms).unwrap_or(i32::MAX);
             begin(key, version, correlation_id, out);
             fetched.response.encode(version, out)?;
             out.finish(ANSWER_BYTES_MAX)?;
@@ -128,6 +141,8 @@ pub(super) async fn answer(
         ApiKey::ListGroups => cold!(groups::list_groups::ListGroups),
         ApiKey::DeleteGroups => cold!(groups::delete_groups::DeleteGroups),
         ApiKey::ApiVersions => cold!(api_versions::ApiVersions),
+        ApiKey::SaslHandshake => cold!(api::sasl_handshake::SaslHandshake),
+        ApiKey::SaslAuthenticate => cold!(api::sasl_authenticate::SaslAuthenticate),
         ApiKey::Metadata => cold!(api::metadata::Metadata),
         ApiKey::ListOffsets => cold!(api::list_offsets::ListOffsets),
         ApiKey::FindCoordinator => cold!(api::find_coordinator::FindCoordinator),
@@ -152,8 +167,17 @@ async fn answer_cold<A: Api>(
     out: &mut OutFrame,
 ) -> Result<Option<Share>, Ended> {
     let version = call.version;
-    let request = cold::decode_request::<A::Request>(version, body)?;
-    let response = A::answer(call, request).await;
+    let mut request = cold::decode_request::<A::Request>(version, body)?;
+    let withheld = if call.session.caller.is_bound() {
+        let caller = Arc::clone(&call.session.caller);
+        request.withhold(&Asking { caller, relay: Arc::clone(call.relay), version })
+    } else {
+        None
+    };
+    let mut response = A::answer(call, request).await;
+    if let Some(restore) = withheld {
+        restore(&mut response);
+    }
     begin(api, version, correlation_id, out);
     cold::encode_response::<A::Request>(version, &response, out)?;
     out.finish(ANSWER_BYTES_MAX)?;

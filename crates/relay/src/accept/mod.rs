@@ -3,6 +3,7 @@
 pub mod api;
 mod connection;
 pub mod dispatch;
+mod permit;
 mod produce;
 
 use std::any::{Any, TypeId};
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::relay::Relay;
+use crate::security::Caller;
 
 /// How long accepting pauses after the system refused a connection, such as for want of file handles.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -30,12 +32,18 @@ pub struct Session {
     pub peer: SocketAddr,
     /// Where it came to.
     pub local: SocketAddr,
+    /// Who the client is, and what it may do.
+    pub caller: Arc<Caller>,
+    /// How long nothing is read from the client once its answer is written, milliseconds.
+    pub(crate) throttle_ms: u64,
+    /// Nothing can follow the answer that is being made.
+    pub(crate) close_after_answer: bool,
     slots: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
 }
 
 impl Session {
-    fn new(peer: SocketAddr, local: SocketAddr) -> Self {
-        Self { peer, local, slots: HashMap::new() }
+    fn new(peer: SocketAddr, local: SocketAddr, caller: Arc<Caller>) -> Self {
+        Self { peer, local, caller, throttle_ms: 0, close_after_answer: false, slots: HashMap::new() }
     }
 
     /// Something that an API keeps per connection, made when first asked for; dropped with the connection.

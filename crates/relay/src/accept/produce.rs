@@ -13,6 +13,7 @@ use crate::clock;
 use crate::decode::{self, Limits};
 use crate::partition::Produced;
 use crate::relay::Relay;
+use crate::security::{Caller, Operation, Resource, Traffic};
 use crate::sequence::{Acked, Millis, Refusal};
 
 /// The least time that a batch gets, whatever the client says: two round trips and a flush on a slow disk.
@@ -23,7 +24,15 @@ pub(super) struct Pending {
     version: i16,
     correlation_id: i32,
     acks: i16,
+    throttle_ms: u64,
     topics: Vec<(Topic, Vec<(i32, Outcome)>)>,
+}
+
+impl Pending {
+    /// How long the client is to be left unread once it is answered, milliseconds.
+    pub(super) fn throttle_ms(&self) -> u64 {
+        self.throttle_ms
+    }
 }
 
 enum Outcome {
@@ -35,6 +44,8 @@ const NOT_SERVED: Refusal =
     Refusal { code: ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, why: "this relay serves no such topic or partition" };
 const UNKNOWN_ID: Refusal =
     Refusal { code: ErrorCode::UNKNOWN_TOPIC_ID, why: "this relay serves no topic of this identity" };
+const NOT_PERMITTED: Refusal =
+    Refusal { code: ErrorCode::TOPIC_AUTHORIZATION_FAILED, why: "no rule lets this principal write to the topic" };
 const GONE: Refusal = Refusal { code: ErrorCode::NOT_LEADER_OR_FOLLOWER, why: "the partition is not served any more" };
 const BAD_ACKS: Refusal = Refusal { code: ErrorCode::INVALID_REQUIRED_ACKS, why: "acks is none of -1, 0, 1" };
 const TRANSACTIONAL: Refusal = Refusal {
@@ -43,9 +54,10 @@ const TRANSACTIONAL: Refusal = Refusal {
 };
 
 /// Checks each batch and hands it over.
-pub(super) async fn submit(relay: &Arc<Relay>, arrived: Arrived) -> Result<Pending, Ended> {
+pub(super) async fn submit(relay: &Arc<Relay>, caller: &Caller, arrived: Arrived) -> Result<Pending, Ended> {
     let began = Instant::now();
     let version = arrived.header.api_version;
+    let throttle_ms = caller.charge(Traffic::Produce, arrived.frame_bytes as u64, clock::now());
     let share = Arc::new(arrived.share);
     let request = ProduceRequest::decode(version, arrived.body)?;
     let whole = if !matches!(request.acks, -1..=1) {
@@ -69,11 +81,16 @@ pub(super) async fn submit(relay: &Arc<Relay>, arrived: Arrived) -> Result<Pendi
         if served.is_none() {
             relay.discover.notify_one();
         }
+        let name = served.as_ref().map_or(&*topic.name, |served| &*served.name);
+        let permitted = caller.may(Operation::Write, Resource::Topic(name));
         let mut outcomes = Vec::with_capacity(partitions.len());
         for ProducePartition { index, records, .. } in partitions {
             let outcome = async {
                 if let Some(refusal) = whole {
                     return Err(refusal);
+                }
+                if !permitted {
+                    return Err(NOT_PERMITTED);
                 }
                 let not_served = if topic.id.is_nil() { NOT_SERVED } else { UNKNOWN_ID };
                 let served = served.as_ref().ok_or(not_served)?;
@@ -94,13 +111,15 @@ pub(super) async fn submit(relay: &Arc<Relay>, arrived: Arrived) -> Result<Pendi
         }
         topics.push((topic.clone(), outcomes));
     }
-    Ok(Pending { version, correlation_id: arrived.header.correlation_id, acks: request.acks, topics })
+    let correlation_id = arrived.header.correlation_id;
+    Ok(Pending { version, correlation_id, acks: request.acks, throttle_ms, topics })
 }
 
 /// Waits for every batch and writes the answer; false if there is none (`acks=0`).
 pub(super) async fn answer(pending: Pending, out: &mut OutFrame) -> Result<bool, Ended> {
-    let Pending { version, correlation_id, acks, topics } = pending;
-    let mut response = ProduceResponse::default();
+    let Pending { version, correlation_id, acks, throttle_ms, topics } = pending;
+    let throttle_time_ms = i32::try_from(throttle_ms).unwrap_or(i32::MAX);
+    let mut response = ProduceResponse { throttle_time_ms, ..ProduceResponse::default() };
     let mut failed = false;
     for (topic, outcomes) in topics {
         response.topics.push_topic(topic);

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use crate::accept::api::{check_epoch, ready};
 use crate::partition::{PartitionHandle, Shown};
 use crate::relay::Relay;
+use crate::security::{Caller, Operation, Resource};
 use upstream::Older;
 use watched::Watched;
 
@@ -30,6 +31,8 @@ const ONE_BATCH_BYTES: usize = 1 << 20;
 pub(crate) struct Fetched {
     pub(crate) response: FetchResponse,
     pub(crate) share: Option<Share>,
+    /// Of records.
+    pub(crate) bytes: usize,
 }
 
 /// An answer in the making.
@@ -45,7 +48,12 @@ struct Reading {
 }
 
 /// Answers one Fetch.
-pub(crate) async fn answer(relay: &Arc<Relay>, version: i16, body: Bytes) -> Result<Fetched, WireError> {
+pub(crate) async fn answer(
+    relay: &Arc<Relay>,
+    caller: &Caller,
+    version: i16,
+    body: Bytes,
+) -> Result<Fetched, WireError> {
     let request = FetchRequest::decode(version, body)?;
     if let Some(code) = refuse_session(&request) {
         return Ok(refuse(&request, code));
@@ -63,10 +71,10 @@ pub(crate) async fn answer(relay: &Arc<Relay>, version: i16, body: Bytes) -> Res
                 }
             }
         }
-        let reading = read(relay, &request).await;
+        let reading = read(relay, caller, &request).await;
         let enough = reading.bytes >= usize::try_from(request.min_bytes).unwrap_or(0);
         if enough || reading.urgent || Instant::now() >= deadline || relay.stopping.is_cancelled() {
-            return Ok(Fetched { response: reading.response, share: reading.share });
+            return Ok(Fetched { response: reading.response, share: reading.share, bytes: reading.bytes });
         }
         // What was read is dropped: a long poll must not hold memory while it waits.
         drop(reading);
@@ -94,7 +102,7 @@ fn refuse(request: &FetchRequest, code: ErrorCode) -> Fetched {
         response.topics.push_topic(topic.clone());
         partitions.iter().for_each(|asked| response.topics.push(failed(asked, code)));
     }
-    Fetched { response, share: None }
+    Fetched { response, share: None, bytes: 0 }
 }
 
 fn failed(asked: &FetchPartition, code: ErrorCode) -> FetchedPartition {
@@ -106,7 +114,7 @@ fn failed(asked: &FetchPartition, code: ErrorCode) -> FetchedPartition {
     }
 }
 
-async fn read(relay: &Arc<Relay>, request: &FetchRequest) -> Reading {
+async fn read(relay: &Arc<Relay>, caller: &Caller, request: &FetchRequest) -> Reading {
     let mut reading = Reading {
         response: FetchResponse::default(),
         share: None,
@@ -119,9 +127,11 @@ async fn read(relay: &Arc<Relay>, request: &FetchRequest) -> Reading {
         let served = relay.served.find(&topic.name, topic.id);
         let unknown =
             if topic.id.is_nil() { ErrorCode::UNKNOWN_TOPIC_OR_PARTITION } else { ErrorCode::UNKNOWN_TOPIC_ID };
+        let name = served.as_ref().map_or(&*topic.name, |served| &*served.name);
+        let permitted = caller.refuse_unless(Operation::Read, Resource::Topic(name));
         reading.response.topics.push_topic(topic.clone());
         for asked in partitions {
-            let one = match served.as_ref().ok_or(unknown) {
+            let one = match permitted.and_then(|()| served.as_ref().ok_or(unknown)) {
                 Ok(served) => match served.partition(asked.partition) {
                     Some(partition) => newest(relay, partition, asked, &mut reading).await,
                     None => Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),

@@ -135,6 +135,11 @@ impl Acls {
         Self { rules: Some(by_principal) }
     }
 
+    /// Whether anything can be denied at all.
+    pub fn bind(&self) -> bool {
+        self.rules.is_some()
+    }
+
     /// Whether it is allowed.
     pub fn allow(&self, principal: &Principal, operation: Operation, resource: Resource<'_>) -> bool {
         self.any(principal, |of| match resource {

@@ -120,6 +120,16 @@ impl Caller {
         self.state().permits(api)
     }
 
+    /// Whether it is known who it is.
+    pub fn is_known(&self) -> bool {
+        self.state().principal().is_some()
+    }
+
+    /// Whether there are rules about what callers may do.
+    pub fn is_bound(&self) -> bool {
+        self.security.acls.bind()
+    }
+
     /// Who it is, if that is known.
     pub fn principal(&self) -> Option<Principal> {
         self.state().principal().cloned()

@@ -103,6 +103,13 @@ impl Follower {
         }
     }
 
+    /// Counts there instead.
+    #[must_use]
+    pub fn counting_in(mut self, followed: Arc<Followed>) -> Self {
+        self.followed = followed;
+        self
+    }
+
     /// Compares committed offsets so often instead of every 10 s.
     #[must_use]
     pub fn commits_every(mut self, interval: Duration) -> Self {
@@ -163,12 +170,22 @@ impl Follower {
             return false;
         }
         let range = from.start..from.end.min(from.start.saturating_add(TURN_RECORDS_MAX));
+        let (mut differences, differences_max) = (Vec::new(), self.options.differences_max);
         let mut found = |difference: Difference| {
-            cursor.given_up |= matches!(difference, Difference::MissingBatch { shifts: true, .. });
-            self.found(&difference);
+            if differences.len() < differences_max {
+                differences.push(difference);
+            }
         };
         match self.reader.compare(&watch.at, range.clone(), &self.options, pace, &mut found).await {
             Ok(compared) => {
+                // A side that went out of sync meanwhile is being repaired: what was read of it says nothing.
+                if !differences.is_empty() && !self.still_in_sync(watch) {
+                    return false;
+                }
+                for difference in &differences {
+                    cursor.given_up |= matches!(difference, Difference::MissingBatch { shifts: true, .. });
+                    self.found(difference);
+                }
                 self.note(compared);
                 if live {
                     cursor.live = range.end
@@ -182,6 +199,10 @@ impl Follower {
                 false
             }
         }
+    }
+
+    fn still_in_sync(&self, before: &Watch) -> bool {
+        (self.watched)().iter().any(|now| now.at == before.at && now.in_sync && now.gate >= before.gate)
     }
 
     /// Committed offsets: a difference that stands in two rounds.

@@ -16,6 +16,7 @@ mod follow;
 mod lockstep;
 mod once;
 mod read;
+pub(crate) mod running;
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU64;

@@ -1,3 +1,4 @@
 //! The relay: clusters written directly where no relay is needed, and through it where one is.
 
+mod security;
 mod verify;

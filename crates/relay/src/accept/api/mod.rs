@@ -8,6 +8,8 @@ pub(crate) mod init_producer_id;
 pub(crate) mod list_offsets;
 pub(crate) mod metadata;
 pub(crate) mod offset_for_leader_epoch;
+pub(crate) mod sasl_authenticate;
+pub(crate) mod sasl_handshake;
 
 use std::collections::HashSet;
 use std::hash::Hash;

@@ -18,6 +18,7 @@ use crate::accept::Call;
 use crate::accept::dispatch::{Ended, RawApi};
 use crate::groups::carry::has_moved;
 use crate::groups::peek;
+use crate::security::{Operation, Resource};
 use crate::side::Side;
 
 /// Members wait for each other as long as the slowest may take: 30 minutes is a broker's longest session time-out
@@ -95,7 +96,12 @@ async fn pass<M: Membership>(call: &mut Call<'_>, body: Bytes) -> Result<Bytes, 
     cold::guard(M::API, Direction::Request, version, &body)?;
     let malformed = WireError::Malformed { api: M::API as i16, version };
     let group = peek::group_id(&body, M::API.is_flexible(version)).ok_or(malformed)?.to_owned();
-    match forward::<M>(call, &group, body).await {
+    let permitted = call.session.caller.refuse_unless(Operation::Read, Resource::Group(&group));
+    let answer = match permitted {
+        Ok(()) => forward::<M>(call, &group, body).await,
+        Err(code) => Err(code),
+    };
+    match answer {
         Ok(answer) => Ok(answer),
         Err(code) => {
             let mut out = OutFrame::new();
