@@ -270,10 +270,9 @@ impl World {
         let of_topic: Vec<usize> =
             (0..self.durable.topics.len()).filter(|other| self.durable.topics[*other] == topic).collect();
         let held = self.durable.coordinator.standing();
-        let may = |p: &usize| {
-            self.oracle.may_lose(*p, side, 0, &self.brokers, held) && self.commits.may_forget(side, *p, held)
-        };
-        if self.brokers[side].down || !of_topic.iter().all(may) {
+        let (oracle, brokers, commits) = (&mut self.oracle, &self.brokers, &self.commits);
+        let mut may = |p: &usize| oracle.may_lose(*p, side, 0, brokers, held) && commits.may_forget(side, *p, held);
+        if brokers[side].down || !of_topic.iter().all(&mut may) {
             return;
         }
         self.side_dies(side, time);

@@ -58,15 +58,18 @@ pub struct Oracle {
     pub acknowledged: u64,
     /// Whether both sides must hold what is acknowledged.
     duplex: bool,
+    /// Also without the standby: then nothing is acknowledged.
+    blocks: bool,
 }
 
 impl Oracle {
-    pub fn new(partitions: usize, duplex: bool) -> Self {
+    pub fn new(partitions: usize, duplex: bool, blocks: bool) -> Self {
         Self {
             partitions: std::iter::repeat_with(Judged::default).take(partitions).collect(),
             origins: BTreeMap::new(),
             acknowledged: 0,
             duplex,
+            blocks,
         }
     }
 
@@ -83,17 +86,20 @@ impl Oracle {
     }
 
     /// Whether a side may lose its log from here on without a record being lost that was promised: the other side is
-    /// in sync and holds it all.
-    pub fn may_lose(&self, partition: usize, side: Side, from: i64, brokers: &SideMap<Broker>, held: Standing) -> bool {
-        let judged = &self.partitions[partition];
-        let other = &brokers[side.other()].logs[partition];
-        let promised = judged.exposed.range(from..).map(|(offset, exposed)| (*offset, exposed.content));
-        held.in_sync.contains(side.other())
-            && judged.lost[side.other()].is_none()
-            && promised
-                .chain(judged.acknowledged.range(from..).map(|(offset, content)| (*offset, *content)))
-                .filter(|(offset, _)| *offset >= judged.log_start)
-                .all(|(offset, content)| other.at(offset).is_some_and(|stored| stored.content == content))
+    /// in sync and whole, also in the other partitions, since sides change for all of them together.
+    pub fn may_lose(
+        &mut self,
+        partition: usize,
+        side: Side,
+        from: i64,
+        brokers: &SideMap<Broker>,
+        held: Standing,
+    ) -> bool {
+        let other = side.other();
+        (0..self.partitions.len()).for_each(|partition| self.heal(partition, other, brokers));
+        held.in_sync.contains(other)
+            && self.partitions.iter().all(|judged| judged.lost[other].is_none())
+            && self.first_missing(partition, &brokers[other].logs[partition], from).is_none()
     }
 
     /// Whether what a side holds can be held against the relay: no fault has touched it.
@@ -154,7 +160,8 @@ impl Oracle {
         let content = content(batch);
         self.acknowledged += 1;
         for side in Side::BOTH {
-            if !held.in_sync.contains(side) || (!self.duplex && side != held.active) {
+            let needed = held.in_sync.contains(side) && (self.duplex || side == held.active) || self.blocks;
+            if !needed {
                 continue;
             }
             let holds = self.holds(partition, side, brokers, offset, content);

@@ -7,6 +7,7 @@ use std::collections::BinaryHeap;
 use naru_kafka::wire::{Batch, ErrorCode, TopicId};
 use naru_relay::offsets::{Failed, Offsets};
 use naru_relay::sequence::{Acked, Event, Millis, Refusal, WriteRefused};
+use naru_relay::sides::Absence;
 use naru_relay::{Side, SideMap};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -177,7 +178,7 @@ impl World {
             brokers,
             network: Network::default(),
             relay: None,
-            oracle: Oracle::new(partitions, durable.duplex),
+            oracle: Oracle::new(partitions, durable.duplex, durable.absence == Absence::Block),
             durable,
             clients: Vec::new(),
             identities: 0,
