@@ -3,7 +3,7 @@
 //!
 //! A commit's metadata is its number, so that the oracle can tell a newer commit from an older one whatever the offset.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use naru_kafka::wire::ErrorCode;
@@ -19,6 +19,8 @@ use crate::world::{Due, World};
 /// A request whose connection was lost arrives within this time or never: what the machine is promised.
 const SETTLE_MS: Millis = 2_500;
 const REQUEST_MS: Millis = 1_000;
+/// How often the relay looks whether brokers have forgotten something.
+const RECHECK_MS: Millis = 3_000;
 /// A client's patience with its commit.
 const COMMIT_MS: Millis = 2_000;
 
@@ -71,8 +73,8 @@ struct Committer {
 pub struct Commits {
     pub stores: SideMap<Store>,
     committers: Vec<Committer>,
-    /// Places that a fault took from a side.
-    excused: SideMap<BTreeSet<usize>>,
+    /// Places that a fault took from a side, and when.
+    excused: SideMap<BTreeMap<usize, Millis>>,
     has_members: bool,
     requests: u64,
     tickets: u64,
@@ -99,24 +101,30 @@ impl Commits {
     /// Whether a side may forget a place: the other one is in sync and has it.
     pub fn may_forget(&self, side: Side, partition: usize, held: Standing) -> bool {
         let other = side.other();
-        held.in_sync.contains(other) && self.holds(other, partition) && !self.excused[other].contains(&partition)
+        held.in_sync.contains(other) && self.holds(other, partition) && !self.excused[other].contains_key(&partition)
     }
 
-    /// A fault takes a place from a side.
-    pub fn forget(&mut self, side: Side, partition: usize) {
+    /// A place is gone from a side; by a fault if that has a time.
+    pub fn forget(&mut self, side: Side, partition: usize, at: Option<Millis>) {
         self.stores[side].held.remove(&partition);
-        self.excused[side].insert(partition);
+        match at {
+            Some(at) => drop(self.excused[side].insert(partition, at)),
+            None => drop(self.excused[side].remove(&partition)),
+        }
     }
 
-    /// The oracle's part: what was acknowledged is on every side in sync.
-    pub fn judge(&mut self, held: Standing, joined: Option<Side>) {
+    /// The oracle's part: what was acknowledged is on every side in sync. A side that joined by a change sent then does
+    /// so with everything that could be known to be there.
+    pub fn judge(&mut self, held: Standing, joined: Option<(Side, Millis)>) {
         for side in Side::BOTH.into_iter().filter(|side| held.in_sync.contains(*side)) {
             for partition in 0..self.committers.len() {
                 if self.holds(side, partition) {
                     self.excused[side].remove(&partition);
                     continue;
                 }
-                let excused = self.excused[side].contains(&partition) && joined != Some(side);
+                let excused = self.excused[side].get(&partition).is_some_and(|at| {
+                    joined.is_none_or(|(joined, sent_at)| joined != side || sent_at < at + RECHECK_MS + 1_000)
+                });
                 invariant!(
                     RELAY_4,
                     excused,
@@ -430,7 +438,7 @@ impl World {
         }
         let recheck = now >= mirror.recheck_at;
         if recheck {
-            mirror.recheck_at = now + 3_000;
+            mirror.recheck_at = now + RECHECK_MS;
         }
         for request in overdue {
             self.commit_answered(request, Err(Failed::Unknown));

@@ -185,7 +185,7 @@ impl World {
             Fault::OffsetsExpired => {
                 let held = self.durable.coordinator.standing();
                 if self.commits.may_forget(side, partition, held) {
-                    self.commits.forget(side, partition);
+                    self.commits.forget(side, partition, Some(self.now));
                 }
             }
             Fault::CoordinatorMoody => {
@@ -281,7 +281,7 @@ impl World {
         for partition in of_topic {
             self.oracle.lost(partition, side, 0, self.brokers[side].logs[partition].end);
             self.brokers[side].logs[partition].recreate(id);
-            self.commits.forget(side, partition);
+            self.commits.forget(side, partition, Some(self.now));
         }
     }
 

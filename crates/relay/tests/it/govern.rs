@@ -8,7 +8,7 @@ use naru_kafka::wire::TopicId;
 use naru_relay::offsets::Event as OffsetsEvent;
 use naru_relay::sequence::{Event, Millis, Suspicion};
 use naru_relay::sides::{
-    Action, Assessment, Boot, Event as GroupEvent, Group, GroupConfig, GroupRecord, Probe, Seen, Standing, SwapOutcome,
+    Action, Alarm, Assessment, Boot, Command, Event as GroupEvent, Group, GroupConfig, GroupRecord, Probe, Seen, Standing, SwapOutcome,
 };
 use naru_relay::{Side, SideMap};
 use rand::RngExt;
@@ -40,11 +40,13 @@ pub enum Governing {
     Swaps {
         expected: u64,
         record: GroupRecord,
+        sent_at: Millis,
     },
     /// A swap that was called unknown is applied all the same.
     SwapsLate {
         expected: u64,
         record: GroupRecord,
+        sent_at: Millis,
     },
     ReadsBack,
     Probes(Side),
@@ -176,7 +178,8 @@ impl World {
         let partitions = self.durable.topics.len();
         match action {
             Action::Swap { expected, record } => {
-                self.after(1, 10, Due::Govern { start, what: Governing::Swaps { expected, record } });
+                let what = Governing::Swaps { expected, record, sent_at: self.now };
+                self.after(1, 10, Due::Govern { start, what });
             }
             Action::ReadBack => self.after(1, 10, Due::Govern { start, what: Governing::ReadsBack }),
             Action::Announce { held, sent } => {
@@ -217,17 +220,17 @@ impl World {
         let is_on = self.is_start(start);
         match what {
             // On its way to the coordinator: it arrives also when its sender is gone.
-            Governing::Swaps { expected, record } => {
-                let outcome = self.swap(start, expected, record);
+            Governing::Swaps { expected, record, sent_at } => {
+                let outcome = self.swap(start, expected, record, sent_at);
                 if is_on && let Some(outcome) = outcome {
                     let late = if outcome == SwapOutcome::Unknown { 500 } else { 10 };
                     self.after(1, late, Due::Govern { start, what: Governing::Hears(GroupEvent::Swapped(outcome)) });
                 }
             }
-            Governing::SwapsLate { expected, record } => {
+            Governing::SwapsLate { expected, record, sent_at } => {
                 let applied = self.durable.coordinator.swap(expected, record);
                 self.trace.note(now, || format!("coordinator: late swap to {}: {applied:?}", record.standing));
-                self.stands(applied.ok().flatten());
+                self.stands(applied.ok().flatten(), sent_at);
             }
             _ if !is_on => {}
             Governing::Recreates { side, topic } => self.recreate(start, side, topic),
@@ -267,14 +270,15 @@ impl World {
     }
 
     /// What the coordinator makes of a swap, and says; None if it says nothing for good.
-    fn swap(&mut self, start: u64, expected: u64, record: GroupRecord) -> Option<SwapOutcome> {
+    fn swap(&mut self, start: u64, expected: u64, record: GroupRecord, sent_at: Millis) -> Option<SwapOutcome> {
         let now = self.now;
         let mood = self.durable.coordinator.mood_at(now);
         match mood {
             Mood::Unavailable => return Some(SwapOutcome::Unavailable),
             Mood::Loses => return Some(SwapOutcome::Unknown),
             Mood::AppliesLate => {
-                self.after(100, 3_000, Due::Govern { start, what: Governing::SwapsLate { expected, record } });
+                let what = Governing::SwapsLate { expected, record, sent_at };
+                self.after(100, 3_000, Due::Govern { start, what });
                 return Some(SwapOutcome::Unknown);
             }
             Mood::Well | Mood::AppliesInSilence => {}
@@ -283,7 +287,7 @@ impl World {
         self.trace.note(now, || format!("coordinator: swap to {}: {applied:?}", record.standing));
         let outcome = match applied {
             Ok(before) => {
-                self.stands(before);
+                self.stands(before, sent_at);
                 SwapOutcome::Done
             }
             Err(outcome) => outcome,
@@ -291,12 +295,34 @@ impl World {
         Some(if mood == Mood::AppliesInSilence { SwapOutcome::Unknown } else { outcome })
     }
 
-    fn stands(&mut self, before: Option<Standing>) {
+    fn stands(&mut self, before: Option<Standing>, sent_at: Millis) {
         if let Some(before) = before {
             let held = self.durable.coordinator.standing();
-            self.oracle.stands(before, held, &self.brokers);
+            self.oracle.stands(before, held, sent_at, &self.brokers);
             let joined = Side::BOTH.into_iter().find(|s| held.in_sync.contains(*s) && !before.in_sync.contains(*s));
-            self.commits.judge(held, joined);
+            self.commits.judge(held, joined.map(|side| (side, sent_at)));
+        }
+    }
+
+    /// An operator looks at the alarms once the faults are over, and answers those that wait for one: with what is true.
+    pub fn operate(&mut self) {
+        self.after(2_000, 3_000, Due::Operate);
+        let Some(relay) = self.relay.as_ref().filter(|relay| !relay.is_paused()) else { return };
+        let view = relay.governor.group.view();
+        let active = view.record.standing.active;
+        let asked = |alarm: &Alarm| match alarm {
+            Alarm::InDoubt => Some(Command::AllowSoloOnce),
+            Alarm::Unconfirmed(_) => Some(Command::Confirm),
+            _ => None,
+        };
+        let command = view.alarms.keys().find_map(asked);
+        if let Some(command) = command
+            && self.is_calm()
+            && self.oracle.is_whole(active, &self.brokers)
+        {
+            self.trace.note(self.now, || format!("the operator says {command:?}"));
+            let id = self.steps;
+            self.group_hears(GroupEvent::Command { id, command });
         }
     }
 
@@ -330,7 +356,7 @@ impl World {
                 "partition {partition} is made again on {side}, which is in sync: {held}"
             );
             self.brokers[side].logs[partition].recreate(id);
-            self.commits.forget(side, partition);
+            self.commits.forget(side, partition, None);
         }
         self.after(1, 60, Due::Govern { start, what: Governing::Records { side, topic, id } });
     }

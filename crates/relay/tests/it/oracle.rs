@@ -13,6 +13,9 @@ use naru_relay::{Side, SideMap};
 
 use crate::broker::{Broker, Log, content};
 
+/// A reading that a broker answered is known to the group after this, at the latest.
+const HEARD_MS: Millis = 600;
+
 /// Who made a batch.
 #[derive(Debug, Clone, Copy)]
 pub struct Origin {
@@ -31,6 +34,15 @@ struct Exposed {
     next_offset: i64,
 }
 
+/// A tail that a fault took.
+#[derive(Debug, Clone, Copy)]
+struct Lost {
+    from: i64,
+    end: i64,
+    /// When the side's log end was read first since.
+    told_at: Option<Millis>,
+}
+
 /// One partition.
 #[derive(Debug, Default)]
 struct Judged {
@@ -44,8 +56,8 @@ struct Judged {
     log_start: i64,
     /// Clients wanted everything below deleted.
     deletable: i64,
-    /// From where and up to where a fault took a side's log away, until it holds everything again.
-    lost: SideMap<Option<(i64, i64)>>,
+    /// What a fault took of a side's log, until it holds everything again.
+    lost: SideMap<Option<Lost>>,
     /// The last batch of each client that was exposed.
     newest: BTreeMap<usize, u64>,
 }
@@ -81,8 +93,15 @@ impl Oracle {
     /// A side lost its log from here on, by a fault.
     pub fn lost(&mut self, partition: usize, side: Side, from: i64, end: i64) {
         let lost = &mut self.partitions[partition].lost[side];
-        let (before, until) = lost.unwrap_or((from, end));
-        *lost = Some((before.min(from), until.max(end)));
+        let before = lost.unwrap_or(Lost { from, end, told_at: None });
+        *lost = Some(Lost { from: before.from.min(from), end: before.end.max(end), told_at: None });
+    }
+
+    /// A side's log end was read.
+    pub fn told(&mut self, partition: usize, side: Side, now: Millis) {
+        if let Some(lost) = &mut self.partitions[partition].lost[side] {
+            lost.told_at.get_or_insert(now);
+        }
     }
 
     /// Whether a side may lose its log from here on without a record being lost that was promised: the other side is
@@ -130,10 +149,16 @@ impl Oracle {
             .min()
     }
 
+    /// Whether a side holds all that was promised.
+    pub fn is_whole(&self, side: Side, brokers: &SideMap<Broker>) -> bool {
+        let is_whole = |partition| self.first_missing(partition, &brokers[side].logs[partition], 0).is_none();
+        (0..self.partitions.len()).all(is_whole)
+    }
+
     /// Forgets a loss that was made good.
     fn heal(&mut self, partition: usize, side: Side, brokers: &SideMap<Broker>) {
         let log = &brokers[side].logs[partition];
-        if let Some((from, end)) = self.partitions[partition].lost[side]
+        if let Some(Lost { from, end, .. }) = self.partitions[partition].lost[side]
             && log.end >= end
             && self.first_missing(partition, log, from).is_none()
         {
@@ -144,7 +169,7 @@ impl Oracle {
     /// Whether a side holds a batch at an offset, or a fault is to blame that it does not.
     fn holds(&self, partition: usize, side: Side, brokers: &SideMap<Broker>, offset: i64, content: u64) -> bool {
         let log = &brokers[side].logs[partition];
-        let excused = self.partitions[partition].lost[side].is_some_and(|(from, _)| offset >= from);
+        let excused = self.partitions[partition].lost[side].is_some_and(|lost| offset >= lost.from);
         log.at(offset).is_some_and(|stored| stored.content == content) || excused || offset < log.log_start
     }
 
@@ -210,7 +235,7 @@ impl Oracle {
             .into_iter()
             .find(|side| {
                 held.in_sync.contains(*side)
-                    && self.partitions[partition].lost[*side].is_none_or(|(from, _)| from >= gate)
+                    && self.partitions[partition].lost[*side].is_none_or(|lost| lost.from >= gate)
                     && brokers[*side].logs[partition].end >= gate
             })
             .unwrap_or(held.active);
@@ -364,24 +389,24 @@ impl Oracle {
         }
     }
 
-    /// The coordinator holds something new.
-    pub fn stands(&mut self, before: Standing, now: Standing, brokers: &SideMap<Broker>) {
+    /// The coordinator holds something new, which was sent then.
+    pub fn stands(&mut self, before: Standing, now: Standing, sent_at: Millis, brokers: &SideMap<Broker>) {
         invariant!(RELAY_5, now.in_sync.contains(now.active), "the active side is not in sync: {now}");
         for partition in 0..self.partitions.len() {
             for side in Side::BOTH.into_iter().filter(|side| now.in_sync.contains(*side)) {
                 self.heal(partition, side, brokers);
-                let log = &brokers[side].logs[partition];
-                let missing = self.first_missing(partition, log, 0);
-                let joined = !before.in_sync.contains(side);
-                let excused = self.partitions[partition].lost[side];
+                let missing = self.first_missing(partition, &brokers[side].logs[partition], 0);
+                let lost = self.partitions[partition].lost[side];
+                // A side that comes into the set, or is left alone in it, is not one of which the relay has heard that
+                // something is gone.
+                let chosen = !before.in_sync.contains(side) || !now.in_sync.is_pair();
+                let unheard = |lost: Lost| lost.told_at.is_none_or(|told_at| sent_at < told_at + HEARD_MS);
+                let excused = |offset: i64| lost.is_some_and(|lost| offset >= lost.from && (!chosen || unheard(lost)));
                 invariant!(
                     RELAY_5,
-                    missing.is_none_or(|offset| !joined && excused.is_some_and(|(from, _)| offset >= from)),
+                    missing.is_none_or(excused),
                     "partition {partition}: {side} in sync ({now}) without offset {missing:?}"
                 );
-                if joined {
-                    self.partitions[partition].lost[side] = None;
-                }
             }
         }
     }

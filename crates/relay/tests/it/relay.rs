@@ -623,6 +623,7 @@ impl World {
                 Event::Written { order, side, outcome }
             }
             Ask::ReadEnd => {
+                self.oracle.told(partition, side, now);
                 let located = naru_relay::sequence::Located {
                     log_start: log.log_start,
                     log_end: log.end,

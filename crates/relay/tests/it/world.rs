@@ -93,6 +93,8 @@ pub enum Due {
         start: u64,
         what: Governing,
     },
+    /// An operator looks.
+    Operate,
     Strike,
     Heal(Fault, Side),
 }
@@ -178,7 +180,7 @@ impl World {
             brokers,
             network: Network::default(),
             relay: None,
-            oracle: Oracle::new(partitions, durable.duplex, durable.absence == Absence::Block),
+            oracle: Oracle::new(partitions, durable.duplex, durable.absence == Absence::Block && std::env::var("NOBLOCK").is_err()),
             durable,
             clients: Vec::new(),
             identities: 0,
@@ -200,6 +202,7 @@ impl World {
             world.after(0, 50, Due::Commit(partition));
         }
         world.after(0, 0, Due::RelayStart);
+        world.after(0, 3_000, Due::Operate);
         let first = world.faults.next_in(&mut world.random);
         world.at(first, Due::Strike);
         world
@@ -345,6 +348,7 @@ impl World {
             Due::CommitArrives(request) => self.commit_arrives(request),
             Due::CommitAnswered { request, outcome } => self.commit_answered(request, outcome),
             Due::Govern { start, what } => self.governs(start, what),
+            Due::Operate => self.operate(),
             Due::Strike => self.strike(),
             Due::Heal(fault, side) => self.heal(fault, side),
         }
