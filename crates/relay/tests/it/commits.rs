@@ -78,6 +78,9 @@ pub struct Commits {
     has_members: bool,
     requests: u64,
     tickets: u64,
+    /// A fault seeded into the machine.
+    #[cfg(feature = "mutation")]
+    pub mutant: Option<naru_relay::offsets::Mutant>,
 }
 
 impl Commits {
@@ -89,6 +92,8 @@ impl Commits {
             has_members,
             requests: 0,
             tickets: 0,
+            #[cfg(feature = "mutation")]
+            mutant: None,
         }
     }
 
@@ -172,14 +177,14 @@ pub struct Mirror {
 }
 
 impl Mirror {
-    pub fn new(now: Millis) -> Self {
+    pub fn new(now: Millis, _commits: &Commits) -> Self {
         let config = GroupConfig {
             settle_ms: SETTLE_MS,
             retry_ms: 50,
             suspect_after_ms: 500,
             waiting_max: 32,
             #[cfg(feature = "mutation")]
-            mutant: None,
+            mutant: _commits.mutant,
         };
         Self {
             machine: Group::new(config, now + SETTLE_MS),

@@ -153,7 +153,7 @@ impl World {
         let now = self.now;
         self.trace.note(now, || format!("FAULT {fault:?} (side {side}, partition {partition}, {time} ms)"));
         match fault {
-            Fault::RelayDies => self.relay_dies(time),
+            Fault::RelayDies => self.relay_dies(time.min(2_000)),
             Fault::RelayStops => self.relay_pauses(time),
             Fault::RelayDiesWithin => {}
             Fault::ConnectionLost => self.lose_connection(side),
@@ -232,7 +232,8 @@ impl World {
         }
     }
 
-    /// A tail is lost by an election without its leader; every connection to the leader ends.
+    /// A tail is lost by an election without its leader. Mostly the connection to the leader ends; where the new leader
+    /// had one already, only its answers tell.
     fn lose_tail(&mut self, side: Side, partition: usize) {
         let log = &self.brokers[side].logs[partition];
         let depth = *pick(&mut self.random, &[1, 3, 20]);
@@ -248,7 +249,9 @@ impl World {
             self.trace.note(self.now, || format!("{side}/{partition} loses everything from {from}"));
             self.oracle.lost(partition, side, from, self.brokers[side].logs[partition].end);
             self.brokers[side].logs[partition].lose_from(from);
-            self.lose_connection(side);
+            if self.random.random_bool(0.7) {
+                self.lose_connection(side);
+            }
         }
     }
 
@@ -286,8 +289,8 @@ impl World {
     }
 
     fn retain(&mut self, side: Side, partition: usize) {
-        // What consumers were not shown yet is too new for any retention.
-        let gate = self.oracle.gate(partition);
+        // What no checkpoint knows yet is too new for any retention.
+        let gate = self.durable.checkpoints[partition].as_ref().map_or(0, |checkpoint| checkpoint.gate);
         let log = &mut self.brokers[side].logs[partition];
         let before = self.random.random_range(0..=gate).min(log.end);
         let before = log.from(before).next().map_or(before, |stored| stored.base_offset());

@@ -8,7 +8,8 @@ use naru_kafka::wire::TopicId;
 use naru_relay::offsets::Event as OffsetsEvent;
 use naru_relay::sequence::{Event, Millis, Suspicion};
 use naru_relay::sides::{
-    Action, Alarm, Assessment, Boot, Command, Event as GroupEvent, Group, GroupConfig, GroupRecord, Probe, Seen, Standing, SwapOutcome,
+    Action, Alarm, Assessment, Boot, Command, Event as GroupEvent, Group, GroupConfig, GroupRecord, Probe, Seen,
+    Standing, SwapOutcome,
 };
 use naru_relay::{Side, SideMap};
 use rand::RngExt;

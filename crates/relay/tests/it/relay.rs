@@ -196,7 +196,7 @@ impl World {
         self.relay = Some(Relay {
             start,
             governor,
-            mirror: Mirror::new(self.now),
+            mirror: Mirror::new(self.now, &self.commits),
             actors,
             lanes: SideMap::from_fn(|_| Lane::new()),
             answers: BTreeMap::new(),
@@ -322,14 +322,16 @@ impl World {
         if !self.is_start(start) {
             return;
         }
-        let Some(relay) = &self.relay else { return };
-        for (partition, actor) in relay.actors.iter().enumerate() {
-            if let Some(checkpoint) = actor.machine.checkpoint() {
-                self.oracle.checkpointed(partition, &checkpoint);
-                self.durable.checkpoints[partition] = Some(checkpoint);
-            }
-        }
+        (0..self.durable.topics.len()).for_each(|partition| self.save(partition));
         self.after(SAVE_MS / 2, SAVE_MS, Due::RelaySaves(start));
+    }
+
+    fn save(&mut self, partition: usize) {
+        let Some(relay) = &self.relay else { return };
+        if let Some(checkpoint) = relay.actors[partition].machine.checkpoint() {
+            self.oracle.checkpointed(partition, &checkpoint);
+            self.durable.checkpoints[partition] = Some(checkpoint);
+        }
     }
 
     pub fn connect(&mut self, start: u64, side: Side) {
@@ -483,6 +485,8 @@ impl World {
                 self.ask(partition, order, side, Ask::Read { from, before, bytes_max });
             }
             Action::DeleteRecords { order, side, before } => {
+                // The producers' windows of what is deleted must not be lost with it.
+                self.save(partition);
                 self.ask(partition, order, side, Ask::DeleteRecords { before });
             }
             Action::Answer { ticket, result } => {

@@ -180,7 +180,11 @@ impl World {
             brokers,
             network: Network::default(),
             relay: None,
-            oracle: Oracle::new(partitions, durable.duplex, durable.absence == Absence::Block && std::env::var("NOBLOCK").is_err()),
+            oracle: Oracle::new(
+                partitions,
+                durable.duplex,
+                durable.absence == Absence::Block && std::env::var("NOBLOCK").is_err(),
+            ),
             durable,
             clients: Vec::new(),
             identities: 0,
