@@ -157,7 +157,7 @@ async fn newest(
     reading: &mut Reading,
 ) -> Result<FetchedPartition, ErrorCode> {
     check_epoch(relay, asked.current_leader_epoch)?;
-    let shown = ready(partition)?;
+    let shown = readable(partition, asked.fetch_offset)?;
     let (gate, log_start) = (shown.view.gate, shown.view.log_start);
     if !(log_start..=gate).contains(&asked.fetch_offset) {
         return Err(ErrorCode::OFFSET_OUT_OF_RANGE);
@@ -193,6 +193,17 @@ async fn newest(
     Ok(one)
 }
 
+/// What may be seen of a partition by a reader who stands at an offset. What is below the gate of the checkpoint may be
+/// read also while the partition starts (RELAY-13).
+fn readable(partition: &PartitionHandle, offset: i64) -> Result<Shown, ErrorCode> {
+    let mut shown = partition.shown();
+    if !shown.view.ready && offset < shown.view.served_below && shown.is_leased() {
+        shown.view.gate = shown.view.served_below;
+        return Ok(shown);
+    }
+    ready(partition)
+}
+
 impl Reading {
     /// Counts bytes of records in the answer. Waits for memory if there is nothing in the answer yet, else says no.
     async fn take(&mut self, relay: &Relay, bytes: usize) -> bool {
@@ -209,12 +220,5 @@ impl Reading {
         self.bytes += bytes;
         self.left = self.left.saturating_sub(bytes);
         true
-    }
-}
-
-impl Shown {
-    /// The other side, if it holds the same below the gate.
-    pub(crate) fn other_in_sync(&self) -> Option<crate::Side> {
-        self.in_sync.is_pair().then(|| self.active.other())
     }
 }

@@ -5,12 +5,12 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use naru_kafka::serve::memory::Growing;
 use naru_kafka::wire::TopicId;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, sleep};
 
 use super::lane::Lane;
 use super::orders::{self, Done, Wanted};
@@ -20,9 +20,12 @@ use crate::sequence::{Acked, Action, Event, Millis, Partition, Refusal, Suspicio
 use crate::side::{Side, SideMap};
 use crate::sides::{Seen, Standing};
 
-/// How often a partition looks at the time: a fifth of the shortest patience, the 500 ms within which a stopped
+/// How often a busy partition looks at the time: a fifth of the shortest patience, the 500 ms within which a stopped
 /// partition answers.
 const TICK: Duration = Duration::from_millis(100);
+/// The same where nobody waits for anything: thousands of idle partitions must not cost a processor. Connections that
+/// were lost meanwhile are noticed with the next batch at the latest.
+const TICK_IDLE: Duration = Duration::from_millis(500);
 /// Messages taken from the inbox before outcomes are looked at again.
 const INBOX_TURN_MAX: usize = 16;
 
@@ -95,8 +98,8 @@ impl Actor {
 
     pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Inbound>) {
         let retired = self.inner.retired.clone();
-        let mut ticks = interval(TICK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let tick = sleep(Duration::ZERO);
+        tokio::pin!(tick);
         self.step(Event::Lease { until: self.lease_until });
         loop {
             tokio::select! {
@@ -111,9 +114,21 @@ impl Actor {
                         self.take(inbound);
                     }
                 }
-                _ = ticks.tick() => self.tick(),
+                () = &mut tick => {
+                    self.tick();
+                    tick.as_mut().reset(Instant::now() + if self.is_idle() { TICK_IDLE } else { TICK });
+                }
+            }
+            let soon = Instant::now() + TICK;
+            if tick.deadline() > soon && !self.is_idle() {
+                tick.as_mut().reset(soon);
             }
         }
+    }
+
+    fn is_idle(&self) -> bool {
+        let shown = self.shown.borrow();
+        self.waiting.is_empty() && self.orders.is_empty() && shown.view.pending == 0 && shown.view.ready
     }
 
     fn poll_outcome(&mut self, context: &mut Context<'_>) -> Poll<Outcome> {

@@ -21,6 +21,7 @@ use naru_kafka::wire::{Batch, TopicId};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::clock;
 use crate::measure::Stages;
 use crate::sequence::{Acked, Checkpoint, Event, Millis, PartitionConfig, Refusal, Suspicion, Ticket, View};
 use crate::side::{Side, SideMap, SideSet};
@@ -70,6 +71,18 @@ pub struct Shown {
     pub active: Side,
     /// The sides that hold all that is below the gate.
     pub in_sync: SideSet,
+}
+
+impl Shown {
+    /// The other side, if it holds the same below the gate.
+    pub(crate) fn other_in_sync(&self) -> Option<Side> {
+        self.in_sync.is_pair().then(|| self.active.other())
+    }
+
+    /// Whether readers may be answered: with both sides always, with one only within the lease (RELAY-9).
+    pub(crate) fn is_leased(&self) -> bool {
+        !self.view.solo || clock::now() < self.view.leased_until
+    }
 }
 
 /// How a partition is started.

@@ -1,4 +1,6 @@
 //! The relay: clusters written directly where no relay is needed, and through it where one is.
 
+mod process;
 mod security;
+mod through;
 mod verify;

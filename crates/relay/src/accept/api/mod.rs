@@ -50,10 +50,11 @@ pub(crate) fn partition(relay: &Arc<Relay>, topic: &str, index: i32) -> Result<P
     topic.partition(index).cloned().ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
 }
 
-/// What may be seen of a partition whose gate is known. Until then nobody is told a number (RELAY-2).
+/// What may be seen of a partition whose gate is known. Until then nobody is told a number (RELAY-2); nor when one side
+/// acknowledges alone and the lease has ended: another relay may have moved the gate (RELAY-9).
 pub(crate) fn ready(partition: &PartitionHandle) -> Result<Shown, ErrorCode> {
     let shown = partition.shown();
-    if shown.view.ready { Ok(shown) } else { Err(ErrorCode::NOT_LEADER_OR_FOLLOWER) }
+    if shown.view.ready && shown.is_leased() { Ok(shown) } else { Err(ErrorCode::NOT_LEADER_OR_FOLLOWER) }
 }
 
 /// The client's idea of the leader epoch: an older one must refresh its metadata, a newer one knows more than we do.

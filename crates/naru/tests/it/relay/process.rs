@@ -1,0 +1,112 @@
+//! Two clusters and a relay between them, as processes that end with the test.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use naru_kafka::client::admin::NewTopic;
+use naru_kafka::client::{Client, ClientConfig};
+use naru_kafka::node::{Node, NodeKind, NodeOptions};
+use naru_rehearsal::service_process::{ServiceOptions, ServiceProcess};
+use naru_relay::{Side, SideMap};
+use tempfile::TempDir;
+
+/// Longer than anything here takes beside a compiler.
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+
+const NARU: &str = env!("CARGO_BIN_EXE_naru");
+
+/// A client without patience of its own: tests that expect a refusal see it at once.
+pub(super) fn client(bootstrap: impl ToString) -> Client {
+    Client::new(ClientConfig::new([bootstrap.to_string()])).unwrap()
+}
+
+/// Two stand-ins, sides of a relay.
+pub(super) struct Pair {
+    pub(super) nodes: SideMap<Node>,
+    pub(super) clients: SideMap<Client>,
+    dir: TempDir,
+}
+
+impl Pair {
+    pub(super) async fn start() -> Self {
+        let dir = TempDir::new().unwrap();
+        let start = |name: &str| {
+            let kind = NodeKind::StandIn { exe: NARU.into() };
+            let mut options = NodeOptions::new(kind, dir.path().join(name)).arg("--flush").arg("write");
+            options = options.arg("--admin").arg("127.0.0.1:0");
+            options.ready_within = PATIENCE;
+            Node::start(options)
+        };
+        let nodes = SideMap { a: start("a").await.unwrap(), b: start("b").await.unwrap() };
+        let clients = SideMap::from_fn(|side| client(nodes[side].address()));
+        Self { nodes, clients, dir }
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Makes a topic on both sides.
+    pub(super) async fn create_topic(&self, name: &str, partitions: i32) {
+        for side in Side::BOTH {
+            let topic = NewTopic { name: name.to_owned(), partitions, replication: 1, configs: Default::default() };
+            self.clients[side].create_topic(&topic, false).await.unwrap();
+        }
+    }
+
+    /// Asks a side for a fault.
+    pub(super) async fn fault(&self, side: Side, fault: &str) {
+        let url = format!("http://{}/faults", self.nodes[side].admin().unwrap());
+        let said = reqwest::Client::new().post(url).body(fault.to_owned()).send().await.unwrap();
+        assert!(said.status().is_success(), "{fault}: {}", said.text().await.unwrap());
+    }
+
+    /// A relay between them, with more settings (TOML) before the tables of the sides.
+    pub(super) async fn relay(&self, name: &str, settings: &str) -> RelayProcess {
+        let dir = self.path(name);
+        std::fs::create_dir_all(&dir).unwrap();
+        let [a, b] = Side::BOTH.map(|side| self.nodes[side].address());
+        let config = format!(
+            "state = {:?}\ndiscovery_interval = '200ms'\n{settings}\n\
+             [a]\nbootstrap = ['{a}']\n[b]\nbootstrap = ['{b}']\n[telemetry]\nmetrics = '127.0.0.1:0'\n",
+            dir.join("state")
+        );
+        RelayProcess::start(name, &dir, &config).await
+    }
+}
+
+/// A relay as a process.
+pub(super) struct RelayProcess {
+    process: ServiceProcess,
+}
+
+impl RelayProcess {
+    async fn start(name: &str, dir: &Path, config: &str) -> Self {
+        let file = dir.join("relay.toml");
+        std::fs::write(&file, config).unwrap();
+        let args = ["relay", "--config", file.to_str().unwrap()].map(str::to_owned).to_vec();
+        let options = ServiceOptions { name: name.to_owned(), program: NARU.into(), args, dir: dir.to_owned() };
+        Self { process: ServiceProcess::start(options).await.unwrap() }
+    }
+
+    pub(super) fn bootstrap(&self) -> String {
+        self.process.address().to_string()
+    }
+
+    /// Waits until the relay shows a topic with so many partitions.
+    pub(super) async fn await_topic(&self, name: &str, partitions: usize) -> Client {
+        let client = client(self.bootstrap());
+        client.await_topic(name, partitions, PATIENCE).await.unwrap();
+        client
+    }
+
+    /// Ends it at once and starts it again where it was.
+    pub(super) async fn kill_and_restart(&mut self) {
+        self.process.kill().unwrap();
+        self.process.restart().await.unwrap();
+    }
+
+    pub(super) fn log(&self) -> String {
+        std::fs::read_to_string(self.process.log_path()).unwrap()
+    }
+}
