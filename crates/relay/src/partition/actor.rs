@@ -214,6 +214,8 @@ impl Actor {
         for ticket in expired {
             self.step(Event::Expired { ticket });
         }
+        // Those who went away are not answered.
+        self.deleting.retain(|_, reply| !reply.is_closed());
         self.step(Event::Tick);
     }
 

@@ -1,5 +1,6 @@
 //! The relay: clusters written directly where no relay is needed, and through it where one is.
 
+mod pressure;
 mod process;
 mod security;
 mod through;

@@ -78,6 +78,7 @@ impl Pair {
 /// A relay as a process.
 pub(super) struct RelayProcess {
     process: ServiceProcess,
+    config: PathBuf,
 }
 
 impl RelayProcess {
@@ -86,7 +87,7 @@ impl RelayProcess {
         std::fs::write(&file, config).unwrap();
         let args = ["relay", "--config", file.to_str().unwrap()].map(str::to_owned).to_vec();
         let options = ServiceOptions { name: name.to_owned(), program: NARU.into(), args, dir: dir.to_owned() };
-        Self { process: ServiceProcess::start(options).await.unwrap() }
+        Self { process: ServiceProcess::start(options).await.unwrap(), config: file }
     }
 
     pub(super) fn bootstrap(&self) -> String {
@@ -104,6 +105,35 @@ impl RelayProcess {
     pub(super) async fn kill_and_restart(&mut self) {
         self.process.kill().unwrap();
         self.process.restart().await.unwrap();
+    }
+
+    /// A figure of the relay's metrics, without labels.
+    pub(super) async fn metric(&self, name: &str) -> u64 {
+        let log = self.log();
+        let address = log.split_whitespace().find_map(|word| word.strip_prefix("metrics=")).unwrap();
+        let text = reqwest::get(format!("http://{address}/metrics")).await.unwrap().text().await.unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(&format!("naru_{name} ")));
+        line.unwrap_or_else(|| panic!("{name} is not in {text}")).parse().unwrap()
+    }
+
+    /// Resident memory, bytes.
+    pub(super) fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() << 10
+    }
+
+    /// The process that was started with this relay's own configuration file.
+    fn pid(&self) -> u32 {
+        let file = self.config.to_str().unwrap().as_bytes();
+        let processes = std::fs::read_dir("/proc").unwrap();
+        let ids = processes.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse::<u32>().ok());
+        let is_ours = |id: &u32| {
+            // One that has ended meanwhile is none of ours.
+            let line = std::fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+            line.windows(file.len()).any(|part| part == file)
+        };
+        { ids }.find(is_ours).unwrap()
     }
 
     pub(super) fn log(&self) -> String {
