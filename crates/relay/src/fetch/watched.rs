@@ -10,25 +10,31 @@ use crate::partition::{PartitionHandle, Shown};
 
 /// Any of these partitions gets on, or goes.
 #[derive(Default)]
-pub(super) struct Watched(Vec<watch::Receiver<Shown>>);
+pub(super) struct Watched(Vec<(watch::Receiver<Shown>, Seen)>);
+
+/// What a reader waits for a change of.
+type Seen = (i64, i64, bool);
+
+fn seen(shown: &Shown) -> Seen {
+    (shown.view.gate, shown.view.log_start, shown.view.ready)
+}
 
 impl Watched {
     /// Watches a partition from now on.
     pub(super) fn add(&mut self, partition: &PartitionHandle) {
-        let mut receiver = partition.watch();
-        receiver.mark_unchanged();
-        self.0.push(receiver);
+        let receiver = partition.watch();
+        let known = seen(&receiver.borrow());
+        self.0.push((receiver, known));
     }
 
-    /// Resolves when the gate, log start or readiness of any has changed since it was added; never if there are none.
+    /// Resolves when the gate, log start or readiness of any is not what it was when it was added; never if there are
+    /// none.
     pub(super) async fn changed(&mut self) {
         let mut changes: Vec<Pin<Box<dyn Future<Output = ()> + Send + '_>>> = Vec::with_capacity(self.0.len());
-        for receiver in &mut self.0 {
+        for (receiver, known) in &mut self.0 {
             changes.push(Box::pin(async move {
-                let known = *receiver.borrow_and_update();
-                let seen = |shown: &Shown| (shown.view.gate, shown.view.log_start, shown.view.ready);
                 // An error says that the partition is gone, which the reader must find out too.
-                drop(receiver.wait_for(|shown| seen(shown) != seen(&known)).await);
+                drop(receiver.wait_for(|shown| seen(shown) != *known).await);
             }));
         }
         poll_fn(|context| {

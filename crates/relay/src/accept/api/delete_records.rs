@@ -25,15 +25,11 @@ impl Api for DeleteRecords {
             for asked in &topic.partitions {
                 let one = DeleteRecordsPartitionResult::default().with_partition_index(asked.partition_index);
                 let at = (topic.name.as_str(), asked.partition_index);
-                partitions.push(
-                    match timeout_at(deadline, delete(call, at, asked.offset))
-                        .await
-                        .unwrap_or(Err(ErrorCode::REQUEST_TIMED_OUT))
-                    {
-                        Ok(log_start) => one.with_low_watermark(log_start),
-                        Err(code) => one.with_low_watermark(-1).with_error_code(code.0),
-                    },
-                );
+                let deleted = timeout_at(deadline, delete(call, at, asked.offset)).await;
+                partitions.push(match deleted.unwrap_or(Err(ErrorCode::REQUEST_TIMED_OUT)) {
+                    Ok(log_start) => one.with_low_watermark(log_start),
+                    Err(code) => one.with_low_watermark(-1).with_error_code(code.0),
+                });
             }
             topics.push(DeleteRecordsTopicResult::default().with_name(topic.name).with_partitions(partitions));
         }
