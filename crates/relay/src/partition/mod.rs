@@ -261,3 +261,6 @@ impl PartitionHandle {
 
 /// Those who wait for their batches.
 type Waiting = HashMap<Ticket, actor::Waiter>;
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use naru_kafka::client::fetch::{FetchFrom, FetchOptions};
-use naru_kafka::client::offsets::OffsetAt;
+use naru_kafka::client::offsets::{ListedOffset, OffsetAt};
 use naru_kafka::client::{ClientError, Connection, Lane as Way, TopicPartition};
 use naru_kafka::wire::{Batch, ErrorCode, TopicId};
 
@@ -66,9 +66,10 @@ async fn locate(
     }
     let (broker, leader_epoch) = client.leader(at).await.map_err(said)?;
     let connection = client.connection(&broker, Way::Produce).await.map_err(said)?;
-    let asked = [(at.clone(), OffsetAt::Earliest), (at.clone(), OffsetAt::Latest)];
-    let [start, end] = <[_; 2]>::try_from(client.list_offsets(&asked).await).map_err(|_| ReadFailed::Unreachable)?;
-    let offset = |listed: Result<naru_kafka::client::offsets::ListedOffset, ClientError>| {
+    // One request each: an answer names a partition once.
+    let (start, end) =
+        tokio::join!(client.list_offset(at, OffsetAt::Earliest), client.list_offset(at, OffsetAt::Latest));
+    let offset = |listed: Result<ListedOffset, ClientError>| {
         listed.map_err(said)?.offset.ok_or(ReadFailed::Refused(ErrorCode::OFFSET_NOT_AVAILABLE))
     };
     Ok((Located { log_start: offset(start)?, log_end: offset(end)?, leader_epoch }, connection))
