@@ -69,6 +69,8 @@ impl Secured {
         let dir = TempDir::new().unwrap();
         let path = |name: &str| dir.path().join(name);
         let mut authority = CertificateParams::default();
+        // A name of its own: a certificate of the same name as its issuer's is one that signed itself.
+        authority.distinguished_name.push(DnType::CommonName, "authority of the test");
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
         let key = KeyPair::generate().unwrap();
