@@ -18,9 +18,16 @@ pub fn run(args: &Args) -> Result<(), TaskError> {
     let out = target().join("rehearsal").display().to_string();
     let mut words = vec!["rehearse", "--invoked-as", "./x rehearse"];
     words.extend(args.rest.iter().map(String::as_str));
-    let kafka = args.rest.iter().any(|word| word == "kafka" || word == "--log=kafka");
-    if kafka {
+    let log = |name: &str| args.rest.iter().any(|word| word.strip_prefix("--log=").unwrap_or(word) == name);
+    if log("kafka") {
         peers::kafka(peers::KAFKA_NEWEST)?;
+    }
+    if log("mixed") {
+        for version in peers::KAFKA_VERSIONS {
+            peers::kafka(version)?;
+        }
+    }
+    if log("kafka") || log("mixed") {
         words.extend(["--peers", &folder]);
     }
     if !args.rest.iter().any(|word| word == "--out" || word.starts_with("--out=") || word == "--help") {

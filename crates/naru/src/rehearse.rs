@@ -15,8 +15,9 @@ use naru_runtime::telemetry::{LogFormat, Telemetry, TelemetryConfig};
 use tokio_util::sync::CancellationToken;
 
 /// The scenarios that the binary carries, by name; the first is played when none is named.
-const BUILT_IN: [(&str, &str); 2] = [
+const BUILT_IN: [(&str, &str); 3] = [
     ("first", include_str!("../../../scenarios/first.toml")),
+    ("takeover", include_str!("../../../scenarios/takeover.toml")),
     ("lossy", include_str!("../../../scenarios/lossy.toml")),
 ];
 
@@ -31,12 +32,12 @@ const EXIT_NO_VERDICT: u8 = 3;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Exit code: 0 every check holds, 1 some check does not, 2 bad input, 3 no verdict.")]
 pub struct Args {
-    /// A scenario file, or a name: `first`, `lossy`, or NAME for scenarios/NAME.toml; without one, `first`
+    /// A scenario file, or a name: `first`, `takeover`, `lossy`, or NAME for scenarios/NAME.toml; without one, `first`
     scenario: Option<PathBuf>,
     /// What plays the log
     #[arg(long, value_enum, default_value_t = Log::StandIn)]
     log: Log,
-    /// Directory of Kafka's jars, for --log kafka: DIR/kafka-4.3.1/libs
+    /// Directory of Kafka's jars, for --log kafka and mixed: DIR/kafka-4.3.1/libs, DIR/kafka-3.9.2/libs
     #[arg(long, value_name = "DIR")]
     peers: Option<PathBuf>,
     /// All randomness comes from it; without one, the scenario's own
@@ -59,6 +60,10 @@ enum Log {
     StandIn,
     /// Apache Kafka 4.3.1
     Kafka,
+    /// Apache Kafka 3.9.2 as side a of the relay, 4.3.1 as side b
+    Mixed,
+    /// The control: stand-ins without the relay, one copied to the other behind its clients' back; must fail
+    Direct,
 }
 
 /// Plays the scenario and says what the judge says.
@@ -107,6 +112,8 @@ fn play(args: &Args, scenario: Scenario) -> Result<Rehearsed, Box<dyn Error>> {
         log: match args.log {
             Log::StandIn => LogKind::StandIn,
             Log::Kafka => LogKind::Kafka,
+            Log::Mixed => LogKind::Mixed,
+            Log::Direct => LogKind::Direct,
         },
         exe: std::env::current_exe()?,
         peers: args.peers.clone(),
@@ -144,7 +151,7 @@ fn logs() -> TelemetryConfig {
 
 /// There is no such scenario; another path or name helps.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot read {} (the names first and lossy are built in)", path.display())]
+#[error("cannot read {} (the names first, takeover and lossy are built in)", path.display())]
 struct NoScenario {
     path: PathBuf,
     #[source]
@@ -170,8 +177,11 @@ fn scenario_text(named: Option<&Path>) -> Result<(String, String), NoScenario> {
 fn replay(args: &Args, program: &str, seed: u64) -> String {
     let mut words = vec![args.invoked_as.clone().unwrap_or_else(|| format!("{} rehearse", quoted(program)))];
     words.extend(args.scenario.iter().map(|scenario| quoted(&scenario.to_string_lossy())));
-    if matches!(args.log, Log::Kafka) {
-        words.push("--log kafka".to_owned());
+    match args.log {
+        Log::StandIn => {}
+        Log::Kafka => words.push("--log kafka".to_owned()),
+        Log::Mixed => words.push("--log mixed".to_owned()),
+        Log::Direct => words.push("--log direct".to_owned()),
     }
     if let (Some(peers), None) = (&args.peers, &args.invoked_as) {
         words.push(format!("--peers {}", quoted(&peers.to_string_lossy())));

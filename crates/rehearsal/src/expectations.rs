@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use crate::away::{Away, AwayKind};
 use crate::check::Verdict;
 use crate::history::{Failure, History, Outcome};
 use crate::measure::{ConsumerFigures, Percentiles, ServiceFigures};
 use crate::plan::Plan;
 use crate::recorder::{Mark, MarkKind};
+use crate::relay_status::Standing;
 use crate::scenario::{FaultKind, Scenario, Victim};
 
 /// The name of the check of the faults.
@@ -172,6 +174,53 @@ pub fn bounds(scenario: &Scenario, services: &[ServiceFigures], consumers: &Cons
     verdicts
 }
 
+/// The scenario's bounds on how long clients may be away.
+pub fn away(scenario: &Scenario, away: &[Away]) -> Vec<Verdict> {
+    let bounds = [
+        (AwayKind::Loss, "takeover", scenario.expect.takeover_max, "a side is lost"),
+        (AwayKind::Switch, "switch-stall", scenario.expect.switch_stall_max, "the sides are switched"),
+    ];
+    let mut verdicts = Vec::new();
+    for (kind, check, bound, what) in bounds {
+        let Some(bound) = bound else { continue };
+        let (bound_us, bound_ms) = (bound.as_micros(), bound.as_secs_f64() * 1e3);
+        let sentence = format!("producers and consumers are away for at most {bound_ms:.0} ms when {what}");
+        let mut verdict = Verdict::open(check, &sentence, "pauses");
+        for Away { subject, at_us, producers_us, consumers_us, .. } in away.iter().filter(|away| away.kind == kind) {
+            for (who, pause) in [("producers", producers_us), ("consumers", consumers_us)] {
+                verdict.examined += 1;
+                let record = || format!("{who} at {:.3} s ({subject})", *at_us as f64 / 1e6);
+                match pause {
+                    None => verdict.find(record, || "did not come back in every partition".to_owned()),
+                    Some(us) if u128::from(*us) > bound_us => {
+                        verdict.find(record, || format!("away for {:.0} ms", *us as f64 / 1e3));
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+        verdicts.push(verdict);
+    }
+    verdicts
+}
+
+/// At the end the relay says that both sides hold everything.
+pub fn in_sync(standing: Option<&Standing>) -> Verdict {
+    let mut verdict = Verdict::open("in-sync", "at the end both sides of the relay are in sync", "sides");
+    for side in ["a", "b"] {
+        verdict.examined += 1;
+        match standing {
+            None => verdict.find(|| format!("side {side}"), || "the relay gave no answer".to_owned()),
+            Some(standing) if !standing.in_sync.iter().any(|other| other == side) => {
+                let lag = standing.lag.map_or(String::new(), |lag| format!(", it lacks {lag} records"));
+                verdict.find(|| format!("side {side}"), || format!("is not in sync{lag}"));
+            }
+            Some(_) => {}
+        }
+    }
+    verdict
+}
+
 /// Nothing is not below a bound: without a single latency the bound has not been put to the test.
 fn above(verdict: &mut Verdict, name: &str, latency: Option<Percentiles>, bound_us: u64) {
     match latency {
@@ -194,7 +243,11 @@ pub fn subject(scenario: &Scenario, kind: FaultKind) -> String {
         | FaultKind::Pause { victim: Victim::Service(service) } => {
             format!("service {}", scenario.services[service].kind.name())
         }
+        FaultKind::Kill { victim: Victim::Relay, .. } | FaultKind::Pause { victim: Victim::Relay } => {
+            "relay".to_owned()
+        }
         FaultKind::Leave { member } => format!("member {member}"),
+        FaultKind::Switch { to } => format!("to cluster {}", scenario.clusters[to].name),
     }
 }
 
@@ -204,6 +257,7 @@ pub fn marks_of(kind: FaultKind) -> (MarkKind, MarkKind) {
         FaultKind::Kill { .. } => (MarkKind::Killed, MarkKind::Answering),
         FaultKind::Pause { .. } => (MarkKind::Paused, MarkKind::Continued),
         FaultKind::Leave { .. } => (MarkKind::Left, MarkKind::Joined),
+        FaultKind::Switch { .. } => (MarkKind::Switching, MarkKind::Switched),
     }
 }
 

@@ -5,6 +5,8 @@
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
+use crate::pulse::{Pulse, PulseRecord};
+
 /// Records read from the log at the end. A healthy log holds one for each operation; more than this many times the
 /// operations is a verdict already, and reading on would not change it.
 pub const RECORDS_PER_OPERATION_MAX: usize = 4;
@@ -29,6 +31,53 @@ pub struct History {
     pub observers: Vec<Observer>,
     /// What they saw; each observer's own in the order of delivery.
     pub observations: Vec<Observation>,
+    /// When members were given partitions.
+    pub sessions: Vec<Session>,
+    /// Offsets whose commit was acknowledged to a member, in the order of the answers.
+    pub commits: Vec<Commit>,
+    /// The group's committed offsets at the end, as shown to clients.
+    pub committed: Vec<Place>,
+    /// Each side of a relay that is in sync at the end, read by itself.
+    pub sides: Vec<SideCopy>,
+    /// The pulses, by their number.
+    pub pulses: Vec<Pulse>,
+    /// When the group was given a pulse, in microseconds on the run's clock, by partition.
+    pub pulses_delivered: Vec<(i32, u64)>,
+    /// The pulses as each log holds them at the end, in the order of partitions and offsets.
+    pub pulse_logs: Vec<(String, Vec<PulseRecord>)>,
+}
+
+/// One side of a relay, read at the end without the relay.
+#[derive(Debug, Clone, Default)]
+pub struct SideCopy {
+    /// As the report names it: "cluster a".
+    pub name: String,
+    /// As [`History::log`].
+    pub log: Vec<LogRecord>,
+    /// As [`History::log_starts`].
+    pub log_starts: Vec<(Place, i64)>,
+    /// As [`History::committed`].
+    pub committed: Vec<Place>,
+}
+
+/// A member was given partitions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Session {
+    /// Index into [`History::observers`].
+    pub observer: u16,
+    /// As [`Observation::session`].
+    pub session: u32,
+    /// When, in microseconds on the run's clock.
+    pub at_us: u64,
+}
+
+/// A commit that was acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Commit {
+    /// The partition, with the offset from which a successor goes on.
+    pub place: Place,
+    /// When the member was told, in microseconds on the run's clock.
+    pub at_us: u64,
 }
 
 /// One request and what became of it.

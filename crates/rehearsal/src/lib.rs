@@ -6,6 +6,7 @@
 //! over that [`history::History`]. Nothing depends on this crate, and it depends on no service's code: services are
 //! processes met at their HTTP contract and at their topic.
 
+pub mod away;
 pub mod check;
 pub mod children;
 pub mod clock;
@@ -16,9 +17,11 @@ pub mod measure;
 pub mod observe;
 pub mod plan;
 pub mod progress;
+pub mod pulse;
 pub mod read_back;
 mod record_value;
 pub mod recorder;
+pub mod relay_status;
 pub mod report;
 pub mod run;
 pub mod scenario;

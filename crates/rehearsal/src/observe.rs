@@ -3,8 +3,8 @@
 //! Each is a thread, because librdkafka's consumer is polled from one. They take down what they are given, in the order in
 //! which they are given it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::watch;
 
 use crate::history::{Claim, Observation, Observer, Place};
+use crate::pulse;
 use crate::record_value;
 use crate::recorder::{Recorder, topics};
 
@@ -33,8 +34,8 @@ const REBALANCE_WITHIN: Duration = Duration::from_secs(30);
 /// What all observers of a run share.
 #[derive(Debug, Clone)]
 pub struct Shared {
-    /// Where the log is.
-    pub bootstrap: String,
+    /// Where the log is; who reads it goes along when that changes.
+    pub bootstrap: watch::Receiver<String>,
     /// The group's id.
     pub group: String,
     /// Partitions of every topic.
@@ -43,6 +44,8 @@ pub struct Shared {
     pub seed: u64,
     /// How many operations were planned.
     pub operations: usize,
+    /// Whether there are pulses, which the group reads along.
+    pub pulses: bool,
     /// Takes the observations.
     pub recorder: Arc<Recorder>,
 }
@@ -175,7 +178,15 @@ impl Drop for Observers {
 #[derive(Default)]
 struct Sessions {
     count: Arc<AtomicU32>,
-    member: Option<Arc<Member>>,
+    /// None of those who are in no group.
+    member: Option<Steered>,
+}
+
+/// A member, and who takes down what it does.
+struct Steered {
+    observer: u16,
+    member: Arc<Member>,
+    recorder: Arc<Recorder>,
 }
 
 impl ClientContext for Sessions {
@@ -192,18 +203,33 @@ impl ClientContext for Sessions {
 impl ConsumerContext for Sessions {
     fn post_rebalance(&self, _consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         if matches!(rebalance, Rebalance::Assign(_)) {
-            self.count.fetch_add(1, Ordering::Relaxed);
-            if let Some(member) = &self.member {
-                member.moves.send_modify(|moves| moves.assigned += 1);
+            let session = self.count.fetch_add(1, Ordering::Relaxed) + 1;
+            if let Some(steered) = &self.member {
+                steered.recorder.assigned(steered.observer, session);
+                steered.member.moves.send_modify(|moves| moves.assigned += 1);
             }
         }
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
+        let (Some(steered), Ok(())) = (&self.member, result) else { return };
+        let names = topics();
+        let places = offsets.elements().into_iter().filter_map(|element| {
+            let topic = names.iter().position(|topic| topic == element.topic())?;
+            let offset = match (element.offset(), element.error()) {
+                (Offset::Offset(offset), Ok(())) => offset,
+                _ => return None,
+            };
+            Some(Place { topic: topic as u16, partition: element.partition(), offset })
+        });
+        steered.recorder.committed(places);
     }
 }
 
 fn config(shared: &Shared, client_id: &str, group: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
     config
-        .set("bootstrap.servers", &shared.bootstrap)
+        .set("bootstrap.servers", shared.bootstrap.borrow().as_str())
         .set("client.id", client_id)
         .set("group.id", group)
         .set("enable.auto.commit", "false")
@@ -223,21 +249,25 @@ fn member_loop(shared: &Shared, member: u16, stop: &AtomicBool, steered: &Arc<Me
     let away = &steered.away;
     let setup = |source| ObserverError::Setup { name: format!("member {member}"), source };
     let sessions = Arc::new(AtomicU32::new(0));
+    let mut at = shared.bootstrap.clone();
     while !stop.load(Ordering::Relaxed) {
         if away.load(Ordering::Relaxed) {
             thread::sleep(POLL);
             continue;
         }
+        at.mark_unchanged();
         sessions.fetch_add(1, Ordering::Relaxed);
-        let context = Sessions { count: Arc::clone(&sessions), member: Some(Arc::clone(steered)) };
+        let of = Steered { observer: member, member: Arc::clone(steered), recorder: Arc::clone(&shared.recorder) };
+        let context = Sessions { count: Arc::clone(&sessions), member: Some(of) };
         let consumer: BaseConsumer<Sessions> = config(shared, &format!("rehearsal-member-{member}"), &shared.group)
             .create_with_context(context)
             .map_err(setup)?;
         let names = topics();
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let pulses = shared.pulses.then_some(pulse::TOPIC);
+        let names: Vec<&str> = names.iter().map(String::as_str).chain(pulses).collect();
         consumer.subscribe(&names).map_err(setup)?;
         let mut committed = Instant::now();
-        while !stop.load(Ordering::Relaxed) && !away.load(Ordering::Relaxed) {
+        while !stop.load(Ordering::Relaxed) && !away.load(Ordering::Relaxed) && !moved(&at) {
             if let Some(Ok(message)) = consumer.poll(POLL) {
                 note(shared, &message, member, GROUP, sessions.load(Ordering::Relaxed));
             }
@@ -246,14 +276,19 @@ fn member_loop(shared: &Shared, member: u16, stop: &AtomicBool, steered: &Arc<Me
                 commit(&consumer, CommitMode::Async, member);
             }
         }
-        // Leaving in order: whoever takes over goes on where this member stopped.
-        if !stop.load(Ordering::Relaxed) {
+        // Leaving in order: whoever takes over goes on where this member stopped. What was left is not there any more.
+        if !stop.load(Ordering::Relaxed) && !moved(&at) {
             commit(&consumer, CommitMode::Sync, member);
         }
         drop(consumer);
         steered.moves.send_modify(|moves| moves.left += 1);
     }
     Ok(())
+}
+
+/// Whether the log is elsewhere by now; nobody can tell when the run is over.
+fn moved(at: &watch::Receiver<String>) -> bool {
+    at.has_changed().unwrap_or(false)
 }
 
 fn commit(consumer: &BaseConsumer<Sessions>, mode: CommitMode, member: u16) {
@@ -264,30 +299,40 @@ fn commit(consumer: &BaseConsumer<Sessions>, mode: CommitMode, member: u16) {
     }
 }
 
-/// Reads every partition from its beginning, without a group.
+/// Reads every partition from its beginning, without a group. Where the log moves it begins again.
 fn lone_loop(shared: &Shared, observer: u16, stop: &AtomicBool) -> Result<(), ObserverError> {
-    let created: KafkaResult<BaseConsumer<Sessions>> =
-        config(shared, "rehearsal-lone-reader", "rehearsal-lone-reader").create_with_context(Sessions::default());
-    let assigned = created.and_then(|consumer| {
-        let mut list = TopicPartitionList::new();
-        for topic in topics() {
-            for partition in 0..shared.partitions {
-                list.add_partition_offset(&topic, partition, Offset::Beginning)?;
+    let mut at = shared.bootstrap.clone();
+    let mut session = 0;
+    while !stop.load(Ordering::Relaxed) {
+        at.mark_unchanged();
+        let created: KafkaResult<BaseConsumer<Sessions>> =
+            config(shared, "rehearsal-lone-reader", "rehearsal-lone-reader").create_with_context(Sessions::default());
+        let assigned = created.and_then(|consumer| {
+            let mut list = TopicPartitionList::new();
+            for topic in topics() {
+                for partition in 0..shared.partitions {
+                    list.add_partition_offset(&topic, partition, Offset::Beginning)?;
+                }
+            }
+            consumer.assign(&list)?;
+            Ok(consumer)
+        });
+        let consumer = assigned.map_err(|source| ObserverError::Setup { name: "lone reader".to_owned(), source })?;
+        while !stop.load(Ordering::Relaxed) && !moved(&at) {
+            if let Some(Ok(message)) = consumer.poll(POLL) {
+                note(shared, &message, observer, LONE, session);
             }
         }
-        consumer.assign(&list)?;
-        Ok(consumer)
-    });
-    let consumer = assigned.map_err(|source| ObserverError::Setup { name: "lone reader".to_owned(), source })?;
-    while !stop.load(Ordering::Relaxed) {
-        if let Some(Ok(message)) = consumer.poll(POLL) {
-            note(shared, &message, observer, LONE, 0);
-        }
+        session += 1;
     }
     Ok(())
 }
 
 fn note(shared: &Shared, message: &BorrowedMessage<'_>, observer: u16, group: u16, session: u32) {
+    if message.topic() == pulse::TOPIC {
+        shared.recorder.pulse_delivered(message.partition());
+        return;
+    }
     let Some(topic) = topics().iter().position(|topic| topic == message.topic()) else { return };
     let place = Place { topic: topic as u16, partition: message.partition(), offset: message.offset() };
     let (key, value) = (message.key().unwrap_or_default(), message.payload().unwrap_or_default());
@@ -303,8 +348,9 @@ fn note(shared: &Shared, message: &BorrowedMessage<'_>, observer: u16, group: u1
 
 /// Asks the log for its partitions' ends: what the group has not been given is its lag.
 pub struct LagProbe {
-    consumer: BaseConsumer<Sessions>,
-    partitions: i32,
+    shared: Shared,
+    /// With where it asks.
+    consumer: Mutex<(String, BaseConsumer<Sessions>)>,
 }
 
 impl LagProbe {
@@ -313,17 +359,26 @@ impl LagProbe {
     /// # Errors
     /// If librdkafka refuses its configuration.
     pub fn new(shared: &Shared) -> KafkaResult<Self> {
-        let consumer =
-            config(shared, "rehearsal-lag-probe", "rehearsal-lag-probe").create_with_context(Sessions::default())?;
-        Ok(Self { consumer, partitions: shared.partitions })
+        Ok(Self { shared: shared.clone(), consumer: Mutex::new(Self::made(shared)?) })
+    }
+
+    fn made(shared: &Shared) -> KafkaResult<(String, BaseConsumer<Sessions>)> {
+        let at = shared.bootstrap.borrow().clone();
+        let config = config(shared, "rehearsal-lag-probe", "rehearsal-lag-probe");
+        Ok((at, config.create_with_context(Sessions::default())?))
     }
 
     /// The high watermark of every partition; `None` as soon as the log does not answer. Blocks.
     pub fn ends(&self) -> Option<Vec<(Place, i64)>> {
+        // Nothing that holds it leaves half of it behind.
+        let mut consumer = self.consumer.lock().unwrap_or_else(PoisonError::into_inner);
+        if consumer.0 != *self.shared.bootstrap.borrow() {
+            *consumer = Self::made(&self.shared).ok()?;
+        }
         let mut ends = Vec::new();
         for (index, topic) in topics().iter().enumerate() {
-            for partition in 0..self.partitions {
-                let (_, high) = self.consumer.fetch_watermarks(topic, partition, WATERMARK_WITHIN).ok()?;
+            for partition in 0..self.shared.partitions {
+                let (_, high) = consumer.1.fetch_watermarks(topic, partition, WATERMARK_WITHIN).ok()?;
                 ends.push((Place { topic: index as u16, partition, offset: 0 }, high));
             }
         }

@@ -72,8 +72,10 @@ impl Progress {
     /// Shows a fault, or its end.
     pub fn mark(&self, mark: &Mark) {
         let sign = match mark.kind {
-            MarkKind::Killed | MarkKind::Paused | MarkKind::Left => "x",
-            MarkKind::Answering | MarkKind::Continued | MarkKind::Joined => "+",
+            MarkKind::Killed | MarkKind::Paused | MarkKind::Left | MarkKind::Switching => "x",
+            MarkKind::Answering | MarkKind::Continued | MarkKind::Joined | MarkKind::Switched | MarkKind::Pointed => {
+                "+"
+            }
         };
         self.line(&format!("{sign} {:7.3} s  {} {}", mark.at_us as f64 / 1e6, mark.subject, mark.kind.name()));
     }

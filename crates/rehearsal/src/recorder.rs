@@ -9,10 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::RunClock;
 use crate::history::{
-    Failure, History, OBSERVATIONS_PER_OPERATION_MAX, Observation, Observer, Operation, Outcome, Place,
+    Commit, Failure, History, OBSERVATIONS_PER_OPERATION_MAX, Observation, Observer, Operation, Outcome, Place, Session,
 };
 use crate::load;
 use crate::plan::Plan;
+use crate::pulse::Pulse;
+use crate::relay_status::Standing;
 use crate::scenario::{Scenario, ServiceKind};
 
 /// Observations that are kept at least, whatever the number of operations.
@@ -47,6 +49,12 @@ pub enum MarkKind {
     Left,
     /// It joined again.
     Joined,
+    /// A planned switch was asked for.
+    Switching,
+    /// The planned switch is done.
+    Switched,
+    /// Clients were pointed at another cluster.
+    Pointed,
 }
 
 impl MarkKind {
@@ -59,6 +67,9 @@ impl MarkKind {
             Self::Continued => "continued",
             Self::Left => "left",
             Self::Joined => "joined again",
+            Self::Switching => "switching",
+            Self::Switched => "switched",
+            Self::Pointed => "used by the clients from now on",
         }
     }
 }
@@ -72,6 +83,15 @@ pub struct BacklogSample {
     pub outbox: Option<u64>,
     /// Records in the log that the group has not been given; `None` if the log did not say.
     pub lag: Option<u64>,
+}
+
+/// How the relay said that it stood at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StandingSample {
+    /// When, in microseconds on the run's clock.
+    pub at_us: u64,
+    /// `None` if it gave no answer.
+    pub standing: Option<Standing>,
 }
 
 /// Live figures of one service.
@@ -99,6 +119,22 @@ pub struct Recorder {
     live: Vec<Live>,
     marks: Mutex<Vec<Mark>>,
     backlog: Mutex<Vec<BacklogSample>>,
+    standings: Mutex<Vec<StandingSample>>,
+    pulses: Mutex<Pulses>,
+    group: Mutex<Group>,
+}
+
+#[derive(Debug, Default)]
+struct Pulses {
+    list: Vec<Pulse>,
+    delivered: Vec<(i32, u64)>,
+}
+
+/// What members do as members.
+#[derive(Debug, Default)]
+struct Group {
+    sessions: Vec<Session>,
+    commits: Vec<Commit>,
 }
 
 #[derive(Debug, Default)]
@@ -154,6 +190,9 @@ impl Recorder {
             live: scenario.services.iter().map(|_| live()).collect(),
             marks: Mutex::default(),
             backlog: Mutex::default(),
+            standings: Mutex::default(),
+            pulses: Mutex::default(),
+            group: Mutex::default(),
         }
     }
 
@@ -266,6 +305,61 @@ impl Recorder {
         lock(&self.backlog).clone()
     }
 
+    /// Notes that a pulse is handed over now, and gives its number; `None` if there is no room for more.
+    pub fn pulse_sent(&self, partition: i32) -> Option<usize> {
+        let mut pulses = lock(&self.pulses);
+        if pulses.list.len() >= SAMPLES_MAX {
+            return None;
+        }
+        pulses.list.push(Pulse { partition, sent_us: self.clock.now_us(), acknowledged: None });
+        Some(pulses.list.len() - 1)
+    }
+
+    /// Notes that a pulse was acknowledged at an offset.
+    pub fn pulse_acknowledged(&self, number: usize, offset: i64) {
+        let now_us = self.clock.now_us();
+        if let Some(pulse) = lock(&self.pulses).list.get_mut(number) {
+            pulse.acknowledged = Some((offset, now_us));
+        }
+    }
+
+    /// Notes that the group was given a pulse.
+    pub fn pulse_delivered(&self, partition: i32) {
+        let mut pulses = lock(&self.pulses);
+        if pulses.delivered.len() < SAMPLES_MAX {
+            pulses.delivered.push((partition, self.clock.now_us()));
+        }
+    }
+
+    /// Notes that a member was given partitions.
+    pub fn assigned(&self, observer: u16, session: u32) {
+        let mut group = lock(&self.group);
+        if group.sessions.len() < SAMPLES_MAX {
+            group.sessions.push(Session { observer, session, at_us: self.clock.now_us() });
+        }
+    }
+
+    /// Notes that a commit was acknowledged.
+    pub fn committed(&self, places: impl Iterator<Item = Place>) {
+        let at_us = self.clock.now_us();
+        let mut group = lock(&self.group);
+        let room = SAMPLES_MAX.saturating_sub(group.commits.len());
+        group.commits.extend(places.take(room).map(|place| Commit { place, at_us }));
+    }
+
+    /// Notes how the relay stands.
+    pub fn standing(&self, standing: Option<Standing>) {
+        let mut standings = lock(&self.standings);
+        if standings.len() < SAMPLES_MAX {
+            standings.push(StandingSample { at_us: self.clock.now_us(), standing });
+        }
+    }
+
+    /// Everything that the relay said of itself.
+    pub fn standings(&self) -> Vec<StandingSample> {
+        lock(&self.standings).clone()
+    }
+
     /// Ends the record: what is still open stays unknown. The log's contents are added by whoever reads them. The second
     /// value says how many observations did not fit.
     pub fn close(&self, observers: Vec<Observer>) -> (History, u64) {
@@ -279,8 +373,18 @@ impl Recorder {
             }
         }
         let observed = std::mem::take(&mut *lock(&self.observed));
-        let history =
-            History { topics: topics(), operations, observers, observations: observed.list, ..Default::default() };
+        let (pulses, group) = (std::mem::take(&mut *lock(&self.pulses)), std::mem::take(&mut *lock(&self.group)));
+        let history = History {
+            topics: topics(),
+            operations,
+            observers,
+            observations: observed.list,
+            sessions: group.sessions,
+            commits: group.commits,
+            pulses: pulses.list,
+            pulses_delivered: pulses.delivered,
+            ..Default::default()
+        };
         (history, observed.dropped)
     }
 }

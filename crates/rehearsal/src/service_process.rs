@@ -90,6 +90,8 @@ pub struct ServiceProcess {
     options: ServiceOptions,
     child: Child,
     address: SocketAddr,
+    /// The line by which its newest start said that it is ready.
+    ready: String,
 }
 
 impl ServiceProcess {
@@ -106,7 +108,7 @@ impl ServiceProcess {
         let address = free_address()?;
         let (child, log_from) = spawn(&options, address)?;
         // From here on the guard ends the child if anything goes wrong.
-        let mut process = Self { options, child, address };
+        let mut process = Self { options, child, address, ready: String::new() };
         process.wait_ready(log_from).await?;
         Ok(process)
     }
@@ -127,7 +129,8 @@ impl ServiceProcess {
         let began = Instant::now();
         loop {
             let output = self.output(log_from)?;
-            if ready_address(&output) == Some(self.address) {
+            if let Some(ready) = ready_line(&output).filter(|line| address_in(line) == Some(self.address)) {
+                self.ready = ready.to_owned();
                 return Ok(());
             }
             let name = self.options.name.clone();
@@ -155,6 +158,16 @@ impl ServiceProcess {
 
     fn process_error(&self, what: &'static str, source: io::Error) -> ServiceError {
         ServiceError::Process { what, program: self.options.program.clone(), source }
+    }
+
+    /// Another part of the line by which it said that it is ready: `metrics=ADDR` is the field "metrics".
+    pub fn ready_field(&self, name: &str) -> Option<&str> {
+        field(&self.ready, name)
+    }
+
+    /// What the next [`ServiceProcess::restart`] starts.
+    pub fn options_mut(&mut self) -> &mut ServiceOptions {
+        &mut self.options
     }
 
     /// Where it listens.
@@ -270,10 +283,18 @@ fn spawn(options: &ServiceOptions, address: SocketAddr) -> Result<(Child, u64), 
     Ok((child, log_from))
 }
 
-fn ready_address(output: &str) -> Option<SocketAddr> {
+fn ready_line(output: &str) -> Option<&str> {
     let whole_lines = output.split_inclusive('\n').filter(|line| line.ends_with('\n'));
-    let fields = whole_lines.filter_map(|line| line.strip_prefix("ready ")).next()?;
-    fields.split_ascii_whitespace().find_map(|field| field.strip_prefix("listen="))?.parse().ok()
+    whole_lines.filter_map(|line| line.strip_prefix("ready ")).next()
+}
+
+fn address_in(ready: &str) -> Option<SocketAddr> {
+    field(ready, "listen")?.parse().ok()
+}
+
+fn field<'l>(ready: &'l str, name: &str) -> Option<&'l str> {
+    let mut fields = ready.split_ascii_whitespace().filter_map(|field| field.split_once('='));
+    fields.find(|(key, _)| *key == name).map(|(_, value)| value)
 }
 
 fn tail(output: &str) -> String {
@@ -291,12 +312,14 @@ mod tests {
     #[test]
     fn only_a_whole_ready_line_counts() {
         let check = |output: &str, expect: Option<&str>| {
-            assert_eq!(ready_address(output), expect.map(|address| address.parse().expect("an address")), "{output:?}");
+            let found = ready_line(output).and_then(address_in);
+            assert_eq!(found, expect.map(|address| address.parse().expect("an address")), "{output:?}");
         };
         check("", None);
         check("ready listen=127.0.0.1:80", None);
         check("log line\nready listen=127.0.0.1:8080\n", Some("127.0.0.1:8080"));
         check("ready listen=127.0.0.1:8080 admin=127.0.0.1:9\nmore\n", Some("127.0.0.1:8080"));
         check("already listen=127.0.0.1:1\n", None);
+        assert_eq!(field("listen=127.0.0.1:80 metrics=127.0.0.1:9\n", "metrics"), Some("127.0.0.1:9"));
     }
 }

@@ -1,11 +1,18 @@
 //! The checkers: pure functions from a [`History`] to a [`Verdict`].
 //!
 //! A checker examines everything and names what it finds: a bounded list of records and the total beside it.
+//!
+//! In the words of the Jepsen tests of Kafka: lost write ([`lost`], [`sends`]), duplicate ([`doubled`], [`sends`]),
+//! aborted read ([`unsent`]: a record whose request failed), inconsistent offsets ([`observed`], [`sides`]), poll skip and
+//! nonmonotonic poll ([`observed`]), nonmonotonic send ([`order`] by the services' numbers, [`sends`] by offsets).
 
+mod committed;
 mod doubled;
 mod lost;
 mod observed;
 mod order;
+mod sends;
+mod sides;
 mod unsent;
 
 #[cfg(test)]
@@ -85,4 +92,9 @@ pub fn judge(history: &History) -> Vec<Verdict> {
         observed::check(history),
         unsent::check(history),
     ]
+}
+
+/// Judges what a relay adds: two sides that are one, commits that both of them keep, and the pulses' own producer.
+pub fn judge_relay(history: &History) -> Vec<Verdict> {
+    vec![sides::check(history), committed::check(history), sends::check(history)]
 }

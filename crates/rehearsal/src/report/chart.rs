@@ -10,6 +10,8 @@ const LEFT: f64 = 62.0;
 const RIGHT: f64 = 88.0;
 const TOP: f64 = 40.0;
 const BOTTOM: f64 = 24.0;
+/// Height of a band.
+const BAND: f64 = 15.0;
 /// Direct labels closer than this are pushed apart.
 const LABEL_GAP: f64 = 13.5;
 /// Assumed width of a small label's character, for keeping labels inside the picture.
@@ -204,7 +206,7 @@ impl Chart {
         for (index, mark) in marks.iter().enumerate() {
             let Some(ends) = end_of(mark.kind) else { continue };
             let end = marks[index..].iter().find(|later| later.kind == ends && later.subject == mark.subject);
-            let class = if mark.kind == MarkKind::Left { "fault mild" } else { "fault" };
+            let class = if matches!(mark.kind, MarkKind::Left | MarkKind::Switching) { "fault mild" } else { "fault" };
             let from = self.x(mark.at_us as f64 / 1e6);
             let to = self.x(end.map_or(self.seconds as f64, |end| end.at_us as f64 / 1e6));
             self.rect(class, (from, TOP), (to - from, self.bottom() - TOP));
@@ -232,6 +234,17 @@ impl Chart {
         let x = if anchor == "start" { x.min(WIDTH - width_of(text)) } else { x };
         let class = format!("{class} mark-name {anchor}");
         self.svg.text("text", &[("class", &class), ("x", &Px(x)), ("y", &Px(TOP - 4.0))], text);
+    }
+
+    /// A band along the top: what held from one second to another.
+    pub(super) fn band(&mut self, class: &str, from_s: f64, to_s: f64, text: &str) {
+        let (from, to) = (self.x(from_s), self.x(to_s));
+        self.rect(&format!("band {class}"), (from, TOP + 2.0), (to - from, BAND));
+        if width_of(text) < to - from {
+            let x = Px((from + to) / 2.0);
+            let at = [("class", &"band-name" as _), ("x", &x as _), ("y", &Px(TOP + BAND - 3.0) as _)];
+            self.svg.text("text", &at, text);
+        }
     }
 
     /// Columns from the bottom, one per second.
@@ -335,7 +348,8 @@ fn end_of(kind: MarkKind) -> Option<MarkKind> {
         MarkKind::Killed => Some(MarkKind::Answering),
         MarkKind::Paused => Some(MarkKind::Continued),
         MarkKind::Left => Some(MarkKind::Joined),
-        MarkKind::Answering | MarkKind::Continued | MarkKind::Joined => None,
+        MarkKind::Switching => Some(MarkKind::Switched),
+        MarkKind::Answering | MarkKind::Continued | MarkKind::Joined | MarkKind::Switched | MarkKind::Pointed => None,
     }
 }
 

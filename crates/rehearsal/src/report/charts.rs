@@ -3,6 +3,7 @@
 use super::Report;
 use super::chart::{Chart, Scale, micros, thousands};
 use crate::measure::{Percentiles, ServiceFigures};
+use crate::recorder::StandingSample;
 
 const HEIGHT: f64 = 230.0;
 
@@ -104,6 +105,47 @@ pub(super) fn backlog(report: &Report) -> String {
             Some(sample) => {
                 format!("second {second}\nin the outboxes {}\nlag {}", shown(sample.outbox), shown(sample.lag))
             }
+        }
+    });
+    chart.finish()
+}
+
+/// Which side was active, whether the other was in sync, and how much it lacked.
+pub(super) fn sides(report: &Report) -> String {
+    let lags = report.standings.iter().filter_map(|sample| sample.standing.as_ref()?.lag);
+    // The band takes the top of the picture: a curve should not run behind it.
+    let most = lags.max().unwrap_or(0) as f64 * 1.25;
+    let describe = "Which side of the relay is active, and records that the other side lacks";
+    let mut chart = Chart::new(describe, HEIGHT, seconds(report), Scale::linear(most), &report.phases);
+    chart.marks(&report.marks);
+    let at = |us: u64| us as f64 / 1e6;
+    let class = |sample: &StandingSample| match &sample.standing {
+        None => ("away", "no answer".to_owned()),
+        Some(standing) => {
+            let in_sync = standing.in_sync.len() == 2;
+            let (class, alone) = if in_sync { ("", "") } else { (" alone", ", alone") };
+            let side = if standing.active == "a" { ["side-a", "side-a alone"] } else { ["side-b", "side-b alone"] };
+            (side[usize::from(!class.is_empty())], format!("{} active{alone}", standing.active))
+        }
+    };
+    let runs: Vec<&[StandingSample]> = report.standings.chunk_by(|a, b| class(a) == class(b)).collect();
+    for (index, run) in runs.iter().enumerate() {
+        let Some((first, last)) = run.first().zip(run.last()) else { continue };
+        let until = runs.get(index + 1).and_then(|next| next.first()).map_or(last.at_us, |next| next.at_us);
+        let (class, text) = class(first);
+        chart.band(class, at(first.at_us), at(until), &text);
+    }
+    let lag = report.standings.iter().map(|sample| {
+        let lag = sample.standing.as_ref().and_then(|standing| standing.lag);
+        (at(sample.at_us), lag.map(|lag| lag as f64))
+    });
+    chart.curve("lag", "lag", &lag.collect::<Vec<_>>());
+    chart.tooltips(|second| match report.standings.iter().rfind(|sample| sample.at_us / 1_000_000 == second as u64) {
+        None => format!("second {second}\nno sample"),
+        Some(sample) => {
+            let lag = sample.standing.as_ref().and_then(|standing| standing.lag);
+            let lacks = lag.map_or("unknown".to_owned(), thousands);
+            format!("second {second}\n{}\nthe other side lacks {lacks}", class(sample).1)
         }
     });
     chart.finish()

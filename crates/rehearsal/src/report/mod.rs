@@ -12,9 +12,10 @@ use serde::{Deserialize, Serialize};
 
 pub use page::render;
 
+use crate::away::Away;
 use crate::check::Verdict;
 use crate::measure::{ConsumerFigures, Percentiles, ServiceFigures};
-use crate::recorder::{BacklogSample, Mark};
+use crate::recorder::{BacklogSample, Mark, StandingSample};
 
 /// Version of the JSON document; rises when a field changes its meaning or goes away.
 pub const SCHEMA: u32 = 1;
@@ -48,6 +49,12 @@ pub struct Report {
     pub consumers: ConsumerFigures,
     /// What waited between the two.
     pub backlog: Vec<BacklogSample>,
+    /// How the relay said that it stood; empty without one.
+    #[serde(default)]
+    pub standings: Vec<StandingSample>,
+    /// How long clients were away when a side was lost or switched.
+    #[serde(default)]
+    pub away: Vec<Away>,
     /// The verdict of each check.
     pub verdicts: Vec<Verdict>,
     /// Records that the log held at the end.

@@ -5,7 +5,9 @@ use std::fmt::Write as _;
 use super::chart::{micros, thousands};
 use super::svg::escape;
 use super::{Report, charts};
+use crate::away::AwayKind;
 use crate::check::Verdict;
+use crate::pulse;
 use crate::recorder::{Mark, MarkKind};
 
 const STYLE: &str = include_str!("page.css");
@@ -65,6 +67,7 @@ pub fn render(report: &Report) -> String {
     );
     figure(&mut page, "records", &charts::backlog(report));
     put!(page, "</section>");
+    sides(&mut page, report);
     environment(&mut page, report);
     put!(page, "</main>\n</body>\n</html>");
     page
@@ -171,6 +174,46 @@ fn findings(verdict: &Verdict) -> String {
 
 fn figure(page: &mut String, caption: &str, picture: &str) {
     put!(page, "<figure><figcaption>{}</figcaption>{picture}</figure>", escape(caption));
+}
+
+/// The relay's two sides, and how long clients were away.
+fn sides(page: &mut String, report: &Report) {
+    if report.standings.is_empty() {
+        return;
+    }
+    put!(page, "<section>\n<h2>The two sides</h2>");
+    put!(
+        page,
+        "<p class=\"lead\">The side that orders records, as the relay said it every 200 ms; pale where it acknowledged \
+         alone. Below, the records that the other side lacked (<span class=\"key lag\">lag</span>).</p>"
+    );
+    figure(page, "sides", &charts::sides(report));
+    put!(
+        page,
+        "<table class=\"away\"><thead><tr><th>At</th><th>Event</th><th class=\"number\">Producers away</th>\
+         <th class=\"number\">Consumers away</th></tr></thead>\n<tbody>"
+    );
+    let shown = |pause: Option<u64>| pause.map_or("did not come back".to_owned(), micros);
+    for away in &report.away {
+        let what = match away.kind {
+            AwayKind::Loss => "lost",
+            AwayKind::Switch => "switched",
+        };
+        put!(
+            page,
+            "<tr><td>{:.3} s</td><td>{} {what}</td><td class=\"number\">{}</td><td class=\"number\">{}</td></tr>",
+            away.at_us as f64 / 1e6,
+            escape(&away.subject),
+            shown(away.producers_us),
+            shown(away.consumers_us)
+        );
+    }
+    put!(
+        page,
+        "</tbody></table>\n<p class=\"lead\">The longest pause of any partition until the next event, by pulses of the \
+         rehearsal's own producer, due every {} ms.</p>\n</section>",
+        pulse::EVERY.as_millis()
+    );
 }
 
 fn environment(page: &mut String, report: &Report) {

@@ -1,9 +1,11 @@
 #![allow(clippy::unwrap_used, reason = "a test panics on failure")]
 
 use super::*;
+use crate::away::AwayKind;
 use crate::check::Verdict;
 use crate::measure::{Percentiles, Second};
 use crate::recorder::MarkKind;
+use crate::relay_status::Standing;
 
 fn sample() -> Report {
     let latency = |us: u64| Some(Percentiles { count: 9, p50_us: us, p90_us: us * 2, p99_us: us * 5, max_us: us * 9 });
@@ -12,6 +14,10 @@ fn sample() -> Report {
     let mut lost = Verdict::open("LOG-1", "no acknowledged record is lost", "acknowledged operations");
     lost.find(|| "operation 7 (u<1>)".to_owned(), || "not in the \"log\"".to_owned());
     let mark = |at_us, kind| Mark { at_us, kind, subject: "cluster a".to_owned() };
+    let standing = |active: &str, in_sync: &[&str], lag| {
+        let in_sync = in_sync.iter().map(|side| (*side).to_owned()).collect();
+        Some(Standing { active: active.to_owned(), in_sync, lag })
+    };
     Report {
         schema: SCHEMA,
         passed: false,
@@ -36,6 +42,19 @@ fn sample() -> Report {
             BacklogSample { at_us: 500_000, outbox: Some(1), lag: Some(3) },
             BacklogSample { at_us: 1_000_000, outbox: Some(900), lag: None },
         ],
+        standings: vec![
+            StandingSample { at_us: 100_000, standing: standing("a", &["a", "b"], Some(0)) },
+            StandingSample { at_us: 9_700_000, standing: None },
+            StandingSample { at_us: 9_900_000, standing: standing("b", &["b"], Some(40)) },
+            StandingSample { at_us: 13_900_000, standing: standing("b", &["a", "b"], None) },
+        ],
+        away: vec![Away {
+            kind: AwayKind::Loss,
+            subject: "cluster a".to_owned(),
+            at_us: 9_500_000,
+            producers_us: Some(1_400_000),
+            consumers_us: None,
+        }],
         verdicts: vec![lost],
         log_records: 29,
         observations: 87,
@@ -69,6 +88,16 @@ fn the_page_names_the_findings_and_escapes_them() {
 }
 
 #[test]
+fn the_page_shows_which_side_was_active_and_how_long_clients_were_away() {
+    let page = render(&sample());
+    assert!(page.contains("b active, alone") && page.contains("band side-a"));
+    assert!(page.contains("1.4 s") && page.contains("did not come back"));
+    let mut without_relay = sample();
+    without_relay.standings.clear();
+    assert!(!render(&without_relay).contains("The two sides"));
+}
+
+#[test]
 fn every_element_of_the_page_is_closed() {
     let page = render(&sample());
     for tag in ["svg", "section", "table", "figure", "details", "text", "title", "div", "p", "main"] {
@@ -84,6 +113,8 @@ fn an_empty_run_still_has_a_page() {
     report.consumers = ConsumerFigures { seconds: Vec::new(), whole: None };
     report.backlog.clear();
     report.marks.clear();
+    report.standings.clear();
+    report.away.clear();
     report.phases.clear();
     assert!(render(&report).contains("</html>"));
 }

@@ -13,10 +13,9 @@ use rdkafka::types::RDKafkaErrorCode;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
-use super::{ANSWER_WITHIN, DRAIN_WITHIN, KAFKA_VERSION, LogKind, Options, PARTITIONS, RehearsalError};
+use super::{ANSWER_WITHIN, DRAIN_WITHIN, LogKind, Options, PARTITIONS, RehearsalError};
 use crate::children::{self, Ended, Ending};
-use crate::recorder::topics;
-use crate::scenario::{Cluster, Scenario};
+use crate::scenario::{Cluster, Scenario, Via};
 use crate::state::State;
 
 /// How long making the topics may take: a JVM that has just started is slow.
@@ -26,35 +25,17 @@ const TOPICS_WITHIN: std::time::Duration = std::time::Duration::from_secs(20);
 pub(super) type Nodes = Arc<Vec<Mutex<Node>>>;
 
 pub(super) async fn start(options: &Options, state: &State) -> Result<Nodes, RehearsalError> {
-    let kind = match options.log {
-        LogKind::StandIn => NodeKind::StandIn { exe: options.exe.clone() },
-        LogKind::Kafka => {
-            let peers = options.peers.as_ref().ok_or_else(|| {
-                RehearsalError::Unfit(
-                    "--log kafka needs --peers DIR, where Kafka's jars are: `./x rehearse` fetches them".to_owned(),
-                )
-            })?;
-            let libs = peers.join(format!("kafka-{KAFKA_VERSION}/libs"));
-            if !libs.is_dir() {
-                return Err(RehearsalError::Unfit(format!("--peers: there is no {}", libs.display())));
-            }
-            NodeKind::Apache { libs, java: PathBuf::from("java") }
-        }
-    };
     let mut starting: JoinSet<Result<(usize, Node), RehearsalError>> = JoinSet::new();
     for (index, cluster) in options.scenario.clusters.iter().enumerate() {
-        let mut node = NodeOptions::new(kind.clone(), state.child(&format!("cluster-{}", cluster.name)));
+        let mut node = NodeOptions::new(kind(options, index)?, state.child(&format!("cluster-{}", cluster.name)));
         node.cluster_id = format!("naru-cluster-{:09}", index + 1);
-        match options.log {
-            LogKind::StandIn => {
-                node = node.arg("--flush").arg(cluster.flush.name());
-                // As the node sets Apache Kafka up: members come at once, and the load does not wait for a group.
-                node = node.arg("--group-initial-rebalance-delay").arg("0s");
-                if cluster.lose_unflushed_tail {
-                    node = node.arg("--admin").arg("127.0.0.1:0");
-                }
+        if !options.log.is_kafka() {
+            node = node.arg("--flush").arg(cluster.flush.name());
+            // As the node sets Apache Kafka up: members come at once, and the load does not wait for a group.
+            node = node.arg("--group-initial-rebalance-delay").arg("0s");
+            if cluster.lose_unflushed_tail {
+                node = node.arg("--admin").arg("127.0.0.1:0");
             }
-            LogKind::Kafka => {}
         }
         let (name, lossy) = (cluster.name.clone(), loses_tail(options.log, cluster));
         starting.spawn(async move {
@@ -72,6 +53,24 @@ pub(super) async fn start(options: &Options, state: &State) -> Result<Nodes, Reh
     }
     nodes.sort_by_key(|(index, _)| *index);
     Ok(Arc::new(nodes.into_iter().map(|(_, node)| Mutex::new(node)).collect()))
+}
+
+/// What plays a cluster.
+fn kind(options: &Options, cluster: usize) -> Result<NodeKind, RehearsalError> {
+    let Some(version) = options.log.kafka_version(options.scenario.relay.as_ref(), cluster) else {
+        return Ok(NodeKind::StandIn { exe: options.exe.clone() });
+    };
+    let peers = options.peers.as_ref().ok_or_else(|| {
+        RehearsalError::Unfit(
+            "--log kafka and --log mixed need --peers DIR, where Kafka's jars are: `./x rehearse` fetches them"
+                .to_owned(),
+        )
+    })?;
+    let libs = peers.join(format!("kafka-{version}/libs"));
+    if !libs.is_dir() {
+        return Err(RehearsalError::Unfit(format!("--peers: there is no {}", libs.display())));
+    }
+    Ok(NodeKind::Apache { libs, java: PathBuf::from("java") })
 }
 
 pub(super) async fn bootstraps(nodes: &Nodes) -> Vec<String> {
@@ -123,23 +122,41 @@ pub(super) async fn start_empty(node: &mut Node) -> Result<(), NodeError> {
 
 /// What a node ends with when it is asked to.
 pub(super) fn exit_code(log: LogKind) -> i32 {
-    match log {
-        LogKind::StandIn => children::ENDS_WELL,
-        LogKind::Kafka => children::JVM_ENDS_ON_SIGTERM,
-    }
+    if log.is_kafka() { children::JVM_ENDS_ON_SIGTERM } else { children::ENDS_WELL }
 }
 
-pub(super) async fn make_topics(scenario: &Scenario, bootstraps: &[String]) -> Result<(), RehearsalError> {
-    let used = scenario.services.iter().map(|service| service.cluster).chain([scenario.consumers.cluster]);
-    let used: BTreeSet<usize> = used.collect();
+/// Settings of topics that two clusters must answer alike: by default 4.3.1 refuses times that 3.9.2 takes.
+const ALIKE: [(&str, &str); 2] = [
+    ("message.timestamp.before.max.ms", "9223372036854775807"),
+    ("message.timestamp.after.max.ms", "9223372036854775807"),
+];
+
+/// Makes the topics on every cluster that anybody uses.
+pub(super) async fn make_topics(
+    scenario: &Scenario,
+    bootstraps: &[String],
+    names: &[String],
+) -> Result<(), RehearsalError> {
+    let mut used = BTreeSet::new();
+    for via in scenario.services.iter().map(|service| service.via).chain([scenario.consumers.via]) {
+        used.extend(match via {
+            Via::Cluster(cluster) => Some(cluster),
+            Via::Relay => None,
+        });
+    }
+    used.extend(scenario.relay.iter().flat_map(|relay| [relay.a, relay.b]));
+    used.extend(scenario.copier.iter().flat_map(|copier| [copier.from, copier.to]));
+    let alike: &[(&str, &str)] = if scenario.relay.is_some() { &ALIKE } else { &[] };
     for cluster in used {
         let error = |source| RehearsalError::Topics { cluster: scenario.clusters[cluster].name.clone(), source };
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &bootstraps[cluster]).set_log_level(RDKafkaLogLevel::Warning);
         let admin: AdminClient<DefaultClientContext> = config.create().map_err(error)?;
-        let names = topics();
-        let new: Vec<NewTopic<'_>> =
-            names.iter().map(|name| NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1))).collect();
+        let new = names.iter().map(|name| {
+            let topic = NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1));
+            alike.iter().fold(topic, |topic, (key, value)| topic.set(key, value))
+        });
+        let new: Vec<NewTopic<'_>> = new.collect();
         let within = AdminOptions::new().request_timeout(Some(TOPICS_WITHIN));
         for made in admin.create_topics(&new, &within).await.map_err(error)? {
             if let Err((_, code)) = made
@@ -154,7 +171,7 @@ pub(super) async fn make_topics(scenario: &Scenario, bootstraps: &[String]) -> R
 
 /// Only the stand-in can be told; on Kafka the option is shown as ignored.
 pub(super) fn loses_tail(log: LogKind, cluster: &Cluster) -> bool {
-    log == LogKind::StandIn && cluster.lose_unflushed_tail
+    !log.is_kafka() && cluster.lose_unflushed_tail
 }
 
 /// A killed process leaves what it wrote to the operating system, a machine without power does not: the stand-in is told

@@ -7,6 +7,8 @@ use naru_kafka::node::{NodeError, Signal};
 use tokio::sync::Mutex;
 
 use super::clusters::{self, Nodes, lose_unflushed_tail, loses_tail};
+use super::copier::Failover;
+use super::relay::{self, Asker};
 use super::services::Services;
 use super::{LogKind, RehearsalError};
 use crate::children::{self, Ended, Ending};
@@ -28,6 +30,8 @@ pub(super) struct Act {
     pub(super) scenario: Arc<Scenario>,
     pub(super) nodes: Nodes,
     pub(super) services: Services,
+    pub(super) relay: Option<(relay::Process, Asker)>,
+    pub(super) failover: Option<Arc<Failover>>,
     pub(super) endings: Endings,
     pub(super) observers: Arc<Mutex<Observers>>,
     pub(super) recorder: Arc<Recorder>,
@@ -47,7 +51,9 @@ impl Act {
                 }
                 node.kill().map_err(error)?;
                 self.mark(MarkKind::Killed);
-                tokio::time::sleep(self.fault.lasts).await;
+                let lasts = tokio::time::sleep(self.fault.lasts);
+                self.give_up(cluster).await?;
+                lasts.await;
                 if lose_disk {
                     clusters::start_empty(&mut node).await.map_err(error)?;
                 } else {
@@ -68,6 +74,32 @@ impl Act {
                 tokio::time::sleep(self.fault.lasts).await;
                 process.restart().await.map_err(error)?;
                 self.mark(MarkKind::Answering);
+            }
+            FaultKind::Kill { victim: Victim::Relay, .. } => {
+                let (process, _) = self.relay()?;
+                let mut process = process.lock().await;
+                if let Some(status) = process.kill().map_err(relay::error)? {
+                    self.ended_early(children::ENDS_WELL, Some(status)).await;
+                }
+                self.mark(MarkKind::Killed);
+                tokio::time::sleep(self.fault.lasts).await;
+                process.restart().await.map_err(relay::error)?;
+                self.mark(MarkKind::Answering);
+            }
+            FaultKind::Pause { victim: Victim::Relay } => {
+                let (process, _) = self.relay()?;
+                process.lock().await.signal(Signal::SIGSTOP).map_err(relay::error)?;
+                self.mark(MarkKind::Paused);
+                tokio::time::sleep(self.fault.lasts).await;
+                process.lock().await.signal(Signal::SIGCONT).map_err(relay::error)?;
+                self.mark(MarkKind::Continued);
+            }
+            FaultKind::Switch { to } => {
+                let (_, asker) = self.relay()?;
+                let side = self.scenario.relay.as_ref().and_then(|relay| relay.side_of(to));
+                self.mark(MarkKind::Switching);
+                asker.switch(side.ok_or_else(|| self.no_relay())?).await?;
+                self.mark(MarkKind::Switched);
             }
             FaultKind::Pause { victim: Victim::Service(service) } => {
                 let error = |source| self.service_error(service, source);
@@ -96,6 +128,24 @@ impl Act {
             }
         }
         Ok(())
+    }
+
+    /// The control's clients leave a cluster that is lost.
+    async fn give_up(&self, cluster: usize) -> Result<(), RehearsalError> {
+        let (Some(failover), Some(copier)) = (&self.failover, self.scenario.copier) else { return Ok(()) };
+        if copier.from == cluster && failover.give_up(&self.services).await? {
+            let subject = format!("cluster {}", self.scenario.clusters[copier.to].name);
+            self.progress.mark(&self.recorder.mark(MarkKind::Pointed, subject));
+        }
+        Ok(())
+    }
+
+    fn relay(&self) -> Result<&(relay::Process, Asker), RehearsalError> {
+        self.relay.as_ref().ok_or_else(|| self.no_relay())
+    }
+
+    fn no_relay(&self) -> RehearsalError {
+        RehearsalError::Unfit(format!("the scenario has no relay to {}", self.fault.kind.name()))
     }
 
     async fn set_away(&self, member: usize, away: bool) -> Result<(), RehearsalError> {

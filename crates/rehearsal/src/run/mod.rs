@@ -2,8 +2,10 @@
 
 mod backlog;
 mod clusters;
+mod copier;
 mod fault;
 mod operations;
+mod relay;
 mod services;
 
 use std::fmt::Write as _;
@@ -11,30 +13,36 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use naru_kafka::client::ClientError;
 use naru_kafka::node::NodeError;
 use rdkafka::error::KafkaError;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::backlog::{Backlog, StatusProbe};
 use self::clusters::Nodes;
+use self::copier::Failover;
 use self::fault::{Act, Endings};
+use self::relay::Asker;
 use self::services::Services;
+use crate::away;
 use crate::check::{self, Verdict};
 use crate::children::{self, Trouble};
 use crate::clock::RunClock;
 use crate::expectations::{self, Settled};
-use crate::history::History;
+use crate::history::{History, SideCopy};
 use crate::load::{self, Target};
 use crate::measure;
 use crate::observe::{LagProbe, Observers, Shared};
 use crate::plan::Plan;
 use crate::progress::{Before, Progress, TICK};
-use crate::read_back::{self, ReadBackError};
+use crate::pulse;
+use crate::read_back::{self, ReadBackError, Wanted};
 use crate::recorder::{Recorder, topics};
+use crate::relay_status::Standing;
 use crate::report::{Environment, PhaseSpan, Report, SCHEMA};
-use crate::scenario::Scenario;
+use crate::scenario::{Relay, Scenario, Via};
 use crate::service_process::ServiceError;
 use crate::state::{State, StateError};
 
@@ -51,6 +59,8 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 const OPENING_GRANT: i64 = 1_000_000_000_000;
 /// The version of Apache Kafka that `--log kafka` starts.
 const KAFKA_VERSION: &str = "4.3.1";
+/// What plays side a under `--log mixed`: clusters are seldom upgraded on one day.
+const KAFKA_OLDER: &str = "3.9.2";
 
 /// What plays the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +69,26 @@ pub enum LogKind {
     StandIn,
     /// Apache Kafka.
     Kafka,
+    /// Apache Kafka, side a of the relay of an older version than the others.
+    Mixed,
+    /// The control of a scenario with a relay: the stand-in without the relay, see [`Scenario::as_control`].
+    Direct,
+}
+
+impl LogKind {
+    fn is_kafka(self) -> bool {
+        matches!(self, Self::Kafka | Self::Mixed)
+    }
+
+    /// The version of Apache Kafka that plays a cluster; `None` for the stand-in.
+    fn kafka_version(self, relay: Option<&Relay>, cluster: usize) -> Option<&'static str> {
+        match self {
+            Self::StandIn | Self::Direct => None,
+            Self::Kafka => Some(KAFKA_VERSION),
+            Self::Mixed if relay.is_some_and(|relay| relay.a == cluster) => Some(KAFKA_OLDER),
+            Self::Mixed => Some(KAFKA_VERSION),
+        }
+    }
 }
 
 /// How a scenario is to be played.
@@ -137,14 +167,32 @@ pub enum RehearsalError {
     #[error("cannot make an HTTP client")]
     Http(#[from] reqwest::Error),
     /// The log could not be read at the end, so nothing can be said.
-    #[error("cannot read the log of cluster {cluster} at the end")]
+    #[error("cannot read the log of {from} at the end")]
     ReadBack {
-        /// Which cluster.
-        cluster: String,
+        /// "cluster a", "relay".
+        from: String,
         /// What happened.
         #[source]
         source: ReadBackError,
     },
+    /// The relay does not show the topics of its clusters.
+    #[error("the relay does not show the topics that both of its clusters have")]
+    RelayTopics {
+        /// What happened.
+        #[source]
+        source: ClientError,
+    },
+    /// The relay did not switch as the scenario asks.
+    #[error("the relay did not switch to side {to}: {why}")]
+    Switch {
+        /// The side.
+        to: String,
+        /// What the relay said.
+        why: String,
+    },
+    /// The control's copier could not be made.
+    #[error("cannot start the copier")]
+    Copier(#[source] ClientError),
     /// A part of the rehearsal panicked: a bug of ours.
     #[error("a part of the rehearsal failed")]
     Part(#[source] tokio::task::JoinError),
@@ -171,8 +219,15 @@ impl RehearsalError {
 /// # Errors
 /// Whenever there is no verdict; all children are stopped then too.
 pub async fn rehearse(mut options: Options, stop: CancellationToken) -> Result<Rehearsed, RehearsalError> {
-    if options.log == LogKind::Kafka {
+    if options.log.is_kafka() {
         options.scenario = options.scenario.on_kafka();
+    }
+    let without_relay = |log| RehearsalError::Unfit(format!("--log {log} is for a scenario with a [relay]"));
+    if options.log == LogKind::Mixed && options.scenario.relay.is_none() {
+        return Err(without_relay("mixed"));
+    }
+    if options.log == LogKind::Direct {
+        options.scenario = options.scenario.as_control().ok_or_else(|| without_relay("direct"))?;
     }
     let began = SystemTime::now();
     let progress = Progress::new(&options.scenario, options.plain);
@@ -195,7 +250,7 @@ async fn play(
     let state = State::prepare(&options.out)?;
 
     progress.stage(&format!("starting {} cluster(s)", scenario.clusters.len()));
-    if options.log == LogKind::Kafka {
+    if options.log.is_kafka() {
         for cluster in scenario.clusters.iter().filter(|cluster| cluster.lose_unflushed_tail) {
             let name = &cluster.name;
             progress.stage(&format!("note: cluster {name}: lose_unflushed_tail is ignored, Kafka cannot be told to"));
@@ -204,17 +259,44 @@ async fn play(
     let nodes = clusters::start(options, &state).await?;
     let bootstraps = clusters::bootstraps(&nodes).await;
     progress.stage("making topics, starting services");
-    clusters::make_topics(scenario, &bootstraps).await?;
-    let (services, targets) = services::start(options, &state, &bootstraps).await?;
+    // Pulses show how long a takeover keeps clients away; without a relay there is none.
+    let pulses = scenario.relay.is_some();
+    let made: Vec<String> = topics().into_iter().chain(pulses.then(|| pulse::TOPIC.to_owned())).collect();
+    clusters::make_topics(scenario, &bootstraps, &made).await?;
+    let relay = match &scenario.relay {
+        Some(relay) => Some(relay::start(options, &state, relay, &bootstraps, &made).await?),
+        None => None,
+    };
+    let relay_at = match &relay {
+        Some(relay) => relay.lock().await.address().to_string(),
+        None => String::new(),
+    };
+    let address = |via| match via {
+        Via::Cluster(cluster) => bootstraps[cluster].clone(),
+        Via::Relay => relay_at.clone(),
+    };
+    let (services, targets) = services::start(options, &state, address).await?;
 
     let recorder = Arc::new(Recorder::new(RunClock::starting_in(LEAD), scenario, &plan));
+    let readers = Arc::new(watch::Sender::new(address(scenario.consumers.via)));
     let shared = Shared {
-        bootstrap: bootstraps[scenario.consumers.cluster].clone(),
+        bootstrap: readers.subscribe(),
         group: scenario.consumers.group.clone(),
         partitions: PARTITIONS,
         seed: plan.seed,
         operations: plan.operations.len(),
+        pulses,
         recorder: Arc::clone(&recorder),
+    };
+    let failover = scenario.copier.map(|copier| Failover {
+        copying: stop.child_token(),
+        readers: Arc::clone(&readers),
+        to: bootstraps[copier.to].clone(),
+        done: Mutex::default(),
+    });
+    let asker = match (&relay, &scenario.relay) {
+        (Some(process), Some(relay)) => Some(Asker::new(process, relay)?),
+        _ => None,
     };
     let cast = Cast {
         log: options.log,
@@ -222,26 +304,31 @@ async fn play(
         targets: &targets,
         nodes: &nodes,
         services: &services,
+        relay: relay.clone().zip(asker),
+        failover: failover.map(Arc::new),
+        bootstraps: &bootstraps,
         endings: Endings::default(),
         shared: &shared,
     };
-    let mut settled = cast.act(scenario, progress, stop).await?;
+    let (mut settled, standing) = cast.act(scenario, progress, stop).await?;
 
     progress.stage("reading the log back");
     let (mut history, dropped) = recorder.close(Observers::names(scenario.consumers.members));
     settled.observations_dropped = dropped;
     let mut endings = std::mem::take(&mut *cast.endings.lock().await);
     endings.extend(services::stop(scenario, &services).await?);
-    read_back::read(&shared.bootstrap, &topics(), PARTITIONS, plan.seed, &mut history).await.map_err(|source| {
-        let cluster = scenario.clusters[scenario.consumers.cluster].name.clone();
-        RehearsalError::ReadBack { cluster, source }
-    })?;
+    let read_at = readers.borrow().clone();
+    read_logs(scenario, &shared, &read_at, &bootstraps, standing.as_ref(), &mut history).await?;
+    if let Some(relay) = &relay {
+        endings.push(relay::stop(relay).await?);
+    }
     endings.extend(clusters::stop(options.log, scenario, &nodes).await?);
-    let troubles = troubles(scenario, &nodes, &services).await?;
+    let troubles = troubles(scenario, &nodes, &services, relay.as_ref()).await?;
 
     progress.stage("judging");
     let ended = children::check(&endings, &troubles);
-    let report = judge(options, &plan, &recorder, &history, &settled, ended, began);
+    let seen = Seen { settled, standing, children: ended };
+    let report = judge(options, &plan, &recorder, &history, seen, began);
     let files = vec![
         state.write("report.html", |out| out.write_all(crate::report::render(&report).as_bytes()))?,
         state.write("report.json", |out| Ok(serde_json::to_writer_pretty(out, &report)?))?,
@@ -250,9 +337,54 @@ async fn play(
     Ok(Rehearsed { report, files })
 }
 
+/// Reads the log as clients are shown it, and each side of a relay that is in sync by itself.
+async fn read_logs(
+    scenario: &Scenario,
+    shared: &Shared,
+    shown_at: &str,
+    bootstraps: &[String],
+    standing: Option<&Standing>,
+    history: &mut History,
+) -> Result<(), RehearsalError> {
+    let topics = topics();
+    let wanted = Wanted {
+        topics: &topics,
+        partitions: PARTITIONS,
+        group: &shared.group,
+        pulses: shared.pulses,
+        seed: shared.seed,
+        operations: shared.operations,
+    };
+    let cluster = |cluster: usize| format!("cluster {}", scenario.clusters[cluster].name);
+    let from = bootstraps.iter().position(|at| at == shown_at).map_or(relay::NAME.to_owned(), cluster);
+    let read = async |from: String, at: &str| {
+        let held = read_back::read(at, wanted).await;
+        held.map_err(|source| RehearsalError::ReadBack { from, source })
+    };
+    let shown = read(from.clone(), shown_at).await?;
+    (history.log, history.log_starts, history.committed) = (shown.log, shown.log_starts, shown.committed);
+    history.pulse_logs.push((from, shown.pulses));
+    let sides = standing.iter().flat_map(|standing| &standing.in_sync);
+    for side in sides.filter_map(|side| scenario.relay.as_ref()?.cluster_of(side)) {
+        let name = cluster(side);
+        let held = read(name.clone(), &bootstraps[side]).await?;
+        history.pulse_logs.push((name.clone(), held.pulses));
+        history.sides.push(SideCopy { name, log: held.log, log_starts: held.log_starts, committed: held.committed });
+    }
+    Ok(())
+}
+
 /// What the children wrote that somebody must look at.
-async fn troubles(scenario: &Scenario, nodes: &Nodes, services: &Services) -> Result<Vec<Trouble>, StateError> {
-    let mut logs = Vec::with_capacity(nodes.len() + services.len());
+async fn troubles(
+    scenario: &Scenario,
+    nodes: &Nodes,
+    services: &Services,
+    relay: Option<&relay::Process>,
+) -> Result<Vec<Trouble>, StateError> {
+    let mut logs = Vec::with_capacity(nodes.len() + services.len() + 1);
+    if let Some(relay) = relay {
+        logs.push((relay::NAME.to_owned(), relay.lock().await.log_path()));
+    }
     for (cluster, node) in scenario.clusters.iter().zip(nodes.iter()) {
         logs.push((format!("cluster {}", cluster.name), node.lock().await.log_path()));
     }
@@ -272,6 +404,9 @@ struct Cast<'a> {
     targets: &'a [Target],
     nodes: &'a Nodes,
     services: &'a Services,
+    relay: Option<(relay::Process, Asker)>,
+    failover: Option<Arc<Failover>>,
+    bootstraps: &'a [String],
     endings: Endings,
     shared: &'a Shared,
 }
@@ -283,7 +418,7 @@ impl Cast<'_> {
         scenario: &Scenario,
         progress: &Progress,
         stop: &CancellationToken,
-    ) -> Result<Settled, RehearsalError> {
+    ) -> Result<(Settled, Option<Standing>), RehearsalError> {
         let (plan, recorder) = (self.plan, &self.shared.recorder);
         let unobserved = |error: Box<dyn std::error::Error + Send + Sync>| RehearsalError::Observers(error);
         let observers = Observers::start(self.shared, scenario.consumers.members).map_err(|e| unobserved(e.into()))?;
@@ -307,6 +442,8 @@ impl Cast<'_> {
                 scenario: Arc::new(scenario.clone()),
                 nodes: Arc::clone(self.nodes),
                 services: Arc::clone(self.services),
+                relay: self.relay.clone(),
+                failover: self.failover.clone(),
                 endings: Arc::clone(&self.endings),
                 observers: Arc::clone(&observers),
                 recorder: Arc::clone(recorder),
@@ -316,6 +453,20 @@ impl Cast<'_> {
         }
         let mut sampling = JoinSet::new();
         sampling.spawn(backlog.clone().sample(over.clone()));
+        if let Some((_, asker)) = &self.relay {
+            sampling.spawn(asker.clone().sample(Arc::clone(recorder), over.clone()));
+        }
+        let mut pulsing = JoinSet::new();
+        let pulses_over = over.child_token();
+        if self.shared.pulses {
+            let (at, partitions, seed) = (self.shared.bootstrap.borrow().clone(), PARTITIONS, self.shared.seed);
+            pulsing.spawn(pulse::run(at, partitions, seed, Arc::clone(recorder), pulses_over.clone()));
+        }
+        let mut copying = JoinSet::new();
+        if let (Some(copier), Some(failover)) = (scenario.copier, &self.failover) {
+            let [from, to] = [copier.from, copier.to].map(|cluster| self.bootstraps[cluster].clone());
+            copying.spawn(copier::run(from, to, self.shared.group.clone(), failover.copying.clone()));
+        }
 
         let mut ticks = tokio::time::interval(TICK);
         let mut before = Before::default();
@@ -330,17 +481,41 @@ impl Cast<'_> {
             }
         }
         progress.stage("settling: waiting for empty outboxes and for the consumers");
+        pulses_over.cancel();
+        while let Some(pulsed) = pulsing.join_next().await {
+            pulsed.map_err(RehearsalError::Part)?.map_err(|error| unobserved(error.into()))?;
+        }
         let settled =
             backlog.settle(scenario.settle_max, || progress.tick(scenario, plan, recorder, &mut before)).await;
+        let standing = match &self.relay {
+            Some((_, asker)) => {
+                progress.stage("settling: waiting for both sides to be in sync");
+                asker.settle(scenario.settle_max).await
+            }
+            None => None,
+        };
         over.cancel();
         while sampling.join_next().await.is_some() {}
+        if let Some(failover) = &self.failover {
+            failover.copying.cancel();
+        }
+        while let Some(copied) = copying.join_next().await {
+            copied.map_err(RehearsalError::Part)?.map_err(RehearsalError::Copier)?;
+        }
         // Threads: joined where blocking does no harm.
         tokio::task::spawn_blocking(move || observers.blocking_lock().stop())
             .await
             .map_err(RehearsalError::Part)?
             .map_err(|error| unobserved(error.into()))?;
-        Ok(settled)
+        Ok((settled, standing))
     }
+}
+
+/// What was seen beside the history.
+struct Seen {
+    settled: Settled,
+    standing: Option<Standing>,
+    children: Verdict,
 }
 
 fn judge(
@@ -348,21 +523,26 @@ fn judge(
     plan: &Plan,
     recorder: &Recorder,
     history: &History,
-    settled: &Settled,
-    children: Verdict,
+    seen: Seen,
     began: SystemTime,
 ) -> Report {
     let scenario = &options.scenario;
     let services = measure::services(history, scenario, plan);
     let consumers = measure::consumers(history, plan);
     let marks = recorder.marks();
+    let away = away::away(history, scenario, &marks);
     let mut verdicts: Vec<Verdict> = check::judge(history);
+    if scenario.relay.is_some() {
+        verdicts.extend(check::judge_relay(history));
+        verdicts.push(expectations::in_sync(seen.standing.as_ref()));
+    }
     let lateness = measure::lateness(history);
     verdicts.push(expectations::load(history, scenario.expect.lateness_max, lateness));
     verdicts.push(expectations::answers(history, scenario));
     verdicts.push(expectations::faults(plan, scenario, &marks));
-    verdicts.push(expectations::settled(settled, scenario.settle_max));
-    verdicts.push(children);
+    verdicts.push(expectations::settled(&seen.settled, scenario.settle_max));
+    verdicts.push(seen.children);
+    verdicts.extend(expectations::away(scenario, &away));
     verdicts.extend(expectations::bounds(scenario, &services, &consumers));
     expectations::refuse_empty(&mut verdicts, plan);
     let phases = scenario.phases.iter().zip(&plan.phases).map(|(phase, (from, to))| PhaseSpan {
@@ -384,6 +564,8 @@ fn judge(
         lateness,
         consumers,
         backlog: recorder.backlog_samples(),
+        standings: recorder.standings(),
+        away,
         verdicts,
         log_records: history.log.len() as u64,
         observations: history.observations.len() as u64,
@@ -393,7 +575,9 @@ fn judge(
 fn subject(options: &Options) -> String {
     match options.log {
         LogKind::StandIn => format!("stand-in {}", env!("CARGO_PKG_VERSION")),
+        LogKind::Direct => format!("stand-in {}, copied behind the clients' back", env!("CARGO_PKG_VERSION")),
         LogKind::Kafka => format!("Apache Kafka {KAFKA_VERSION}"),
+        LogKind::Mixed => format!("Apache Kafka {KAFKA_OLDER} and {KAFKA_VERSION}"),
     }
 }
 
@@ -401,12 +585,12 @@ fn cluster_settings(options: &Options) -> String {
     let mut text = String::new();
     for cluster in &options.scenario.clusters {
         let separator = if text.is_empty() { "" } else { ", " };
-        let setting = match (options.log, cluster.lose_unflushed_tail) {
-            (LogKind::Kafka, false) => "as shipped",
-            (LogKind::Kafka, true) => "as shipped, lose_unflushed_tail ignored",
-            (LogKind::StandIn, _) => cluster.flush.name(),
+        let setting = match (options.log.is_kafka(), cluster.lose_unflushed_tail) {
+            (true, false) => "as shipped",
+            (true, true) => "as shipped, lose_unflushed_tail ignored",
+            (false, _) => cluster.flush.name(),
         };
-        let tail = if options.log == LogKind::StandIn && cluster.lose_unflushed_tail {
+        let tail = if !options.log.is_kafka() && cluster.lose_unflushed_tail {
             ", a kill takes what is not flushed"
         } else {
             ""

@@ -7,9 +7,12 @@ use tokio::sync::Mutex;
 use super::{DRAIN_WITHIN, OPENING_GRANT, Options, RehearsalError};
 use crate::children::{self, Ended};
 use crate::load::Target;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, Via};
 use crate::service_process::{ServiceError, ServiceOptions, ServiceProcess};
 use crate::state::State;
+
+/// The flag that tells a service where the log is.
+const BROKERS: &str = "--brokers";
 
 /// The services by index.
 pub(super) type Services = Arc<Vec<Mutex<ServiceProcess>>>;
@@ -18,7 +21,7 @@ pub(super) type Services = Arc<Vec<Mutex<ServiceProcess>>>;
 pub(super) async fn start(
     options: &Options,
     state: &State,
-    bootstraps: &[String],
+    address: impl Fn(Via) -> String,
 ) -> Result<(Services, Vec<Target>), RehearsalError> {
     let mut services = Vec::with_capacity(options.scenario.services.len());
     let mut targets = Vec::with_capacity(options.scenario.services.len());
@@ -26,8 +29,8 @@ pub(super) async fn start(
         let name = service.kind.name();
         let dir = state.child(&format!("service-{name}"));
         let (data, grant) = (dir.join("data").display().to_string(), OPENING_GRANT.to_string());
-        let brokers = &bootstraps[service.cluster];
-        let args = ["sample", name, "--brokers", brokers, "--data", &data, "--opening-grant", &grant];
+        let brokers = address(service.via);
+        let args = ["sample", name, BROKERS, &brokers, "--data", &data, "--opening-grant", &grant];
         let process = ServiceProcess::start(ServiceOptions {
             name: name.to_owned(),
             program: options.exe.clone(),
@@ -39,6 +42,19 @@ pub(super) async fn start(
         services.push(Mutex::new(process));
     }
     Ok((Arc::new(services), targets))
+}
+
+/// Starts every service again with another address of the log, as a changed configuration is rolled out in haste.
+pub(super) async fn point_at(services: &Services, brokers: &str) -> Result<(), RehearsalError> {
+    for process in services.iter() {
+        let mut process = process.lock().await;
+        let options = process.options_mut();
+        let value = options.args.iter().position(|arg| arg == BROKERS).and_then(|flag| options.args.get_mut(flag + 1));
+        *value.expect("every service is started with the address of the log") = brokers.to_owned();
+        let name = options.name.clone();
+        process.restart().await.map_err(|source| error(&name, source))?;
+    }
+    Ok(())
 }
 
 /// Asks every service to end, one after the other, and says how each did.

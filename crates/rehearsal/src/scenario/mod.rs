@@ -6,10 +6,12 @@
 mod fields;
 mod mistake;
 mod read;
+mod relay;
 
 use std::time::Duration;
 
 pub use mistake::{Mistake, Mistakes};
+pub use relay::{Copier, Relay};
 
 /// The only format this build reads.
 pub const VERSION: i64 = 1;
@@ -48,6 +50,10 @@ pub struct Scenario {
     pub seed: u64,
     /// The log's clusters.
     pub clusters: Vec<Cluster>,
+    /// The relay between two of them, if there is one.
+    pub relay: Option<Relay>,
+    /// What copies one cluster to another where no relay does; never in a file, see [`Scenario::as_control`].
+    pub copier: Option<Copier>,
     /// The services that take the load.
     pub services: Vec<Service>,
     /// The consumer group.
@@ -131,13 +137,22 @@ impl ServiceKind {
     }
 }
 
+/// The way from a client to the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Via {
+    /// To a cluster itself: index into [`Scenario::clusters`].
+    Cluster(usize),
+    /// Through the relay, which keeps both of its clusters alike.
+    Relay,
+}
+
 /// One service under load.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Service {
     /// Which one.
     pub kind: ServiceKind,
-    /// Index into [`Scenario::clusters`] of the cluster it publishes to.
-    pub cluster: usize,
+    /// Where it publishes.
+    pub via: Via,
     /// How many users its keys are drawn from.
     pub users: u32,
     /// Requests that may wait for an answer at once. One that is due beyond it is dropped and counted as failed:
@@ -152,8 +167,8 @@ pub struct Service {
 pub struct Consumers {
     /// The group's id.
     pub group: String,
-    /// Index into [`Scenario::clusters`].
-    pub cluster: usize,
+    /// Where they read.
+    pub via: Via,
     /// Members that share the partitions.
     pub members: usize,
 }
@@ -196,6 +211,8 @@ pub enum Victim {
     Cluster(usize),
     /// A service: index into [`Scenario::services`].
     Service(usize),
+    /// The relay.
+    Relay,
 }
 
 /// What a fault does.
@@ -218,6 +235,11 @@ pub enum FaultKind {
         /// Number of the member, from 0.
         member: usize,
     },
+    /// The relay is asked to make another side the active one: a planned switch.
+    Switch {
+        /// Index into [`Scenario::clusters`] of the side that becomes active.
+        to: usize,
+    },
 }
 
 impl FaultKind {
@@ -227,6 +249,7 @@ impl FaultKind {
             Self::Kill { .. } => "kill",
             Self::Pause { .. } => "pause",
             Self::Leave { .. } => "leave",
+            Self::Switch { .. } => "switch",
         }
     }
 }
@@ -244,6 +267,10 @@ pub struct Expect {
     pub service_p99_max: Option<Duration>,
     /// Bound on the p99 from the planned time until the consumer group has seen the record.
     pub consumer_p99_max: Option<Duration>,
+    /// Bound on how long producers or consumers may be away when the active side, or the relay, is lost.
+    pub takeover_max: Option<Duration>,
+    /// The same for a planned switch.
+    pub switch_stall_max: Option<Duration>,
 }
 
 impl Scenario {

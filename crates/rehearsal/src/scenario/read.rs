@@ -7,9 +7,10 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 use super::fields::{Fields, Reader, choice, flag, list, number, table, tables};
+use super::relay::{self, Relay};
 use super::{
     CLUSTERS_MAX, Cluster, Consumers, Expect, FAULTS_MAX, Fault, FaultKind, Flush, LATENESS_MAX, MEMBERS_MAX, Mistakes,
-    OPERATIONS_MAX, PHASES_MAX, Phase, RATE_MAX, SERVICES_MAX, Scenario, Service, ServiceKind, USERS_MAX, VERSION,
+    OPERATIONS_MAX, PHASES_MAX, Phase, RATE_MAX, SERVICES_MAX, Scenario, Service, ServiceKind, USERS_MAX, VERSION, Via,
     Victim,
 };
 
@@ -58,14 +59,18 @@ fn root_table(reader: &mut Reader<'_>, root: &Spanned<DeTable<'_>>) -> Option<Sc
     let service_names = names(root.get_ref(), "service");
     let phase_names = names(root.get_ref(), "phase");
     let clusters = tables(reader, &mut fields, "cluster", "[[cluster]]", 1..=CLUSTERS_MAX, cluster);
+    let has_relay = fields.find("relay").is_some();
+    let relay = has_relay.then(|| {
+        table(reader, &mut fields, "relay", "[relay]", |reader, fields| relay::relay(reader, fields, &cluster_names))
+    });
     let services = tables(reader, &mut fields, "service", "[[service]]", 1..=SERVICES_MAX, |reader, fields| {
-        service(reader, fields, &cluster_names)
+        service(reader, fields, &cluster_names, has_relay)
     });
     let phases = tables(reader, &mut fields, "phase", "[[phase]]", 1..=PHASES_MAX, |reader, fields| {
         phase(reader, fields, &service_names)
     });
     let consumers = table(reader, &mut fields, "consumers", "[consumers]", |reader, fields| {
-        consumers(reader, fields, &cluster_names)
+        consumers(reader, fields, &cluster_names, has_relay)
     });
     let members = consumers.as_ref().map_or(usize::MAX, |c| c.members);
     let lasts: Vec<Duration> = phases.iter().flatten().map(|p| p.lasts).collect();
@@ -73,7 +78,13 @@ fn root_table(reader: &mut Reader<'_>, root: &Spanned<DeTable<'_>>) -> Option<Sc
         fault(
             reader,
             fields,
-            &Names { clusters: &cluster_names, services: &service_names, phases: &phase_names },
+            &Names {
+                clusters: &cluster_names,
+                services: &service_names,
+                phases: &phase_names,
+                has_relay,
+                relay: relay.as_ref().and_then(Option::as_ref),
+            },
             &lasts,
             members,
         )
@@ -86,26 +97,29 @@ fn root_table(reader: &mut Reader<'_>, root: &Spanned<DeTable<'_>>) -> Option<Sc
             lateness_max: LATENESS_MAX,
             service_p99_max: None,
             consumer_p99_max: None,
+            takeover_max: None,
+            switch_stall_max: None,
         }),
         Some(value) => match value.get_ref().as_table() {
-            Some(table) => expect(reader, Fields::new("[expect]", table, value.span())),
+            Some(table) => expect(reader, Fields::new("[expect]", table, value.span()), has_relay),
             None => {
                 reader.wrong_kind("expect", value, "a table, `[expect]`");
                 None
             }
         },
     };
-    if let (Some(services), Some(consumers)) = (&services, &consumers) {
-        for service in services.iter().filter(|service| service.cluster != consumers.cluster) {
-            let (own, theirs) = (&cluster_names[service.cluster], &cluster_names[consumers.cluster]);
-            reader.mistake(
-                fields.span_of("service"),
-                format!(
-                    "service {:?} publishes to cluster {own:?}, but the consumers read {theirs:?}",
-                    service.kind.name()
-                ),
-                format!("let both use one cluster: nothing carries records from {own:?} to {theirs:?}"),
-            );
+    if let (Some(services), Some(Consumers { via: Via::Cluster(read), .. })) = (&services, &consumers) {
+        for service in services {
+            let Via::Cluster(written) = service.via else { continue };
+            if written != *read {
+                let (own, theirs) = (&cluster_names[written], &cluster_names[*read]);
+                let name = service.kind.name();
+                reader.mistake(
+                    fields.span_of("service"),
+                    format!("service {name:?} publishes to cluster {own:?}, but the consumers read {theirs:?}"),
+                    format!("let both use one cluster: nothing carries records from {own:?} to {theirs:?}"),
+                );
+            }
         }
     }
     unique(reader, &fields, "cluster", &cluster_names);
@@ -133,11 +147,17 @@ fn root_table(reader: &mut Reader<'_>, root: &Spanned<DeTable<'_>>) -> Option<Sc
         }
     }
     fields.finish(reader);
+    let relay = match relay {
+        Some(read) => Some(read?),
+        None => None,
+    };
     Some(Scenario {
         name: name?,
         title: title?,
         seed: seed?,
         clusters: clusters?,
+        relay,
+        copier: None,
         services: services?,
         consumers: consumers?,
         phases: phases?,
@@ -175,10 +195,15 @@ fn cluster(reader: &mut Reader<'_>, mut fields: Fields<'_, '_>) -> Option<Cluste
     Some(Cluster { name: name?, flush: flush?, lose_unflushed_tail: lose_unflushed_tail? })
 }
 
-fn service(reader: &mut Reader<'_>, mut fields: Fields<'_, '_>, clusters: &[String]) -> Option<Service> {
+fn service(
+    reader: &mut Reader<'_>,
+    mut fields: Fields<'_, '_>,
+    clusters: &[String],
+    has_relay: bool,
+) -> Option<Service> {
     let kinds: Vec<(&str, ServiceKind)> = ServiceKind::ALL.iter().map(|kind| (kind.name(), *kind)).collect();
     let kind = fields.text(reader, "name", "payment").and_then(|given| choice(reader, "name", given, &kinds));
-    let cluster = fields.refers(reader, "cluster", "cluster", clusters, None);
+    let via = relay::via(reader, &mut fields, clusters, has_relay);
     let users = fields.integer(reader, "users", 1..=USERS_MAX, 1_000).and_then(|users| u32::try_from(users).ok());
     let outstanding_max = fields
         .integer(reader, "outstanding_max", 1..=16_384, 512)
@@ -187,19 +212,24 @@ fn service(reader: &mut Reader<'_>, mut fields: Fields<'_, '_>, clusters: &[Stri
     fields.finish(reader);
     Some(Service {
         kind: kind?,
-        cluster: cluster?,
+        via: via?,
         users: users?,
         outstanding_max: outstanding_max?,
         timeout: Duration::from_millis(timeout?),
     })
 }
 
-fn consumers(reader: &mut Reader<'_>, mut fields: Fields<'_, '_>, clusters: &[String]) -> Option<Consumers> {
+fn consumers(
+    reader: &mut Reader<'_>,
+    mut fields: Fields<'_, '_>,
+    clusters: &[String],
+    has_relay: bool,
+) -> Option<Consumers> {
     let group = fields.name(reader, "group", "settlement").map(|(group, _)| group.to_owned());
-    let cluster = fields.refers(reader, "cluster", "cluster", clusters, None);
+    let via = relay::via(reader, &mut fields, clusters, has_relay);
     let members = fields.integer(reader, "members", 1..=MEMBERS_MAX, 2).and_then(|n| usize::try_from(n).ok());
     fields.finish(reader);
-    Some(Consumers { group: group?, cluster: cluster?, members: members? })
+    Some(Consumers { group: group?, via: via?, members: members? })
 }
 
 fn phase(reader: &mut Reader<'_>, mut fields: Fields<'_, '_>, services: &[String]) -> Option<Phase> {
@@ -270,11 +300,24 @@ struct Names<'a> {
     clusters: &'a [String],
     services: &'a [String],
     phases: &'a [String],
+    has_relay: bool,
+    relay: Option<&'a Relay>,
 }
 
-/// The one process that a fault names by `cluster` or by `service`.
+/// The one process that a fault names by `cluster`, by `service` or by `relay = true`.
 fn victim(reader: &mut Reader<'_>, fields: &mut Fields<'_, '_>, names: &Names<'_>) -> Option<Victim> {
-    match (fields.find("cluster").is_some(), fields.find("service").is_some()) {
+    let named = (fields.find("cluster").is_some(), fields.find("service").is_some());
+    if flag(reader, fields, "relay")? {
+        if named != (false, false) {
+            reader.mistake(
+                fields.span_of("relay"),
+                "the fault names both the `relay` and another process",
+                "write one [[fault]] for each",
+            );
+        }
+        return Some(Victim::Relay);
+    }
+    match named {
         (true, true) => {
             reader.mistake(
                 fields.span_of("service"),
@@ -288,6 +331,8 @@ fn victim(reader: &mut Reader<'_>, fields: &mut Fields<'_, '_>, names: &Names<'_
     }
 }
 
+const KINDS: [&str; 4] = ["kill", "pause", "leave", "switch"];
+
 fn fault(
     reader: &mut Reader<'_>,
     mut fields: Fields<'_, '_>,
@@ -297,28 +342,34 @@ fn fault(
 ) -> Option<Fault> {
     let kind = fields
         .text(reader, "kind", "kill")
-        .and_then(|given| choice(reader, "kind", given, &[("kill", "kill"), ("pause", "pause"), ("leave", "leave")]));
+        .and_then(|given| choice(reader, "kind", given, &KINDS.map(|kind| (kind, kind))));
     let kind = match kind {
         Some("leave") => fields
             .integer(reader, "member", 0..=MEMBERS_MAX - 1, 0)
             .and_then(|member| usize::try_from(member).ok())
             .map(|member| FaultKind::Leave { member }),
+        Some("switch") => relay::switch(reader, &mut fields, names.clusters, names.relay),
         Some("pause") => victim(reader, &mut fields, names).map(|victim| FaultKind::Pause { victim }),
         Some(_) => {
             let victim = victim(reader, &mut fields, names);
             let lose_disk = flag(reader, &mut fields, "lose_disk");
-            if let (Some(Victim::Service(_)), Some(true)) = (victim, lose_disk) {
-                reader.mistake(
-                    fields.span_of("lose_disk"),
-                    "a service that loses its disk loses what it has acknowledged and not yet published",
-                    "use `lose_disk` with a `cluster`",
-                );
+            let why = match (victim, lose_disk) {
+                (Some(Victim::Service(_)), Some(true)) => {
+                    Some("a service that loses its disk loses what it has acknowledged and not yet published")
+                }
+                (Some(Victim::Relay), Some(true)) => {
+                    Some("a relay that loses its disk forgets which side counts: another fault, and not one of these")
+                }
+                _ => None,
+            };
+            if let Some(why) = why {
+                reader.mistake(fields.span_of("lose_disk"), why, "use `lose_disk` with a `cluster`");
             }
             victim.zip(lose_disk).map(|(victim, lose_disk)| FaultKind::Kill { victim, lose_disk })
         }
         // The kind decides which of them are known; do not blame the others for it.
         None => {
-            fields.known.extend(["cluster", "service", "lose_disk", "member"]);
+            fields.known.extend(["cluster", "service", "relay", "lose_disk", "member", "to"]);
             None
         }
     };
@@ -331,10 +382,22 @@ fn fault(
             format!("members are numbered from 0 to {}", members.saturating_sub(1)),
         );
     }
+    let of_a_relay = match kind {
+        Some(FaultKind::Switch { .. }) => Some("to"),
+        Some(FaultKind::Kill { victim: Victim::Relay, .. } | FaultKind::Pause { victim: Victim::Relay }) => {
+            Some("relay")
+        }
+        _ => None,
+    };
+    if let Some(key) = of_a_relay.filter(|_| !names.has_relay) {
+        reader.mistake(fields.span_of(key), "the scenario has no relay", "add a [relay] table");
+    }
     let phase = fields.refers(reader, "phase", "phase", names.phases, None);
     let at = fields.seconds(reader, "at_seconds", Some(0.0));
     let jitter = fields.seconds(reader, "jitter_seconds", Some(0.0));
-    let duration = fields.seconds(reader, "lasts_seconds", None);
+    // A switch lasts as long as it takes.
+    let lasts_least = matches!(kind, Some(FaultKind::Switch { .. })).then_some(0.0);
+    let duration = fields.seconds(reader, "lasts_seconds", lasts_least);
     if let (Some(phase), Some(at), Some(jitter)) = (phase, at, jitter)
         && lasts.get(phase).is_some_and(|lasts| at + jitter >= *lasts)
     {
@@ -348,7 +411,7 @@ fn fault(
     Some(Fault { kind: kind?, phase: phase?, at: at?, jitter: jitter?, lasts: duration? })
 }
 
-fn expect(reader: &mut Reader<'_>, mut fields: Fields<'_, '_>) -> Option<Expect> {
+fn expect(reader: &mut Reader<'_>, mut fields: Fields<'_, '_>, has_relay: bool) -> Option<Expect> {
     let most = i64::try_from(OPERATIONS_MAX).unwrap_or(i64::MAX);
     let failed_max = fields.integer(reader, "failed_max", 0..=most, 0).and_then(|n| u64::try_from(n).ok());
     let unknown_max = fields.integer(reader, "unknown_max", 0..=most, 0).and_then(|n| u64::try_from(n).ok());
@@ -356,6 +419,15 @@ fn expect(reader: &mut Reader<'_>, mut fields: Fields<'_, '_>) -> Option<Expect>
     let lateness_max = fields.millis(reader, "lateness_ms_max").unwrap_or(LATENESS_MAX);
     let service_p99_max = fields.millis(reader, "service_p99_ms_max");
     let consumer_p99_max = fields.millis(reader, "consumer_p99_ms_max");
+    let (takeover_max, switch_stall_max) = relay::bounds(reader, &mut fields, has_relay);
     fields.finish(reader);
-    Some(Expect { failed_max: failed_max?, unknown_max: unknown_max?, lateness_max, service_p99_max, consumer_p99_max })
+    Some(Expect {
+        failed_max: failed_max?,
+        unknown_max: unknown_max?,
+        lateness_max,
+        service_p99_max,
+        consumer_p99_max,
+        takeover_max,
+        switch_stall_max,
+    })
 }

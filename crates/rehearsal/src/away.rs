@@ -1,0 +1,104 @@
+//! How long producers and consumers were away when a side was lost or the sides were switched: read off the pulses.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::history::History;
+use crate::recorder::{Mark, MarkKind};
+use crate::scenario::Scenario;
+
+/// What a pause belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AwayKind {
+    /// A side was killed or paused.
+    Loss,
+    /// A planned switch.
+    Switch,
+}
+
+/// The longest pause of any partition from one event until the next.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Away {
+    /// What happened.
+    pub kind: AwayKind,
+    /// To whom: "cluster a".
+    pub subject: String,
+    /// When, in microseconds on the run's clock.
+    pub at_us: u64,
+    /// Between two acknowledgements of one partition, in microseconds; `None` if none came after the event.
+    pub producers_us: Option<u64>,
+    /// Between two deliveries of one partition to the group, in microseconds; `None` if none came after the event.
+    pub consumers_us: Option<u64>,
+}
+
+/// One entry for each loss and each switch of a side. A pause that a later return of the side causes counts, too.
+pub fn away(history: &History, scenario: &Scenario, marks: &[Mark]) -> Vec<Away> {
+    let Some(relay) = &scenario.relay else { return Vec::new() };
+    let sides = [relay.a, relay.b].map(|side| format!("cluster {}", scenario.clusters[side].name));
+    let events: Vec<(AwayKind, &Mark)> = marks
+        .iter()
+        .filter_map(|mark| match mark.kind {
+            MarkKind::Killed | MarkKind::Paused if sides.contains(&mark.subject) => Some((AwayKind::Loss, mark)),
+            MarkKind::Switching => Some((AwayKind::Switch, mark)),
+            _ => None,
+        })
+        .collect();
+    let acknowledged = history.pulses.iter().filter_map(|pulse| {
+        let (_, at_us) = pulse.acknowledged?;
+        Some((pulse.partition, at_us))
+    });
+    let acknowledged = by_partition(acknowledged);
+    let delivered = by_partition(history.pulses_delivered.iter().copied());
+    let next = events.iter().skip(1).map(|(_, mark)| mark.at_us).chain([u64::MAX]);
+    let whole = events.iter().zip(next).map(|((kind, mark), until_us)| Away {
+        kind: *kind,
+        subject: mark.subject.clone(),
+        at_us: mark.at_us,
+        producers_us: longest(&acknowledged, mark.at_us, until_us),
+        consumers_us: longest(&delivered, mark.at_us, until_us),
+    });
+    whole.collect()
+}
+
+type Times = BTreeMap<i32, Vec<u64>>;
+
+fn by_partition(times: impl Iterator<Item = (i32, u64)>) -> Times {
+    let mut by_partition = Times::new();
+    for (partition, at_us) in times {
+        by_partition.entry(partition).or_default().push(at_us);
+    }
+    by_partition.values_mut().for_each(|times| times.sort_unstable());
+    by_partition
+}
+
+/// The longest pause that ends after `from_us` and begins before `until_us`, in the partition where it is longest.
+/// `None` as soon as some partition shows nothing after `from_us`.
+fn longest(times: &Times, from_us: u64, until_us: u64) -> Option<u64> {
+    let of_each = times.values().map(|times| {
+        let pauses = times.windows(2).filter(|pair| pair[1] >= from_us && pair[0] < until_us);
+        pauses.map(|pair| pair[1] - pair[0]).max()
+    });
+    of_each.collect::<Option<Vec<u64>>>()?.into_iter().max()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_pause_belongs_to_the_event_during_which_it_began() {
+        let beat = |from: u64, to: u64| (from..to).step_by(10).collect::<Vec<_>>();
+        // Partition 0 pauses from 90 to 400, partition 1 only from 90 to 200, and both again from 590.
+        let zero = [beat(0, 100), beat(400, 600), beat(650, 1_000)].concat();
+        let one = [beat(0, 100), beat(200, 600), beat(650, 1_000)].concat();
+        let times = Times::from([(0, zero), (1, one)]);
+        let check = |from, until, expect| assert_eq!(longest(&times, from, until), expect, "{from}..{until}");
+        check(95, 500, Some(310));
+        check(500, u64::MAX, Some(60));
+        check(700, u64::MAX, Some(10));
+        check(995, u64::MAX, None);
+        assert_eq!(longest(&Times::new(), 0, 1), None);
+    }
+}
