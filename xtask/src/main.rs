@@ -35,7 +35,7 @@ enum Task {
     Tidy(tidy::Args),
     /// Benchmarks, both sides in one run: `wire`, `broker`
     Bench(measure::BenchArgs),
-    /// The long kill -9 loop: `broker`
+    /// The long kill -9 loop: `broker`, `relay`
     Soak(measure::SoakArgs),
     /// Play seeded histories of the relay's machines, and judge each: `relay`
     Simulate(simulate::Args),

@@ -39,17 +39,17 @@ pub fn bench(args: &BenchArgs) -> Result<(), TaskError> {
 #[derive(Debug, clap::Args)]
 pub struct SoakArgs {
     /// What to soak
-    #[arg(value_parser = ["broker"])]
+    #[arg(value_parser = ["broker", "relay"])]
     subject: String,
-    /// How many SIGKILL rounds
+    /// How many rounds: of SIGKILL, and for the relay of SIGSTOP too
     #[arg(long, default_value_t = 1000)]
     rounds: u32,
 }
 
-/// Runs the kill -9 test with many rounds.
+/// Runs the kill -9 test of a subject with many rounds.
 pub fn soak(args: &SoakArgs) -> Result<(), TaskError> {
-    debug_assert_eq!(args.subject, "broker");
-    let mut soak = cargo(&["test", "--workspace", "--test", "it", "--", "--nocapture", "kill::"]);
+    let tests = if args.subject == "relay" { "relay::rounds::" } else { "kill::" };
+    let mut soak = cargo(&["test", "--workspace", "--test", "it", "--", "--nocapture", tests]);
     soak.env("NARU_KILL_ROUNDS", args.rounds.to_string()).env("NARU_PEERS", peers::folder());
     run(soak)
 }

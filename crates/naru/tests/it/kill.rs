@@ -5,7 +5,7 @@
 //! the judge can find something: planted anomalies, and a broker that answers before it has written anything.
 
 pub mod judge;
-mod load;
+pub mod load;
 
 use std::path::Path;
 use std::sync::Arc;

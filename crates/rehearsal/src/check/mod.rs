@@ -16,6 +16,8 @@ mod sides;
 mod unsent;
 
 #[cfg(test)]
+mod relay_tests;
+#[cfg(test)]
 mod tests;
 
 use naru_model::invariant::Invariant;

@@ -3,19 +3,17 @@
 mod backlog;
 mod clusters;
 mod copier;
+mod error;
 mod fault;
+mod judge;
 mod operations;
 mod relay;
 mod services;
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use naru_kafka::client::ClientError;
-use naru_kafka::node::NodeError;
-use rdkafka::error::KafkaError;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -23,27 +21,25 @@ use tokio_util::sync::CancellationToken;
 use self::backlog::{Backlog, StatusProbe};
 use self::clusters::Nodes;
 use self::copier::Failover;
+pub use self::error::RehearsalError;
 use self::fault::{Act, Endings};
+use self::judge::{Seen, judge};
 use self::relay::Asker;
 use self::services::Services;
-use crate::away;
-use crate::check::{self, Verdict};
 use crate::children::{self, Trouble};
 use crate::clock::RunClock;
-use crate::expectations::{self, Settled};
+use crate::expectations::Settled;
 use crate::history::{History, SideCopy};
 use crate::load::{self, Target};
-use crate::measure;
 use crate::observe::{LagProbe, Observers, Shared};
 use crate::plan::Plan;
 use crate::progress::{Before, Progress, TICK};
 use crate::pulse;
-use crate::read_back::{self, ReadBackError, Wanted};
+use crate::read_back::{self, Wanted};
 use crate::recorder::{Recorder, topics};
 use crate::relay_status::Standing;
-use crate::report::{Environment, PhaseSpan, Report, SCHEMA};
+use crate::report::Report;
 use crate::scenario::{Relay, Scenario, Via};
-use crate::service_process::ServiceError;
 use crate::state::{State, StateError};
 
 /// Partitions of every topic: more than the group has members, so that a rebalance moves some and leaves others.
@@ -119,99 +115,6 @@ pub struct Rehearsed {
     pub report: Report,
     /// `report.json`, `report.html` and `operations.jsonl`.
     pub files: Vec<PathBuf>,
-}
-
-/// Why there is no verdict.
-#[derive(Debug, thiserror::Error)]
-pub enum RehearsalError {
-    /// The user ended it.
-    #[error("interrupted: no verdict; every child process is stopped")]
-    Interrupted,
-    /// The user's side: the scenario and the chosen log do not go together, or the log is not there.
-    #[error("{0}")]
-    Unfit(String),
-    /// The output directory cannot be used.
-    #[error("cannot prepare the output directory")]
-    State(#[from] StateError),
-    /// A broker did not do what it should. This machine's side, or a bug of the subject.
-    #[error("cluster {cluster}")]
-    Node {
-        /// Which cluster.
-        cluster: String,
-        /// What happened.
-        #[source]
-        source: NodeError,
-    },
-    /// A service did not start.
-    #[error("service {name}")]
-    Service {
-        /// Which service.
-        name: String,
-        /// What happened.
-        #[source]
-        source: ServiceError,
-    },
-    /// The topics could not be made.
-    #[error("cannot make the topics on cluster {cluster}")]
-    Topics {
-        /// Which cluster.
-        cluster: String,
-        /// What happened.
-        #[source]
-        source: KafkaError,
-    },
-    /// A consumer could not be made.
-    #[error("cannot start the observers")]
-    Observers(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// An HTTP client could not be made.
-    #[error("cannot make an HTTP client")]
-    Http(#[from] reqwest::Error),
-    /// The log could not be read at the end, so nothing can be said.
-    #[error("cannot read the log of {from} at the end")]
-    ReadBack {
-        /// "cluster a", "relay".
-        from: String,
-        /// What happened.
-        #[source]
-        source: ReadBackError,
-    },
-    /// The relay does not show the topics of its clusters.
-    #[error("the relay does not show the topics that both of its clusters have")]
-    RelayTopics {
-        /// What happened.
-        #[source]
-        source: ClientError,
-    },
-    /// The relay did not switch as the scenario asks.
-    #[error("the relay did not switch to side {to}: {why}")]
-    Switch {
-        /// The side.
-        to: String,
-        /// What the relay said.
-        why: String,
-    },
-    /// The control's copier could not be made.
-    #[error("cannot start the copier")]
-    Copier(#[source] ClientError),
-    /// A part of the rehearsal panicked: a bug of ours.
-    #[error("a part of the rehearsal failed")]
-    Part(#[source] tokio::task::JoinError),
-    /// The broker refused to be weakened as the scenario asks.
-    #[error("cluster {cluster} does not take the fault that the scenario asks for")]
-    Fault {
-        /// Which cluster.
-        cluster: String,
-        /// What happened.
-        #[source]
-        source: reqwest::Error,
-    },
-}
-
-impl RehearsalError {
-    /// Whether the user's input is at fault.
-    pub fn is_bad_input(&self) -> bool {
-        matches!(self, Self::Unfit(_) | Self::State(StateError::NotOurs { .. } | StateError::InUse { .. }))
-    }
 }
 
 /// Plays a scenario. Must be awaited on the main thread, see [`crate::service_process::ServiceProcess::start`].
@@ -509,93 +412,4 @@ impl Cast<'_> {
             .map_err(|error| unobserved(error.into()))?;
         Ok((settled, standing))
     }
-}
-
-/// What was seen beside the history.
-struct Seen {
-    settled: Settled,
-    standing: Option<Standing>,
-    children: Verdict,
-}
-
-fn judge(
-    options: &Options,
-    plan: &Plan,
-    recorder: &Recorder,
-    history: &History,
-    seen: Seen,
-    began: SystemTime,
-) -> Report {
-    let scenario = &options.scenario;
-    let services = measure::services(history, scenario, plan);
-    let consumers = measure::consumers(history, plan);
-    let marks = recorder.marks();
-    let away = away::away(history, scenario, &marks);
-    let mut verdicts: Vec<Verdict> = check::judge(history);
-    if scenario.relay.is_some() {
-        verdicts.extend(check::judge_relay(history));
-        verdicts.push(expectations::in_sync(seen.standing.as_ref()));
-    }
-    let lateness = measure::lateness(history);
-    verdicts.push(expectations::load(history, scenario.expect.lateness_max, lateness));
-    verdicts.push(expectations::answers(history, scenario));
-    verdicts.push(expectations::faults(plan, scenario, &marks));
-    verdicts.push(expectations::settled(&seen.settled, scenario.settle_max));
-    verdicts.push(seen.children);
-    verdicts.extend(expectations::away(scenario, &away));
-    verdicts.extend(expectations::bounds(scenario, &services, &consumers));
-    expectations::refuse_empty(&mut verdicts, plan);
-    let phases = scenario.phases.iter().zip(&plan.phases).map(|(phase, (from, to))| PhaseSpan {
-        name: phase.name.clone(),
-        from_s: from.as_secs_f64(),
-        to_s: to.as_secs_f64(),
-    });
-    Report {
-        schema: SCHEMA,
-        passed: verdicts.iter().all(|verdict| verdict.passed),
-        scenario: scenario.name.clone(),
-        title: scenario.title.clone(),
-        seed: plan.seed,
-        replay: options.replay.clone(),
-        environment: Environment::here(subject(options), cluster_settings(options), began),
-        phases: phases.collect(),
-        marks,
-        services,
-        lateness,
-        consumers,
-        backlog: recorder.backlog_samples(),
-        standings: recorder.standings(),
-        away,
-        verdicts,
-        log_records: history.log.len() as u64,
-        observations: history.observations.len() as u64,
-    }
-}
-
-fn subject(options: &Options) -> String {
-    match options.log {
-        LogKind::StandIn => format!("stand-in {}", env!("CARGO_PKG_VERSION")),
-        LogKind::Direct => format!("stand-in {}, copied behind the clients' back", env!("CARGO_PKG_VERSION")),
-        LogKind::Kafka => format!("Apache Kafka {KAFKA_VERSION}"),
-        LogKind::Mixed => format!("Apache Kafka {KAFKA_OLDER} and {KAFKA_VERSION}"),
-    }
-}
-
-fn cluster_settings(options: &Options) -> String {
-    let mut text = String::new();
-    for cluster in &options.scenario.clusters {
-        let separator = if text.is_empty() { "" } else { ", " };
-        let setting = match (options.log.is_kafka(), cluster.lose_unflushed_tail) {
-            (true, false) => "as shipped",
-            (true, true) => "as shipped, lose_unflushed_tail ignored",
-            (false, _) => cluster.flush.name(),
-        };
-        let tail = if !options.log.is_kafka() && cluster.lose_unflushed_tail {
-            ", a kill takes what is not flushed"
-        } else {
-            ""
-        };
-        write!(text, "{separator}{}: {setting}{tail}", cluster.name).expect("writing to a string cannot fail");
-    }
-    text
 }

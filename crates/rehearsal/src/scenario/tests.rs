@@ -1,8 +1,9 @@
 #![allow(clippy::unwrap_used, reason = "a test panics on failure")]
 
-use super::{FaultKind, Flush, Scenario, Victim};
+use super::{Copier, FaultKind, Flush, Relay, Scenario, Via, Victim};
 
 const WHOLE: &str = include_str!("../../../../scenarios/first.toml");
+const TAKEOVER: &str = include_str!("../../../../scenarios/takeover.toml");
 
 #[track_caller]
 fn check(text: &str, expect: &[(usize, &str)]) {
@@ -25,6 +26,18 @@ fn the_scenarios_of_the_repository_hold_together() {
     );
     let seconds = first.lasts().as_secs();
     assert!((25..=45).contains(&seconds), "{seconds} s is not a short rehearsal");
+    let takeover = Scenario::parse("takeover.toml", TAKEOVER).unwrap();
+    assert_eq!(takeover.relay, Some(Relay { a: 0, b: 1, group: "pay".to_owned() }));
+    assert!(
+        takeover
+            .services
+            .iter()
+            .map(|service| service.via)
+            .chain([takeover.consumers.via])
+            .all(|via| via == Via::Relay)
+    );
+    let kinds: Vec<&str> = takeover.faults.iter().map(|fault| fault.kind.name()).collect();
+    assert_eq!(kinds, ["kill", "switch", "kill"]);
     let lossy = Scenario::parse("lossy.toml", include_str!("../../../../scenarios/lossy.toml")).unwrap();
     assert_eq!(lossy.clusters[0].flush, Flush::Write);
     assert!(lossy.clusters[0].lose_unflushed_tail);
@@ -161,4 +174,54 @@ fn a_power_cut_may_be_rehearsed_with_every_flush_policy() {
         let text = WHOLE.replacen("flush = \"fsync\"", &format!("flush = \"{flush}\""), 1);
         assert!(Scenario::parse("s.toml", &text).unwrap().clusters[0].lose_unflushed_tail);
     }
+}
+
+#[test]
+fn what_a_relay_cannot_do_is_refused() {
+    let check = |from: &str, to: &str, expect: Result<(), &str>| {
+        assert!(TAKEOVER.contains(from), "{from}");
+        match (Scenario::parse("s.toml", &TAKEOVER.replacen(from, to, 1)), expect) {
+            (Ok(_), Ok(())) => {}
+            (Err(mistakes), Err(part)) => {
+                assert!(mistakes.to_string().contains(part), "{part:?} is not said by {mistakes}");
+                assert_eq!(mistakes.list.len(), 1, "{mistakes}");
+            }
+            (found, expect) => panic!("{to}: {found:?} instead of {expect:?}"),
+        }
+    };
+    check("b = \"b\"\n", "b = \"a\"\n", Err("both sides of the relay are one cluster"));
+    check("a = \"a\"\n", "a = \"z\"\n", Err("no cluster is called"));
+    check("a = \"a\"\n", "a = \"a\"\nabsence = \"block\"\n", Err("[relay] does not take `absence`"));
+    check("group = \"pay\"\n", "group = \"Pay!\"\n", Err("lower-case"));
+    check("users = 2000\n", "users = 2000\ncluster = \"a\"\n", Err("would go past it"));
+    check("members = 2\n", "members = 2\ncluster = \"b\"\n", Err("would go past it"));
+    check("to = \"a\"\n", "to = \"z\"\n", Err("no cluster is called"));
+    check("to = \"a\"\n", "to = \"a\"\ncluster = \"a\"\n", Err("does not take `cluster`"));
+    check("cluster = \"a\"\nphase", "relay = true\nphase", Ok(()));
+    check("cluster = \"a\"\nphase", "cluster = \"a\"\nrelay = true\nphase", Err("names both the `relay`"));
+    check("cluster = \"a\"\nlose_disk", "relay = true\nlose_disk", Err("forgets which side counts"));
+}
+
+#[test]
+fn without_a_relay_there_is_nothing_to_switch_kill_or_bound() {
+    let kill = "kind = \"kill\"\ncluster = \"a\"";
+    let check = |from: &str, to: &str, expect: &str| {
+        let mistakes = Scenario::parse("s.toml", &WHOLE.replacen(from, to, 1)).unwrap_err();
+        assert!(mistakes.to_string().contains(expect), "{expect:?} is not said by {mistakes}");
+    };
+    check(kill, "kind = \"switch\"\nto = \"b\"", "the scenario has no relay");
+    check(kill, "kind = \"kill\"\nrelay = true", "the scenario has no relay");
+    check(kill, "kind = \"pause\"\nrelay = true", "the scenario has no relay");
+    check("failed_max = 0", "failed_max = 0\ntakeover_ms_max = 9", "without a [relay] bounds nothing");
+    check("failed_max = 0", "failed_max = 0\nswitch_stall_ms_max = 9", "without a [relay] bounds nothing");
+}
+
+#[test]
+fn the_control_has_no_relay_and_ends_with_the_first_loss() {
+    let control = Scenario::parse("takeover.toml", TAKEOVER).unwrap().as_control().unwrap();
+    assert_eq!((control.relay, control.copier), (None, Some(Copier { from: 0, to: 1 })));
+    assert_eq!(control.consumers.via, Via::Cluster(0));
+    let kinds: Vec<FaultKind> = control.faults.iter().map(|fault| fault.kind).collect();
+    assert_eq!(kinds, [FaultKind::Kill { victim: Victim::Cluster(0), lose_disk: false }]);
+    assert_eq!(Scenario::parse("first.toml", WHOLE).unwrap().as_control(), None);
 }

@@ -2,6 +2,7 @@
 
 mod pressure;
 mod process;
+mod rounds;
 mod security;
 mod through;
 mod verify;
