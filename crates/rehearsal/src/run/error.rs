@@ -69,14 +69,6 @@ pub enum RehearsalError {
         #[source]
         source: ClientError,
     },
-    /// The relay did not switch as the scenario asks.
-    #[error("the relay did not switch to side {to}: {why}")]
-    Switch {
-        /// The side.
-        to: String,
-        /// What the relay said.
-        why: String,
-    },
     /// The control's copier could not be made.
     #[error("cannot start the copier")]
     Copier(#[source] ClientError),

@@ -97,9 +97,14 @@ impl Act {
             FaultKind::Switch { to } => {
                 let (_, asker) = self.relay()?;
                 let side = self.scenario.relay.as_ref().and_then(|relay| relay.side_of(to));
+                let side = side.ok_or_else(|| self.no_relay())?;
+                // As an operator does: first look, then order. What is refused leaves no mark, and fails the check of faults.
+                asker.settle(self.scenario.settle_max).await;
                 self.mark(MarkKind::Switching);
-                asker.switch(side.ok_or_else(|| self.no_relay())?).await?;
-                self.mark(MarkKind::Switched);
+                match asker.switch(side).await {
+                    Ok(()) => self.mark(MarkKind::Switched),
+                    Err(why) => self.progress.stage(&format!("the relay did not switch to side {side}: {why}")),
+                }
             }
             FaultKind::Pause { victim: Victim::Service(service) } => {
                 let error = |source| self.service_error(service, source);

@@ -60,8 +60,7 @@ fn configuration(relay: &Relay, state: &Path, a: &str, b: &str) -> String {
          # Topics are made on both clusters before the relay starts.\n\
          discovery_interval = \"200ms\"\n\n\
          [a]\nbootstrap = [{a:?}]\n\n[b]\nbootstrap = [{b:?}]\n\n\
-         [[group]]\nname = {:?}\ntopics = [\"*\"]\nconsumers = [\"*\"]\n\n\
-         [telemetry]\nmetrics = \"127.0.0.1:0\"\n",
+         [[group]]\nname = {:?}\ntopics = [\"*\"]\nconsumers = [\"*\"]\n",
         relay.group
     )
 }
@@ -102,7 +101,7 @@ impl Asker {
     /// The address changes with every start; a relay that is being started has none to ask.
     fn url(&self, path: &str) -> Option<String> {
         let process = self.process.try_lock().ok()?;
-        let address = process.ready_field("status").or_else(|| process.ready_field("metrics"))?;
+        let address = process.ready_field("status")?;
         Some(format!("http://{address}{path}"))
     }
 
@@ -113,17 +112,17 @@ impl Asker {
         relay_status::standing_of(&answer.json().await.ok()?, &self.group)
     }
 
-    /// Makes a side the active one, in order.
-    pub(super) async fn switch(&self, to: &str) -> Result<(), RehearsalError> {
-        let refused = |why: String| RehearsalError::Switch { to: to.to_owned(), why };
-        let url = self.url("/switch").ok_or_else(|| refused("the relay has no address to ask".to_owned()))?;
+    /// Makes a side the active one, in order. An error is what the relay said, or that it said nothing.
+    pub(super) async fn switch(&self, to: &str) -> Result<(), String> {
+        let url = self.url("/switch").ok_or("it has no address to ask")?;
         let order = serde_json::json!({ "group": self.group, "to": to });
-        let answer = self.http.post(url).json(&order).send().await.map_err(|error| refused(error.to_string()))?;
+        let answer = self.http.post(url).json(&order).send().await.map_err(|error| error.to_string())?;
         let status = answer.status();
         if status.is_success() {
             return Ok(());
         }
-        Err(refused(format!("{status}: {}", answer.text().await.unwrap_or_default())))
+        let said = answer.text().await.map_err(|error| error.to_string())?;
+        Err(format!("{status}: {said}"))
     }
 
     /// Notes how the group stands, until `over`.
