@@ -304,6 +304,8 @@ mod tests {
         check(&["lossy", "--out", "o"], "'./my bin/naru' rehearse lossy --seed 7");
         check(&["it's/s.toml"], r"'./my bin/naru' rehearse 'it'\''s/s.toml' --seed 7");
         check(&["--log", "kafka", "--peers", "p q"], "'./my bin/naru' rehearse --log kafka --peers 'p q' --seed 7");
+        check(&["takeover", "--log", "mixed"], "'./my bin/naru' rehearse takeover --log mixed --seed 7");
+        check(&["takeover", "--log", "direct"], "'./my bin/naru' rehearse takeover --log direct --seed 7");
         let by_script = ["a/s.toml", "--log", "kafka", "--peers", "p", "--invoked-as", "./x rehearse"];
         check(&by_script, "./x rehearse a/s.toml --log kafka --seed 7");
     }
@@ -316,6 +318,7 @@ mod tests {
         };
         check(None, Ok("scenarios/first.toml"));
         check(Some("lossy"), Ok("scenarios/lossy.toml"));
+        check(Some("takeover"), Ok("scenarios/takeover.toml"));
         check(Some("absent"), Err("scenarios/absent.toml"));
         check(Some("absent.toml"), Err("absent.toml"));
         check(Some("./lossy"), Err("./lossy"));

@@ -77,6 +77,64 @@ at_seconds = 4.2
 lasts_seconds = 0.5
 "#;
 
+/// The active side killed and back, then switched to, in twelve seconds.
+const TAKEOVER: &str = r#"
+version = 1
+name = "short-takeover"
+title = "A short takeover and the way back"
+seed = 5
+
+[[cluster]]
+name = "a"
+lose_unflushed_tail = true
+
+[[cluster]]
+name = "b"
+lose_unflushed_tail = true
+
+[relay]
+a = "a"
+b = "b"
+group = "pay"
+
+[[service]]
+name = "payment"
+users = 50
+
+[[service]]
+name = "transfer"
+users = 50
+
+[consumers]
+group = "settlement"
+members = 2
+
+[[phase]]
+name = "steady"
+seconds = 12
+rate = { payment = 90, transfer = 40 }
+
+[[fault]]
+kind = "kill"
+cluster = "a"
+phase = "steady"
+at_seconds = 1.5
+jitter_seconds = 0.5
+lasts_seconds = 1.5
+
+[[fault]]
+kind = "switch"
+to = "a"
+phase = "steady"
+at_seconds = 6
+
+[expect]
+# On a machine that does nothing else it is some 2 s; a test run is never alone.
+takeover_ms_max = 15000
+switch_stall_ms_max = 10000
+lateness_ms_max = 2000
+"#;
+
 fn naru_rehearse(scenario: &Path, out: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_naru"));
     command.arg("rehearse").arg(scenario).arg("--out").arg(out).arg("--plain");
@@ -86,11 +144,21 @@ fn naru_rehearse(scenario: &Path, out: &Path) -> Command {
 }
 
 fn rehearse(scenario: &str) -> (Output, tempfile::TempDir) {
+    rehearse_on("stand-in", scenario)
+}
+
+fn rehearse_on(log: &str, scenario: &str) -> (Output, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("scenario.toml");
     fs::write(&file, scenario).unwrap();
-    let output = naru_rehearse(&file, &dir.path().join("out")).output().unwrap();
+    let output = naru_rehearse(&file, &dir.path().join("out")).arg("--log").arg(log).output().unwrap();
     (output, dir)
+}
+
+/// The checks of a report that do not hold.
+fn failed(report: &serde_json::Value) -> Vec<&str> {
+    let verdicts = report["verdicts"].as_array().unwrap().iter().filter(|verdict| verdict["passed"] == false);
+    verdicts.map(|verdict| verdict["check"].as_str().unwrap()).collect()
 }
 
 fn shown(output: &Output) -> String {
@@ -142,6 +210,47 @@ fn a_broker_that_answers_too_early_is_found_out_and_the_lost_records_are_named()
     let line: serde_json::Value = serde_json::from_str(operations.lines().nth(number).unwrap()).unwrap();
     assert_eq!((&line["outcome"], &line["place"]), (&"acknowledged".into(), &serde_json::Value::Null));
     assert!(shown(&output).contains(name), "the terminal names it too");
+}
+
+#[test]
+fn a_takeover_and_a_planned_switch_lose_nothing() {
+    let (output, dir) = rehearse(TAKEOVER);
+    assert_eq!(output.status.code(), Some(0), "{}", shown(&output));
+    let report = report(dir.path());
+    let checks: Vec<&str> =
+        report["verdicts"].as_array().unwrap().iter().map(|verdict| verdict["check"].as_str().unwrap()).collect();
+    for check in ["RELAY-1", "RELAY-4", "sends", "in-sync", "takeover", "switch-stall"] {
+        assert!(checks.contains(&check), "{check} is not among {checks:?}");
+    }
+    let away = report["away"].as_array().unwrap();
+    assert_eq!(away.iter().map(|away| away["kind"].as_str().unwrap()).collect::<Vec<_>>(), ["loss", "switch"]);
+    assert!(away.iter().all(|away| away["producers_us"].as_u64() > Some(0)), "{away:?}");
+    let active: Vec<&str> =
+        report["standings"].as_array().unwrap().iter().filter_map(|s| s["standing"]["active"].as_str()).collect();
+    let mut turns = active.clone();
+    turns.dedup();
+    assert_eq!(turns, ["a", "b", "a"], "the sides took turns");
+    assert!(fs::read_to_string(dir.path().join("out/report.html")).unwrap().contains("The two sides"));
+}
+
+#[test]
+fn without_the_relay_the_same_loss_is_seen_to_lose_records() {
+    let (output, dir) = rehearse_on("direct", TAKEOVER);
+    assert_eq!(output.status.code(), Some(1), "{}", shown(&output));
+    let report = report(dir.path());
+    let failed = failed(&report);
+    assert!(failed.contains(&"LOG-1"), "{failed:?}");
+    assert!(shown(&output).contains("not in the log"), "the terminal names what is gone");
+    assert!(!failed.contains(&"faults"), "{}", shown(&output));
+}
+
+#[test]
+fn a_log_that_needs_a_relay_is_refused_for_a_scenario_without_one() {
+    for log in ["direct", "mixed"] {
+        let (output, _dir) = rehearse_on(log, SHORT);
+        assert_eq!(output.status.code(), Some(2), "{}", shown(&output));
+        assert!(shown(&output).contains("for a scenario with a [relay]"), "{}", shown(&output));
+    }
 }
 
 #[test]

@@ -122,10 +122,15 @@ pub(super) fn sides(report: &Report) -> String {
     let class = |sample: &StandingSample| match &sample.standing {
         None => ("away", "no answer".to_owned()),
         Some(standing) => {
-            let in_sync = standing.in_sync.len() == 2;
-            let (class, alone) = if in_sync { ("", "") } else { (" alone", ", alone") };
-            let side = if standing.active == "a" { ["side-a", "side-a alone"] } else { ["side-b", "side-b alone"] };
-            (side[usize::from(!class.is_empty())], format!("{} active{alone}", standing.active))
+            let alone = standing.in_sync.len() < 2;
+            let class = match (standing.active.as_str(), alone) {
+                ("a", false) => "side-a",
+                ("a", true) => "side-a alone",
+                (_, false) => "side-b",
+                (_, true) => "side-b alone",
+            };
+            let how = if alone { ", alone" } else { "" };
+            (class, format!("{} active{how}", standing.active))
         }
     };
     let runs: Vec<&[StandingSample]> = report.standings.chunk_by(|a, b| class(a) == class(b)).collect();
