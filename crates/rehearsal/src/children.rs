@@ -27,6 +27,10 @@ const LINES_NAMED_MAX: usize = 10;
 const TROUBLE: [&str; 5] =
     [" ERROR ", "\"level\":\"ERROR\"", "panicked at", "Exception in thread", "fatal error has been detected"];
 
+/// How the relay marks an alarm. An alarm is the relay's answer to what the plan does to it: whether it was over at the
+/// end is judged by how the relay stands then.
+const ALARM: &str = ": alarm group=";
+
 /// How a child's process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
@@ -77,7 +81,7 @@ fn trouble(child: &str, mut log: impl BufRead) -> io::Result<Trouble> {
             return Ok(found);
         }
         let text = String::from_utf8_lossy(&line);
-        if !TROUBLE.iter().any(|word| text.contains(word)) {
+        if !TROUBLE.iter().any(|word| text.contains(word)) || text.contains(ALARM) {
             continue;
         }
         found.total += 1;
@@ -175,6 +179,8 @@ mod tests {
         check(&format!("T ERROR {}", "x".repeat(3_000)), true);
         check("2026-11-23T06:50:54Z  WARN naru_sample::publish: the log is away", false);
         check("T  INFO a: code=NO_ERROR errors=0", false);
+        check("T ERROR naru_relay::govern::runner: alarm group=\"pay\" alarm=\"damaged\" text=\"side a\"", false);
+        check("T ERROR naru_relay::govern::work: a topic cannot be made again topic=x", true);
     }
 
     #[test]

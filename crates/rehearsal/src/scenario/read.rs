@@ -343,6 +343,7 @@ fn fault(
     let kind = fields
         .text(reader, "kind", "kill")
         .and_then(|given| choice(reader, "kind", given, &KINDS.map(|kind| (kind, kind))));
+    let is_switch = kind == Some("switch");
     let kind = match kind {
         Some("leave") => fields
             .integer(reader, "member", 0..=MEMBERS_MAX - 1, 0)
@@ -396,8 +397,7 @@ fn fault(
     let at = fields.seconds(reader, "at_seconds", Some(0.0));
     let jitter = fields.seconds(reader, "jitter_seconds", Some(0.0));
     // A switch lasts as long as it takes.
-    let lasts_least = matches!(kind, Some(FaultKind::Switch { .. })).then_some(0.0);
-    let duration = fields.seconds(reader, "lasts_seconds", lasts_least);
+    let duration = if is_switch { Some(Duration::ZERO) } else { fields.seconds(reader, "lasts_seconds", None) };
     if let (Some(phase), Some(at), Some(jitter)) = (phase, at, jitter)
         && lasts.get(phase).is_some_and(|lasts| at + jitter >= *lasts)
     {

@@ -197,6 +197,7 @@ fn what_a_relay_cannot_do_is_refused() {
     check("members = 2\n", "members = 2\ncluster = \"b\"\n", Err("would go past it"));
     check("to = \"a\"\n", "to = \"z\"\n", Err("no cluster is called"));
     check("to = \"a\"\n", "to = \"a\"\ncluster = \"a\"\n", Err("does not take `cluster`"));
+    check("to = \"a\"\n", "to = \"a\"\nlasts_seconds = 1\n", Err("does not take `lasts_seconds`"));
     check("cluster = \"a\"\nphase", "relay = true\nphase", Ok(()));
     check("cluster = \"a\"\nphase", "cluster = \"a\"\nrelay = true\nphase", Err("names both the `relay`"));
     check("cluster = \"a\"\nlose_disk", "relay = true\nlose_disk", Err("forgets which side counts"));
