@@ -275,6 +275,13 @@ fn figures(report: &Report) -> String {
                 .expect("writing to a string cannot fail");
         }
     }
+    let millis_or = |pause: Option<u64>| pause.map_or("for good".to_owned(), |us| format!("{:.0} ms", millis(us)));
+    for away in &report.away {
+        let (producers, consumers) = (millis_or(away.producers_us), millis_or(away.consumers_us));
+        let (at, subject) = (away.at_us as f64 / 1e6, &away.subject);
+        write!(text, "\n{subject} at {at:.1} s: producers away {producers}, consumers {consumers}")
+            .expect("writing to a string cannot fail");
+    }
     if let Some(whole) = report.consumers.whole {
         let (p50, p99, max) = (millis(whole.p50_us), millis(whole.p99_us), millis(whole.max_us));
         write!(text, "\nto the consumers: p50 {p50:.1} ms, p99 {p99:.0} ms, max {max:.0} ms")

@@ -2,7 +2,7 @@
 //!
 //! Latency always counts from the planned time, so a stall shows in every request that was due during it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
@@ -182,6 +182,16 @@ pub fn consumers(history: &History, plan: &Plan) -> ConsumerFigures {
     }
     let list = (0..seconds(history, plan)).map(|second| latencies.seconds.get(&second).and_then(percentiles));
     ConsumerFigures { seconds: list.collect(), whole: percentiles(&latencies.whole) }
+}
+
+/// Deliveries to the group of what it had been given before: after a rebalance, members go on from the last commit.
+pub fn read_again(history: &History) -> u64 {
+    let mut given = HashSet::new();
+    let again = history.observations.iter().filter(|seen| {
+        let in_group = history.observers.get(usize::from(seen.observer)).is_some_and(|o| o.group == GROUP);
+        in_group && !given.insert(seen.place)
+    });
+    again.count() as u64
 }
 
 #[cfg(test)]

@@ -55,6 +55,9 @@ pub struct Report {
     /// How long clients were away when a side was lost or switched.
     #[serde(default)]
     pub away: Vec<Away>,
+    /// Records that the group was given more than once, as often as it was.
+    #[serde(default)]
+    pub read_again: u64,
     /// The verdict of each check.
     pub verdicts: Vec<Verdict>,
     /// Records that the log held at the end.

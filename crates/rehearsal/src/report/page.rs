@@ -211,8 +211,10 @@ fn sides(page: &mut String, report: &Report) {
     put!(
         page,
         "</tbody></table>\n<p class=\"lead\">The longest pause of any partition until the next event, by pulses of the \
-         rehearsal's own producer, due every {} ms.</p>\n</section>",
-        pulse::EVERY.as_millis()
+         rehearsal's own producer, due every {} ms. {} records were given to the group again, from its last commit \
+         on.</p>\n</section>",
+        pulse::EVERY.as_millis(),
+        thousands(report.read_again)
     );
 }
 

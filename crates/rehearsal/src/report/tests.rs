@@ -55,6 +55,7 @@ fn sample() -> Report {
             producers_us: Some(1_400_000),
             consumers_us: None,
         }],
+        read_again: 41,
         verdicts: vec![lost],
         log_records: 29,
         observations: 87,
@@ -91,6 +92,7 @@ fn the_page_names_the_findings_and_escapes_them() {
 fn the_page_shows_which_side_was_active_and_how_long_clients_were_away() {
     let page = render(&sample());
     assert!(page.contains("b active, alone") && page.contains("band side-a"));
+    assert!(page.contains("41 records were given to the group again"));
     assert!(page.contains("1.4 s") && page.contains("did not come back"));
     let mut without_relay = sample();
     without_relay.standings.clear();

@@ -70,6 +70,7 @@ pub(super) fn judge(
         backlog: recorder.backlog_samples(),
         standings: recorder.standings(),
         away,
+        read_again: measure::read_again(history),
         verdicts,
         log_records: history.log.len() as u64,
         observations: history.observations.len() as u64,
