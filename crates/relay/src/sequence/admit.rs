@@ -36,12 +36,15 @@ pub(super) fn refuse(ticket: Ticket, code: ErrorCode, why: &'static str, out: &m
 
 impl Partition {
     pub(super) fn produce(&mut self, now: Millis, ticket: Ticket, batch: Batch, out: &mut Vec<Action>) {
-        if self.line.len() + self.arrivals.len() >= self.config.pending_max {
+        let is_full = self.line.len() + self.arrivals.len() >= self.config.pending_max;
+        // What is here already is answered in its order also then, or it falls out of the window while later ones pass.
+        let takes_room = !self.admits(now) || self.producers.verdict(batch.header()) == Verdict::Next;
+        if is_full && takes_room {
             self.producers.refuse(batch.header());
             return refuse(ticket, NOT_NOW, "too many batches wait in this partition", out);
         }
         let waiter = Waiter { ticket, since: now };
-        if self.admits() && self.arrivals.is_empty() {
+        if self.admits(now) && self.arrivals.is_empty() {
             self.admit(now, waiter, batch, out);
         } else {
             self.arrivals.push_back(Arrival { waiter, batch });
@@ -49,12 +52,13 @@ impl Partition {
     }
 
     /// Whether batches can be judged and taken. While they cannot they wait a little: a start or a switch is short.
-    fn admits(&self) -> bool {
-        self.is_running() && !self.quiescing && !self.is_blocked()
+    /// Without a lease a repetition cannot be answered, and must not be overtaken by what comes after it.
+    fn admits(&self, now: Millis) -> bool {
+        self.is_running() && !self.quiescing && !self.is_blocked() && self.is_leased(now)
     }
 
     pub(super) fn admit_arrivals(&mut self, now: Millis, out: &mut Vec<Action>) {
-        while self.admits()
+        while self.admits(now)
             && let Some(Arrival { waiter, batch }) = self.arrivals.pop_front()
         {
             self.admit(now, waiter, batch, out);
@@ -85,7 +89,6 @@ impl Partition {
                 Some(entry) if entry.waiters.len() < WAITERS_MAX => entry.waiters.push(waiter),
                 _ => refuse(waiter.ticket, NOT_NOW, "this batch waits already", out),
             },
-            Verdict::Duplicate(_) if !self.is_leased(now) => refuse(waiter.ticket, NOT_NOW, "no lease", out),
             Verdict::Duplicate(base_offset) => {
                 let acked = Acked { base_offset, log_start: self.log_start };
                 out.push(Action::Answer { ticket: waiter.ticket, result: Ok(acked) });
@@ -99,13 +102,31 @@ impl Partition {
         }
     }
 
+    /// Refuses a batch that came and was not judged, and those of its producer that came after it: none is taken before
+    /// the first of them comes again (RELAY-14).
+    fn refuse_arrival(&mut self, from: usize, why: &'static str, out: &mut Vec<Action>) {
+        let Some(Arrival { waiter, batch }) = self.arrivals.remove(from) else { return };
+        let header = *batch.header();
+        self.producers.refuse(&header);
+        refuse(waiter.ticket, NOT_NOW, why, out);
+        if !header.has_producer() {
+            return;
+        }
+        let mut index = 0;
+        self.arrivals.retain(|later| {
+            let follows = index >= from && later.batch.header().producer_id == header.producer_id;
+            index += 1;
+            if follows {
+                refuse(later.waiter.ticket, NOT_NOW, "a batch before it was refused", out);
+            }
+            !follows
+        });
+    }
+
     /// The client waits no longer. What was never sent is dropped, so that it is not written behind its back.
     pub(super) fn expire_ticket(&mut self, ticket: Ticket, out: &mut Vec<Action>) {
         if let Some(index) = self.arrivals.iter().position(|arrival| arrival.waiter.ticket == ticket) {
-            if let Some(arrival) = self.arrivals.remove(index) {
-                self.producers.refuse(arrival.batch.header());
-                refuse(ticket, NOT_NOW, "not admitted in time", out);
-            }
+            self.refuse_arrival(index, "not admitted in time", out);
             return;
         }
         let mut entries = self.line.waiting.iter_mut().chain(&mut self.line.placed);
@@ -143,9 +164,8 @@ impl Partition {
             return;
         }
         let is_over = |waiter: &Waiter| now >= waiter.since + STOPPED_ANSWER_MS;
-        while let Some(Arrival { waiter, batch }) = self.arrivals.pop_front_if(|arrival| is_over(&arrival.waiter)) {
-            self.producers.refuse(batch.header());
-            refuse(waiter.ticket, NOT_NOW, "this partition is stopped", out);
+        while self.arrivals.front().is_some_and(|arrival| is_over(&arrival.waiter)) {
+            self.refuse_arrival(0, "this partition is stopped", out);
         }
         for entry in self.line.placed.iter_mut().chain(&mut self.line.waiting) {
             if entry.ever_sent || entry.offset >= 0 {

@@ -44,8 +44,8 @@ pub(super) enum Step {
     Both(Batch),
     /// The other side ends here.
     Only(Side, Batch),
-    /// They differ from this offset on.
-    Differ(i64),
+    /// They differ from here on: the first batch of each that is not the other's.
+    Differ(SideMap<BatchHeader>),
     /// More has to be read.
     More,
     /// Both end here.
@@ -135,7 +135,7 @@ impl Comparison {
                 let copiers = self.copiers;
                 let is_copier = |id| id >= 0 && (id == copiers.a || id == copiers.b);
                 if a.header().base_offset != b.header().base_offset || !same(a.header(), a, b, is_copier) {
-                    return Step::Differ(a.header().base_offset.min(b.header().base_offset));
+                    return Step::Differ(SideMap { a: *a.header(), b: *b.header() });
                 }
                 // The one that kept its own producer, if either did.
                 let prefer_b = is_copier(a.header().producer_id);

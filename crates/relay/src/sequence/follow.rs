@@ -84,7 +84,8 @@ impl Partition {
         let has = self.sides[self.standing.active].end;
         let track = &mut self.sides[side];
         track.spool.clear();
-        track.end = track.end.min(follower.log_end);
+        // What only it holds is not the active side's, whatever was thought of it before.
+        track.end = track.end.min(follower.log_end).min(has);
         let low = follower.log_start.max(active.log_start);
         if follower.log_end < active.log_start || follower.log_end == follower.log_start && follower.log_end < low {
             // The active side no longer has what comes next here.
@@ -93,8 +94,8 @@ impl Partition {
             return;
         }
         track.end = track.end.max(low);
-        // From the last batch that was equal on, so that a log made anew is not taken for the old one.
-        let from = if track.end > low { track.end - 1 } else { low };
+        // From the last batch that was equal and that both hold on, so that a log made anew is not taken for the old one.
+        let from = (track.end - 1).max(low);
         let until = follower.log_end.min(has);
         let until = SideMap::from_fn(|_| until);
         let comparison = Box::new(Comparison::new(from, until, self.copiers()));
@@ -109,12 +110,15 @@ impl Partition {
         let may_ask = SideMap::from_fn(|of| now >= self.sides[of].retry_at);
         loop {
             let has = self.sides[self.standing.active].end;
-            let idle = self.line.waiting.is_empty();
+            let idle = self.line.waiting.is_empty() && has >= self.line.end;
             let track = &mut self.sides[side];
             let Stage::Follow(Follow::Comparing { comparison, log_end }) = &mut track.stage else { return };
             match comparison.step() {
                 Step::Both(batch) => track.end = track.end.max(batch.header().next_offset()),
-                Step::Differ(offset) => track.fault = Some(Suspicion::Diverged { offset }),
+                Step::Differ(headers) => {
+                    let offset = headers.a.base_offset.min(headers.b.base_offset);
+                    track.fault = Some(Suspicion::Diverged { offset });
+                }
                 Step::Only(_, batch) => track.fault = Some(Suspicion::Diverged { offset: batch.header().base_offset }),
                 Step::More => return comparison.read(now, bytes_max, may_ask, ids, out),
                 Step::Done if *log_end <= track.end => {
@@ -198,7 +202,7 @@ impl Partition {
         let (gate, log_start, required) = (self.line.gate, self.log_start, self.config.duplex && self.is_in_sync(side));
         let track = &mut self.sides[side];
         if required && track.fault.is_none() && track.end >= gate && track.log_start >= log_start {
-            track.stage = Stage::Checked;
+            track.found_whole();
             track.spool.clear();
         }
     }

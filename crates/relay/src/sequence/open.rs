@@ -1,6 +1,6 @@
 //! A start: the ends of the sides in sync are read, what lies above the checkpoint is compared, and becomes the line.
 
-use naru_kafka::wire::Batch;
+use naru_kafka::wire::{Batch, BatchHeader};
 
 use super::compare::{Comparison, Locating, Step};
 use super::event::{Located, ReadFailed};
@@ -95,14 +95,11 @@ impl Partition {
             Ok(located) => {
                 locating.found[side] = Some(*located);
                 self.located(side, located);
-                let (agreed, epoch) = match &self.checkpoint {
-                    Some(checkpoint) => (checkpoint.agreed[side], checkpoint.leader_epochs[side]),
-                    None => (0, -1),
-                };
+                let agreed = self.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.agreed[side]);
                 let track = &mut self.sides[side];
                 if self.config.duplex && located.log_end < agreed.max(self.line.gate) {
                     track.fault = Some(Suspicion::Damaged);
-                } else if epoch >= 0 && epoch != located.leader_epoch {
+                } else if track.whole_epoch >= 0 && track.whole_epoch != located.leader_epoch {
                     track.changed = true;
                 }
             }
@@ -179,7 +176,7 @@ impl Partition {
             match comparison.step() {
                 Step::Both(batch) => self.found(batch, None),
                 Step::Only(side, batch) => self.found(batch, Some(side)),
-                Step::Differ(offset) => return self.differs(offset),
+                Step::Differ(headers) => return self.differs(headers),
                 Step::More => return comparison.read(now, bytes_max, may_ask, ids, out),
                 Step::Done => {
                     // What a start finds on every side in sync counts, also where nothing new would be acknowledged.
@@ -246,10 +243,27 @@ impl Partition {
         }
     }
 
-    /// The tails differ: neither was acknowledged, and the active side's is the log.
-    fn differs(&mut self, offset: i64) {
+    /// The tails differ. A side that lost its tail and was written to again holds there what is of a newer leader epoch
+    /// than the one under which it was whole, or not what was acknowledged last: the other's is the log. If neither has
+    /// lost anything, neither was acknowledged, and the active side's is the log.
+    fn differs(&mut self, headers: SideMap<BatchHeader>) {
+        let (offset, crc) = self.last_batch;
+        let is_last = |side: Side| (headers[side].base_offset, headers[side].crc) == (offset, crc);
+        let is_newer = |side: Side| {
+            let epoch = self.sides[side].whole_epoch;
+            epoch >= 0 && headers[side].partition_leader_epoch > epoch
+        };
         let standby = self.standing.standby();
-        self.sides[standby].fault = Some(Suspicion::Diverged { offset });
+        let acknowledged = Side::BOTH.into_iter().find(|side| is_last(*side) && !is_last(side.other()));
+        let older = Side::BOTH.into_iter().find(|side| !is_newer(*side) && is_newer(side.other()));
+        if let Some(side) = acknowledged.or(older) {
+            let track = &mut self.sides[side];
+            (track.changed, track.whole_epoch) = (false, track.leader_epoch);
+            self.sides[side.other()].fault = Some(Suspicion::Damaged);
+        } else {
+            let offset = headers.a.base_offset.min(headers.b.base_offset);
+            self.sides[standby].fault = Some(Suspicion::Diverged { offset });
+        }
         self.reopen();
     }
 
@@ -257,11 +271,11 @@ impl Partition {
         for side in Side::BOTH {
             let in_sync = self.opens_with(side);
             let track = &mut self.sides[side];
-            track.changed = false;
-            if !in_sync {
-                track.stage = Stage::Follow(Follow::Unlocated);
+            if in_sync {
+                track.found_whole();
             } else {
-                track.stage = Stage::Checked;
+                track.changed = false;
+                track.stage = Stage::Follow(Follow::Unlocated);
             }
         }
         self.phase = Phase::Running;

@@ -130,7 +130,10 @@ impl Partition {
     /// A partition as it is after a start: nothing is known but the checkpoint. The first [`Event::Tick`] sets it
     /// going; nothing is written before the first [`Event::Lease`].
     pub fn new(config: PartitionConfig, standing: Standing, checkpoint: Option<Checkpoint>) -> Self {
-        let agreed = |side: Side| checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.agreed[side]);
+        let track = |side: Side| match &checkpoint {
+            Some(checkpoint) => Track::new(checkpoint.agreed[side], checkpoint.leader_epochs[side]),
+            None => Track::new(0, -1),
+        };
         let mut stamp = Stamper::new(config.stamp_id, 0);
         let mut restamped = SideMap::default();
         let mut producers = Producers::default();
@@ -149,7 +152,7 @@ impl Partition {
             sent: None,
             leased_until: 0,
             phase: Phase::Opening(Opening::default()),
-            sides: SideMap::from_fn(|side| Track::new(agreed(side))),
+            sides: SideMap::from_fn(track),
             line: Line::new(gate),
             producers,
             stamp,
@@ -239,7 +242,7 @@ impl Partition {
             log_start: self.log_start,
             agreed: SideMap::from_fn(|side| self.sides[side].end.min(self.line.gate)),
             last_batch: self.last_batch,
-            leader_epochs: SideMap::from_fn(|side| self.sides[side].leader_epoch),
+            leader_epochs: SideMap::from_fn(|side| self.sides[side].whole_epoch),
             windows: self.producers.snapshot(),
             stamp: (self.stamp.id, self.stamp.epoch),
             restamped: self.restamped.clone(),
@@ -279,11 +282,10 @@ impl Partition {
             .any(|standing| standing.active == side || self.config.duplex && standing.in_sync.contains(side))
     }
 
-    /// Whether one side alone acknowledges nothing: it takes what was on its way and waits for the other.
+    /// Whether one side alone acknowledges nothing: it takes what was on its way and waits for the other, until the
+    /// pair is set (what is below the gate may have to be copied there again before it can be acknowledged again).
     pub(super) fn is_blocked(&self) -> bool {
-        self.config.duplex
-            && self.config.absence == Absence::Block
-            && ![Some(self.standing), self.sent].into_iter().flatten().any(Standing::is_duplex)
+        self.config.duplex && self.config.absence == Absence::Block && !self.standing.is_duplex()
     }
 
     /// Whether something may be written and acknowledged (RELAY-9).

@@ -70,7 +70,7 @@ impl Partition {
     /// Everything above its confirmed end is known: what is not there is sent again, unless the side took it for a
     /// duplicate of something older.
     fn resolved(&mut self, now: Millis, side: Side, out: &mut Vec<Action>) {
-        self.sides[side].stage = Stage::Checked;
+        self.sides[side].found_whole();
         if self.standing.active != side {
             return;
         }

@@ -53,6 +53,10 @@ impl Partition {
             return;
         }
         track.stage = Stage::Follow(Follow::Unlocated);
+        if track.fault.is_some() {
+            // How much it lost or holds otherwise is not known: all of it is compared.
+            (track.end, track.tail) = (0, None);
+        }
         track.fault = None;
         track.refuses = None;
         track.spool.clear();

@@ -61,8 +61,10 @@ impl Partition {
     pub(super) fn tell(&mut self, tick: bool, out: &mut Vec<Action>) {
         for side in Side::BOTH {
             let suspicion = self.suspicion(side);
-            // Nothing is known yet; but a side whose end was read as it was left can go on without one that is away.
-            let waits = self.sides[side.other()].absent_since.is_some() && self.has_opened(side);
+            // Nothing is known yet; but a side whose end was read as it was left can go on without one that is away or
+            // is not to be trusted.
+            let other = &self.sides[side.other()];
+            let waits = (other.absent_since.is_some() || other.fault.is_some()) && self.has_opened(side);
             let known = self.is_running() || waits;
             if self.sides[side].told.is_none() && suspicion == Suspicion::Serving && !known {
                 continue;

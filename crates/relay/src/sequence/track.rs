@@ -138,6 +138,8 @@ pub(super) struct Track {
     pub(super) tail: Option<BatchHeader>,
     pub(super) log_start: i64,
     pub(super) leader_epoch: i32,
+    /// The leader epoch under which it was last found to hold everything up to `end`; -1 if not known.
+    pub(super) whole_epoch: i32,
     pub(super) stage: Stage,
     /// Writes without outcome, or whose outcome waits for an older one's, in the order given.
     pub(super) flight: VecDeque<Flight>,
@@ -162,12 +164,13 @@ pub(super) struct Track {
 }
 
 impl Track {
-    pub(super) fn new(end: i64) -> Self {
+    pub(super) fn new(end: i64, whole_epoch: i32) -> Self {
         Self {
             end,
             tail: None,
             log_start: 0,
             leader_epoch: -1,
+            whole_epoch,
             stage: Stage::Unchecked,
             flight: VecDeque::new(),
             retry_at: 0,
@@ -185,6 +188,13 @@ impl Track {
 
     pub(super) fn is_checked(&self) -> bool {
         matches!(self.stage, Stage::Checked) && self.fault.is_none()
+    }
+
+    /// What it holds was held against the line or the other side, and is what it should be.
+    pub(super) fn found_whole(&mut self) {
+        self.stage = Stage::Checked;
+        self.changed = false;
+        self.whole_epoch = self.leader_epoch;
     }
 
     /// Has to be read before anything more is written.

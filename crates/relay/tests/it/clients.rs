@@ -53,6 +53,8 @@ pub struct Client {
     pub in_flight_max: usize,
     /// Rises with every connection made anew.
     pub connection: u64,
+    /// Connections below this are gone at the relay's end, with what is under way on them.
+    pub gone_below: u64,
     pub unacked: VecDeque<Unacked>,
     /// Batches made so far.
     pub made: u64,
@@ -82,6 +84,7 @@ impl Client {
             identity,
             in_flight_max,
             connection: 0,
+            gone_below: 0,
             unacked: VecDeque::new(),
             made: 0,
             last_arrival: 0,

@@ -225,6 +225,7 @@ impl World {
         let connections: Vec<(usize, u64)> =
             self.clients.iter().enumerate().map(|(slot, client)| (slot, client.connection)).collect();
         for (client, connection) in connections {
+            self.clients[client].gone_below = connection + 1;
             self.after(1, 40, Due::ClientLost { client, connection });
         }
         self.at(self.now + back_after, Due::RelayStart);
@@ -397,7 +398,11 @@ impl World {
     pub fn produce(&mut self, client: usize, connection: u64, index: u64, batch: Batch) {
         let now = self.now;
         let partition = self.clients[client].partition;
+        if connection < self.clients[client].gone_below {
+            return;
+        }
         let Some(relay) = &mut self.relay else {
+            self.clients[client].gone_below = connection + 1;
             return self.after(1, 20, Due::ClientLost { client, connection });
         };
         self.durable.tickets += 1;
