@@ -195,8 +195,10 @@ impl Partition {
                 entry.sent = Sent::Unknown;
                 if base < end {
                     entry.claimed = Some(base);
+                    self.sides[side].contradict(base);
+                } else {
+                    self.sides[side].doubt();
                 }
-                self.sides[side].doubt();
             }
             Err(WriteRefused::Unknown) => {
                 entry.sent = Sent::Unknown;
@@ -254,7 +256,7 @@ impl Partition {
             // Did the side lose what came before it?
             Meaning::Sequence if !entry.refused_before => {
                 entry.refused_before = true;
-                self.sides[side].doubt();
+                self.sides[side].contradict(self.line.gate);
             }
             // Its log is whole and its memory of the producer is not.
             Meaning::Sequence if !self.producers.is_fresh(id) => self.restamp(side, (id, epoch)),

@@ -216,6 +216,7 @@ impl Partition {
         track.changed = false;
         track.tail = None;
         track.end = 0;
+        track.log_start = 0;
         track.told = None;
         track.spool.clear();
         track.stage = Stage::Follow(Follow::Unlocated);

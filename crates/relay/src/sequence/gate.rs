@@ -16,7 +16,11 @@ impl Partition {
         let ends = Side::BOTH.into_iter().filter(|side| self.requires(*side)).map(|side| {
             let track = &self.sides[side];
             // A side under suspicion confirms nothing.
-            if track.fault.is_some() { self.line.gate } else { track.end }
+            match (track.fault, track.contradicted) {
+                (Some(_), _) => self.line.gate,
+                (None, Some(offset)) => track.end.min(offset).max(self.line.gate),
+                (None, None) => track.end,
+            }
         });
         ends.min().unwrap_or(self.line.gate)
     }

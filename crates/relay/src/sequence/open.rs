@@ -181,7 +181,10 @@ impl Partition {
                 Step::Done => {
                     // What a start finds on every side in sync counts, also where nothing new would be acknowledged.
                     self.move_gate(now, out);
-                    return self.run();
+                    if !self.lacks_a_tail() {
+                        self.run();
+                    }
+                    return;
                 }
             }
         }
@@ -265,6 +268,13 @@ impl Partition {
             self.sides[standby].fault = Some(Suspicion::Diverged { offset });
         }
         self.reopen();
+    }
+
+    /// Whether a side ends below the other and may have lost what was shown: until it has that again, the gate is not
+    /// known (RELAY-2).
+    fn lacks_a_tail(&self) -> bool {
+        let lacks = |side| self.opens_with(side) && self.sides[side].changed && self.sides[side].end < self.line.end;
+        self.config.duplex && Side::BOTH.into_iter().any(lacks)
     }
 
     fn run(&mut self) {

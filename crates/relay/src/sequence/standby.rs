@@ -108,9 +108,10 @@ impl Partition {
             }
             // Not where it belongs: what the side holds has to be looked at.
             Ok(base) => {
-                let is_duplicate = base < offset;
-                track.doubt();
-                if is_duplicate {
+                if base >= offset {
+                    track.doubt();
+                } else {
+                    track.contradict(base);
                     self.refused_sequence(side, offset, header);
                 }
             }

@@ -58,6 +58,7 @@ impl Partition {
             (track.end, track.tail) = (0, None);
         }
         track.fault = None;
+        track.contradicted = None;
         track.refuses = None;
         track.spool.clear();
     }

@@ -143,6 +143,8 @@ pub(super) struct Track {
     pub(super) stage: Stage,
     /// Writes without outcome, or whose outcome waits for an older one's, in the order given.
     pub(super) flight: VecDeque<Flight>,
+    /// An answer said that its log ends lower than it did, at this offset, and that is not looked into yet.
+    pub(super) contradicted: Option<i64>,
     /// Not to be asked before.
     pub(super) retry_at: Millis,
     /// Why it is not to be trusted until the standing leaves it out.
@@ -173,6 +175,7 @@ impl Track {
             whole_epoch,
             stage: Stage::Unchecked,
             flight: VecDeque::new(),
+            contradicted: None,
             retry_at: 0,
             fault: None,
             absent_since: None,
@@ -194,7 +197,15 @@ impl Track {
     pub(super) fn found_whole(&mut self) {
         self.stage = Stage::Checked;
         self.changed = false;
+        self.contradicted = None;
         self.whole_epoch = self.leader_epoch;
+    }
+
+    /// It answered as if it held nothing from this offset on that it had confirmed: nothing above counts before it was
+    /// looked at.
+    pub(super) fn contradict(&mut self, offset: i64) {
+        self.contradicted = Some(self.contradicted.map_or(offset, |before| before.min(offset)));
+        self.doubt();
     }
 
     /// Has to be read before anything more is written.

@@ -102,8 +102,9 @@ impl Partition {
         if !self.is_running() {
             return;
         }
-        let starts =
-            Side::BOTH.into_iter().filter(|side| self.is_in_sync(*side)).map(|side| self.sides[side].log_start);
+        // One that joins counts when it has joined: until then it may begin where it once did.
+        let counts = |side: &Side| self.standing.in_sync.contains(*side) || self.sides[*side].is_checked();
+        let starts = Side::BOTH.into_iter().filter(counts).map(|side| self.sides[side].log_start);
         let start = starts.max().unwrap_or(0).min(self.line.gate).max(self.log_start);
         if start > self.log_start {
             self.log_start = start;

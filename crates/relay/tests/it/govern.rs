@@ -231,7 +231,12 @@ impl World {
             Governing::SwapsLate { expected, record, sent_at } => {
                 let applied = self.durable.coordinator.swap(expected, record);
                 self.trace.note(now, || format!("coordinator: late swap to {}: {applied:?}", record.standing));
+                let is_new = applied.is_ok();
                 self.stands(applied.ok().flatten(), sent_at);
+                // Who watches the coordinator is told, whoever had sent it.
+                if is_new && let Some(start) = self.relay.as_ref().map(|relay| relay.start) {
+                    self.after(1, 50, Due::Govern { start, what: Governing::Hears(GroupEvent::Changed) });
+                }
             }
             _ if !is_on => {}
             Governing::Recreates { side, topic } => self.recreate(start, side, topic),

@@ -94,7 +94,7 @@ fn an_active_side_that_lost_its_tail_is_damaged_and_gets_nothing() {
          a wrote 3      => a?end
          a ends 0..4    => a damaged
          produce 2 p7:1 =>
-         standing b {b} 2 => a?end; b?end; b<p7:0; a behind 1; b serving",
+         standing b {b} 2 => a?end; b?end; b<p7:0; a behind 5; b serving",
     );
 }
 
@@ -161,7 +161,7 @@ fn a_standby_that_holds_something_else_or_more_is_out_of_sync() {
          b ends 0..7    => b?5..7
          b reads 5=p9:0 => b diverged at 5
          tick           =>
-         standing a {a} 2 => ack 1=5; gate 6; a?end; b?end; a serving; b behind 1",
+         standing a {a} 2 => ack 1=5; gate 6; a?end; b?end; a serving; b behind 6",
     );
 }
 

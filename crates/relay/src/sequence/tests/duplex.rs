@@ -138,8 +138,8 @@ fn nothing_is_written_or_acknowledged_after_the_lease() {
          b wrote 0      => gate 1; b serving
          produce 2 p7:1 =>
          after 500      => refuse 2 6
-         produce 3 p7:0 => refuse 3 6
-         lease 2000000  =>
+         produce 3 p7:0 =>
+         lease 2000000  => ack 3=0
          produce 4 p7:0 => ack 4=0
          produce 5 p7:1 => a<p7:1",
     );
