@@ -159,7 +159,13 @@ impl Group {
         let (active, standby) = (standing.active, standing.standby());
         let places: BTreeSet<_> = found.a.keys().chain(found.b.keys()).cloned().collect();
         let mut until = None;
+        let mut again = false;
         for place in places {
+            // A client's commit of it is on its way to the active side, and what was read may be from before it.
+            if self.forwarded.values().any(|request| request.changes.contains_key(&place)) {
+                again |= found.a.get(&place) != found.b.get(&place);
+                continue;
+            }
             if touched.contains(&place) || self.lanes[standby].is_open(&place) || self.lanes[active].is_open(&place) {
                 continue;
             }
@@ -185,15 +191,18 @@ impl Group {
             } else {
                 let change = Change { position: truth, version };
                 self.lanes[active].known.insert(place.clone(), change.clone());
-                self.lanes[standby].known.insert(place.clone(), Change { position: other, version: 0 });
+                // It holds the older one still, which may have been acknowledged.
+                let before = self.lanes[standby].known.get(&place).filter(|before| before.position == other);
+                let before = Change { version: before.map_or(0, |before| before.version), position: other };
+                self.lanes[standby].known.insert(place.clone(), before);
                 self.lanes[standby].put(place, change);
             }
         }
         for side in Side::BOTH {
             self.lanes[side].is_known_whole = true;
         }
-        // A follower is read a second time with every change of now written to both.
-        let first_look = !standing.is_duplex() && !self.tied;
+        // So is what could not be judged; and a follower is read a second time with every change of now written to both.
+        let first_look = again || !standing.is_duplex() && !self.tied;
         self.sync = match until {
             None if !first_look => Sync::Done,
             until => Sync::Repairing { until: until.unwrap_or(0), excused },

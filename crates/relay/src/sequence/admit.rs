@@ -174,14 +174,20 @@ impl Partition {
                 }
             }
         }
-        while let Some(key) = self
+        while let Some(entry) = self
             .line
             .waiting
-            .iter()
-            .find(|entry| !entry.ever_sent && entry.waiters.iter().all(is_over))
-            .map(|entry| entry.key)
+            .iter_mut()
+            .find(|entry| !entry.ever_sent && (entry.waiters.is_empty() || entry.waiters.iter().any(is_over)))
         {
-            self.drop_waiting(key, NOT_NOW, "this partition is stopped", out);
+            // A client that sent it again over another connection waits for itself.
+            for waiter in entry.waiters.extract_if(.., |waiter| is_over(waiter)) {
+                refuse(waiter.ticket, NOT_NOW, "this partition is stopped", out);
+            }
+            if entry.waiters.is_empty() {
+                let key = entry.key;
+                self.drop_waiting(key, NOT_NOW, "this partition is stopped", out);
+            }
         }
     }
 

@@ -49,6 +49,17 @@ impl Partition {
         track.flight.is_empty() && track.fault.is_none() && now >= track.retry_at
     }
 
+    /// What was read of a side over the connection before says nothing of what is there now.
+    pub(super) fn reconnected(&mut self, side: Side) {
+        self.sides[side].doubt();
+        let counts = self.opens_with(side);
+        match &mut self.phase {
+            Phase::Opening(Opening::Locating(locating)) => locating.found[side] = None,
+            Phase::Opening(Opening::Surveying(_)) if counts => self.reopen(),
+            Phase::Opening(_) | Phase::Running => {}
+        }
+    }
+
     pub(super) fn open(&mut self, now: Millis, out: &mut Vec<Action>) {
         if let Phase::Opening(Opening::Locating(_)) = self.phase {
             self.locate(now, out);

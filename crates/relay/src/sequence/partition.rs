@@ -179,7 +179,7 @@ impl Partition {
             Event::EndRead { order, side, outcome } => self.end_read(now, side, order, outcome, out),
             Event::BatchesRead { order, side, outcome } => self.batches_read(now, side, order, outcome, out),
             Event::RecordsDeleted { order, side, outcome } => self.records_deleted(now, side, order, outcome, out),
-            Event::Reconnected { side } => self.sides[side].doubt(),
+            Event::Reconnected { side } => self.reconnected(side),
             Event::Recreated { side } => self.recreated(side),
             Event::Standing { held, sent } => self.stand(now, held, sent, out),
             Event::DeleteBefore { ticket, offset } => self.delete_before(now, ticket, offset, out),

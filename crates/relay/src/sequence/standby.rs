@@ -53,7 +53,8 @@ impl Partition {
     fn as_copied(&self, side: Side, batch: &Batch, header: BatchHeader) -> BatchHeader {
         let restamped = &self.restamped[side];
         let producer = (header.producer_id, header.producer_epoch);
-        if !restamped.producers.contains(&producer) {
+        // What was copied before, to the side that it is read from now, has the copier's stamp of then.
+        if !restamped.producers.contains(&producer) && !self.is_copier(header.producer_id) {
             return header;
         }
         with_producer(batch, self.config.copier_id, restamped.epoch, self.sides[side].copier_next)
@@ -129,6 +130,9 @@ impl Partition {
                     track.doubt();
                 }
             },
+        }
+        if !self.is_running() && !matches!(outcome, Err(WriteRefused::NotSent)) {
+            self.reopen();
         }
         if is_copied {
             // It may yet come late: the next epoch makes the broker refuse it then.

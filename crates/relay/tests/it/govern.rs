@@ -322,9 +322,11 @@ impl World {
             _ => None,
         };
         let command = view.alarms.keys().find_map(asked);
+        let is_damaged = view.alarms.contains_key(&Alarm::Damaged(active));
+        let goes_on = if is_damaged { active.other() } else { active };
         if let Some(command) = command
             && self.is_calm()
-            && self.oracle.is_whole(active, &self.brokers)
+            && self.oracle.is_whole(goes_on, &self.brokers)
         {
             self.trace.note(self.now, || format!("the operator says {command:?}"));
             let id = self.steps;
