@@ -18,7 +18,10 @@ type Labels = [(&'static str, &'static str); 1];
 /// Counters and latencies of the data path; clones are the same ones.
 #[derive(Debug, Clone)]
 pub struct Stages {
-    latency: Family<Labels, Histogram, fn() -> Histogram>,
+    accept: Histogram,
+    active: Histogram,
+    standby: Histogram,
+    answer: Histogram,
     refused: Family<Labels, Counter>,
     produced_bytes: Counter,
     fetched_bytes: Family<Labels, Counter>,
@@ -28,12 +31,18 @@ impl Stages {
     /// Registers them.
     pub fn new(metrics: &Metrics) -> Self {
         let latency: fn() -> Histogram = || Histogram::new(LATENCY_SECONDS);
+        let stages: Family<Labels, Histogram, fn() -> Histogram> = metrics.register(
+            "relay_stage_seconds",
+            "Time per batch: accept (read and checked), active and standby (written there), answer (all of it)",
+            Family::new_with_constructor(latency),
+        );
+        // Looked up once: each is observed for every batch.
+        let stage = |name| stages.get_or_create(&[("stage", name)]).clone();
         Self {
-            latency: metrics.register(
-                "relay_stage_seconds",
-                "Time per batch: accept (read and checked), active and standby (written there), answer (all of it)",
-                Family::new_with_constructor(latency),
-            ),
+            accept: stage("accept"),
+            active: stage("active"),
+            standby: stage("standby"),
+            answer: stage("answer"),
             refused: metrics.register(
                 "relay_refused",
                 "Batches refused, by the reason",
@@ -48,19 +57,16 @@ impl Stages {
         }
     }
 
-    fn observe(&self, stage: &'static str, took: Duration) {
-        self.latency.get_or_create(&[("stage", stage)]).observe(took.as_secs_f64());
-    }
-
     /// A side took a batch, or refused it.
     pub(crate) fn wrote(&self, active: bool, took: Duration) {
-        self.observe(if active { "active" } else { "standby" }, took);
+        let stage = if active { &self.active } else { &self.standby };
+        stage.observe(took.as_secs_f64());
     }
 
     /// A batch was read and checked.
     pub(crate) fn accepted(&self, bytes: usize, took: Duration) {
         self.produced_bytes.inc_by(bytes as u64);
-        self.observe("accept", took);
+        self.accept.observe(took.as_secs_f64());
     }
 
     /// Bytes of batches taken since the start.
@@ -71,7 +77,7 @@ impl Stages {
     /// A client's batch is answered.
     pub(crate) fn answered(&self, result: &Result<Acked, Refusal>, took: Duration) {
         match result {
-            Ok(_) => self.observe("answer", took),
+            Ok(_) => self.answer.observe(took.as_secs_f64()),
             Err(refusal) => self.refused(refusal.why),
         }
     }

@@ -100,6 +100,7 @@ impl Actor {
         let retired = self.inner.retired.clone();
         let tick = sleep(Duration::ZERO);
         tokio::pin!(tick);
+        let mut idle = false;
         self.step(Event::Lease { until: self.lease_until });
         loop {
             tokio::select! {
@@ -116,12 +117,13 @@ impl Actor {
                 }
                 () = &mut tick => {
                     self.tick();
-                    tick.as_mut().reset(Instant::now() + if self.is_idle() { TICK_IDLE } else { TICK });
+                    idle = self.is_idle();
+                    tick.as_mut().reset(Instant::now() + if idle { TICK_IDLE } else { TICK });
                 }
             }
-            let soon = Instant::now() + TICK;
-            if tick.deadline() > soon && !self.is_idle() {
-                tick.as_mut().reset(soon);
+            if idle && !self.is_idle() {
+                idle = false;
+                tick.as_mut().reset(Instant::now() + TICK);
             }
         }
     }

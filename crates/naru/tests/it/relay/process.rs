@@ -34,6 +34,8 @@ impl Pair {
             let kind = NodeKind::StandIn { exe: NARU.into() };
             let mut options = NodeOptions::new(kind, dir.path().join(name)).arg("--flush").arg("write");
             options = options.arg("--admin").arg("127.0.0.1:0");
+            // A relay refuses one cluster as both sides.
+            options.cluster_id = format!("naru-cluster-of-side-{name}");
             options.ready_within = PATIENCE;
             Node::start(options)
         };
