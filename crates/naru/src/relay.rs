@@ -1,6 +1,7 @@
 //! `naru relay`: the relay as a process, and what can be asked of one.
 
 mod ask;
+mod preflight;
 mod status;
 mod switch;
 mod user;
@@ -35,6 +36,8 @@ pub struct Args {
 /// What can be done beside running one.
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
+    /// Say what would break if a relay served these clusters, and the command that mends it
+    Preflight(preflight::Args),
     /// Show which side is active, what is in sync, and how far behind each side is
     Status(status::Args),
     /// Make another side the active one, by a planned switch, or take that back
@@ -48,6 +51,7 @@ enum Verb {
 /// Runs the relay until it is told to stop.
 pub fn run(args: &Args) -> ExitCode {
     match &args.verb {
+        Some(Verb::Preflight(args)) => return preflight::run(args),
         Some(Verb::Status(args)) => return status::run(args),
         Some(Verb::Switch(args)) => return switch::run(args),
         Some(Verb::Verify(args)) => return verify::run(args),

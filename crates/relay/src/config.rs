@@ -41,6 +41,16 @@ naru_runtime::choice! {
 }
 
 naru_runtime::choice! {
+    /// Which topics that are there already are taken in.
+    pub enum Adopt {
+        /// Those that both sides have.
+        Both = "both",
+        /// Those that one side has, too: they are made on the other and copied.
+        Any = "any",
+    }
+}
+
+naru_runtime::choice! {
     /// A side.
     pub enum SideName {
         /// The first.
@@ -145,6 +155,19 @@ naru_runtime::config! {
         /// How often the clusters are asked which topics they have.
         #[range("100ms", "1h")]
         pub discovery_interval: Duration = "5s",
+        /// Whether a topic that clients ask for is made on both sides.
+        pub auto_create_topics: bool = "false",
+        /// Partitions of a topic when nobody says how many.
+        #[range("1", "10000")]
+        pub default_partitions: i32 = "1",
+        /// Replicas of each partition, on both sides, when nobody says how many; -1 leaves it to the brokers.
+        #[range("-1", "100")]
+        pub default_replication: i32 = "-1",
+        /// Which topics that are there already are taken in.
+        pub adopt: Adopt = "any",
+        /// Whether topics that are there already get unlimited message.timestamp limits when the relay begins to serve
+        /// them; otherwise those with limits are not served.
+        pub adopt_mends_times: bool = "true",
         /// About how much is read at once while comparing or copying a partition.
         #[range("64KiB", "64MiB")]
         pub copy_bytes_max: ByteSize = "4MiB",

@@ -1,40 +1,45 @@
-//! Which topics both sides have.
+//! Topics that are there already: taken in when both sides have them alike, made on the other side when only one has
+//! them. What the rules refuse is named once, with the command that mends it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
-use naru_kafka::client::admin::ConfigOwner;
 use naru_kafka::client::metadata::TopicMetadata;
+use naru_kafka::client::offsets::OffsetAt;
 use naru_kafka::client::{Client, ClientError, TopicPartition};
 use naru_kafka::wire::ErrorCode;
 use tokio::time::{Instant, sleep_until};
 
-use crate::relay::{Relay, TopicSpec};
+use crate::config::Adopt;
+use crate::relay::Relay;
 use crate::sequence::Event;
 use crate::side::{Side, SideMap, SideSet};
-use crate::topics::plan::Observed;
+use crate::topics::plan::{Observed, Present};
+use crate::topics::record::Change;
 use crate::topics::registry::observe;
+use crate::topics::rules::{self, BATCH_BYTES_MAX_CONFIG, Severity};
+use crate::topics::show::{needed, needs, show};
 use crate::topics::{AdminError, Life, TopicRecord, fresh_topic_id};
-
-/// Kafka's own default of max.message.bytes.
-const BATCH_BYTES_MAX: usize = 1_048_588;
-const BATCH_BYTES_MAX_CONFIG: &str = "max.message.bytes";
-
-/// How often the limits of a topic that is served are read again: they change by hand.
-const CONFIGS_AGE_MAX: Duration = Duration::from_secs(300);
 
 /// What was seen last, so that a change is noticed and a complaint is made once.
 #[derive(Debug, Default)]
 struct Seen {
-    /// Topics that were said not to be served.
-    told: BTreeSet<Arc<str>>,
+    /// What was said of topics that are not served.
+    told: BTreeSet<String>,
+    /// Since when a topic was seen on one side only.
+    on_one_side: BTreeMap<Arc<str>, Instant>,
     /// Sides that could not be read.
     unread: SideMap<bool>,
-    /// When a topic's limits were read.
-    limits: BTreeMap<Arc<str>, Instant>,
     /// Leader epochs by topic and partition.
     epochs: SideMap<BTreeMap<Arc<str>, Vec<i32>>>,
+}
+
+impl Seen {
+    fn tell(&mut self, topic: &str, what: String) {
+        if self.told.insert(format!("{topic}: {what}")) {
+            tracing::warn!(topic, what, "a topic is not served");
+        }
+    }
 }
 
 /// Looks until the relay stops: now and then, and when somebody asks for a topic that is not known.
@@ -48,11 +53,7 @@ pub(crate) async fn run(relay: Arc<Relay>) {
                 look_at_leaders(&relay, side, topics, &mut seen).await;
             }
         }
-        if let (Some(a), Some(b)) = (a, b)
-            && let Err(error) = look_at_topics(&relay, &a, &b, &mut seen).await
-        {
-            tracing::info!(%error, "the limits of a topic cannot be read");
-        }
+        look(&relay, a.zip(b), &mut seen).await;
         let next = Instant::now() + relay.config.discovery_interval;
         tokio::select! {
             () = relay.stopping.cancelled() => return,
@@ -60,6 +61,11 @@ pub(crate) async fn run(relay: Arc<Relay>) {
             () = sleep_until(next) => {}
         }
     }
+}
+
+/// Serves what is kept: also while a side is away, and partitions go on from their checkpoints.
+pub(crate) fn serve_kept(relay: &Arc<Relay>) {
+    show(relay);
 }
 
 type Topics = BTreeMap<Arc<str>, TopicMetadata>;
@@ -104,87 +110,138 @@ async fn look_at_leaders(relay: &Relay, side: Side, topics: &Topics, seen: &mut 
     seen.epochs[side] = epochs;
 }
 
-async fn look_at_topics(relay: &Arc<Relay>, a: &Topics, b: &Topics, seen: &mut Seen) -> Result<(), ClientError> {
-    seen.limits.retain(|name, _| a.contains_key(name));
-    for (name, on_a) in a {
-        let Some(on_b) = b.get(name) else { continue };
-        if on_a.partitions.len() != on_b.partitions.len() {
-            if seen.told.insert(Arc::clone(name)) {
-                let (a, b) = (on_a.partitions.len(), on_b.partitions.len());
-                tracing::warn!(topic = %name, a, b, "not served: the sides have different numbers of partitions");
-            }
-            continue;
-        }
-        let whole = relay.served.get(name).is_some_and(|topic| topic.partitions.len() == on_a.partitions.len());
-        if whole && seen.limits.get(name).is_some_and(|read| read.elapsed() < CONFIGS_AGE_MAX) {
-            continue;
-        }
-        let batch_bytes_max = batch_bytes_max(&relay.upstreams.a.control, name)
-            .await?
-            .min(batch_bytes_max(&relay.upstreams.b.control, name).await?);
-        seen.limits.insert(Arc::clone(name), Instant::now());
-        if whole && relay.served.get(name).is_some_and(|topic| topic.batch_bytes_max == batch_bytes_max) {
-            continue;
-        }
-        let record = match known(relay, on_a, on_b).await {
-            Ok(record) => record,
-            Err(error) => {
-                tracing::warn!(topic = %name, error = &error as &dyn std::error::Error, "a topic cannot be kept");
-                continue;
-            }
+async fn look(relay: &Arc<Relay>, sides: Option<(Topics, Topics)>, seen: &mut Seen) {
+    for (topic, error) in relay.topics.finish(|topic| needed(relay, topic)).await {
+        // Once a look, and quietly: what waits for a side that is away says so in the side's own alarm.
+        let error = &error as &dyn std::error::Error;
+        tracing::debug!(%topic, error, "a change of a topic is not finished; it is tried again");
+    }
+    show(relay);
+    let Some((a, b)) = sides else { return };
+    for name in a.keys().chain(b.keys().filter(|name| !a.contains_key(*name))) {
+        let on_one_side = if a.contains_key(name) != b.contains_key(name) {
+            *seen.on_one_side.entry(Arc::clone(name)).or_insert_with(Instant::now)
+        } else {
+            seen.on_one_side.remove(name);
+            Instant::now()
         };
-        if record.is_served() {
-            serve(relay, &record, batch_bytes_max);
+        // Somebody who makes a topic on both sides makes it on one first.
+        let grace = relay.config.discovery_interval * 2;
+        let settled = a.contains_key(name) == b.contains_key(name) || on_one_side.elapsed() >= grace;
+        if relay.topics.get(name).is_some() || !settled {
+            continue;
+        }
+        if let Err(error) = adopt(relay, name, seen).await {
+            tracing::warn!(topic = %name, error = &error as &dyn std::error::Error, "a topic cannot be taken in");
         }
     }
-    for topic in relay.served.all() {
-        if !a.contains_key(&topic.name) && !b.contains_key(&topic.name) {
-            tracing::info!(topic = %topic.name, "a topic is served no longer: neither side has it");
-            relay.served.remove(&topic.name);
+    seen.on_one_side.retain(|name, _| a.contains_key(name) != b.contains_key(name));
+    show(relay);
+}
+
+async fn adopt(relay: &Arc<Relay>, name: &Arc<str>, seen: &mut Seen) -> Result<(), AdminError> {
+    let clients = SideMap::from_fn(|side| &relay.upstreams[side].control);
+    let (a, b) = tokio::join!(observe(clients.a, name), observe(clients.b, name));
+    match (a, b) {
+        (Observed::Present(a), Observed::Present(b)) => adopt_both(relay, name, SideMap { a, b }, seen).await,
+        (Observed::Present(there), Observed::Absent) => adopt_one(relay, name, Side::A, there, seen).await,
+        (Observed::Absent, Observed::Present(there)) => adopt_one(relay, name, Side::B, there, seen).await,
+        // Gone meanwhile, or a side is: the next look sees.
+        _ => Ok(()),
+    }
+}
+
+/// Whether the rules let it be served; what they refuse is told.
+fn is_sound(relay: &Relay, name: &str, on: SideMap<&Present>, only: Option<Side>, seen: &mut Seen) -> bool {
+    let bootstrap = SideMap::from_fn(|side| {
+        let addresses: Vec<_> = relay.config.side(side).bootstrap.iter().map(ToString::to_string).collect();
+        addresses.join(",")
+    });
+    let found = rules::check(name, &on, &bootstrap, needs(relay, name));
+    let concerns = |side: Option<Side>| only.is_none_or(|only| side == Some(only));
+    let refused = found.into_iter().filter(|one| one.severity == Severity::Refusal && concerns(one.side));
+    let refused: Vec<_> = refused.collect();
+    for finding in &refused {
+        seen.tell(name, finding.to_string());
+    }
+    refused.is_empty()
+}
+
+fn record(name: &Arc<str>, there: &Present, life: Life) -> TopicRecord {
+    let set = there.configs.iter().filter(|(name, setting)| !setting.is_default || *name == BATCH_BYTES_MAX_CONFIG);
+    TopicRecord {
+        name: Arc::clone(name),
+        id: fresh_topic_id(),
+        partitions: there.partitions,
+        replication: i16::try_from(there.replication).unwrap_or(-1),
+        configs: set.map(|(name, setting)| (name.clone(), setting.value.clone())).collect(),
+        sides: SideMap::default(),
+        life,
+    }
+}
+
+async fn adopt_both(
+    relay: &Arc<Relay>,
+    name: &Arc<str>,
+    there: SideMap<Present>,
+    seen: &mut Seen,
+) -> Result<(), AdminError> {
+    if !is_sound(relay, name, SideMap { a: &there.a, b: &there.b }, None, seen) {
+        return Ok(());
+    }
+    let mut changes = rules::mended(&there.a);
+    for change in rules::mended(&there.b) {
+        if !changes.contains(&change) {
+            changes.push(change);
         }
+    }
+    let life = if changes.is_empty() { Life::Live } else { Life::Altering { changes } };
+    let active = relay.group_of_topic(name).standing.borrow().active;
+    let mut record = record(name, &there[active], life);
+    record.sides = SideMap::from_fn(|side| Some(there[side].id));
+    if there.a.replication != there.b.replication {
+        record.replication = -1;
+    }
+    relay.topics.adopt(record, needed(relay, name)).await.map(drop)
+}
+
+/// Made on the other side, empty: the partitions copy what is there. A log that no longer begins at 0 would have to be
+/// padded first, which only the return of a side does.
+async fn adopt_one(
+    relay: &Arc<Relay>,
+    name: &Arc<str>,
+    side: Side,
+    there: Present,
+    seen: &mut Seen,
+) -> Result<(), AdminError> {
+    if relay.config.adopt == Adopt::Both {
+        seen.tell(name, format!("only side {side} has it, and adopt is \"both\""));
+        return Ok(());
+    }
+    if needed(relay, name) != SideSet::PAIR
+        || !is_sound(relay, name, SideMap { a: &there, b: &there }, Some(side), seen)
+    {
+        return Ok(());
+    }
+    for index in 0..there.partitions {
+        let at = TopicPartition::new(Arc::clone(name), index);
+        let start = relay.upstreams[side].control.list_offset(&at, OffsetAt::Earliest).await;
+        let start = start.map_err(|source| AdminError::Side { side, source })?.offset.unwrap_or(0);
+        if start > 0 {
+            seen.tell(name, format!("only side {side} has it, and its log {at} begins at {start}, not at 0"));
+            return Ok(());
+        }
+    }
+    let changes = rules::mended(&there);
+    let mut record = record(name, &there, Life::Creating);
+    record.sides[side] = Some(there.id);
+    for Change { name, value } in &changes {
+        record.configs.extend(value.iter().map(|value| (name.clone(), value.clone())));
+    }
+    tracing::info!(topic = %name, %side, "a topic that one side has is made on the other");
+    relay.topics.adopt(record, SideSet::PAIR).await?;
+    if !changes.is_empty() {
+        relay.topics.alter(name, changes, SideSet::PAIR, false).await?;
     }
     Ok(())
-}
-
-/// Serves what is kept: also while a side is away, and partitions go on from their checkpoints.
-pub(crate) fn serve_kept(relay: &Arc<Relay>) {
-    for record in relay.topics.all().into_iter().filter(TopicRecord::is_served) {
-        let configured = record.configs.get(BATCH_BYTES_MAX_CONFIG).and_then(|value| value.parse().ok());
-        serve(relay, &record, configured.unwrap_or(BATCH_BYTES_MAX));
-    }
-}
-
-fn serve(relay: &Arc<Relay>, record: &TopicRecord, batch_bytes_max: usize) {
-    let (name, partitions) = (Arc::clone(&record.name), record.partitions);
-    tracing::info!(topic = %name, partitions, batch_bytes_max, "a topic is served");
-    let spec =
-        TopicSpec { name: Arc::clone(&name), id: record.id, topic_ids: record.sides, partitions, batch_bytes_max };
-    relay.serve_topic(&spec, |index| relay.state.checkpoint(&TopicPartition::new(Arc::clone(&name), index)));
-}
-
-/// What is kept of a topic that both sides have; a new one is kept from now on.
-async fn known(relay: &Arc<Relay>, on_a: &TopicMetadata, on_b: &TopicMetadata) -> Result<TopicRecord, AdminError> {
-    if let Some(record) = relay.topics.get(&on_a.name) {
-        return Ok(record);
-    }
-    let Observed::Present(there) = observe(&relay.upstreams.a.control, &on_a.name).await else {
-        return Err(AdminError::Away { side: Side::A });
-    };
-    let set = there.configs.into_iter().filter(|(_, setting)| !setting.is_default);
-    let record = TopicRecord {
-        name: Arc::clone(&on_a.name),
-        id: fresh_topic_id(),
-        partitions: i32::try_from(on_a.partitions.len()).unwrap_or(i32::MAX),
-        replication: -1,
-        configs: set.map(|(name, setting)| (name, setting.value)).collect(),
-        sides: SideMap { a: Some(on_a.id), b: Some(on_b.id) },
-        life: Life::Live,
-    };
-    relay.topics.adopt(record, SideSet::PAIR).await
-}
-
-async fn batch_bytes_max(client: &Client, topic: &str) -> Result<usize, ClientError> {
-    let entries = client.describe_configs(&ConfigOwner::Topic(topic.to_owned())).await?;
-    let found = entries.iter().find(|entry| entry.name == BATCH_BYTES_MAX_CONFIG);
-    Ok(found.and_then(|entry| entry.value.as_ref()?.parse().ok()).unwrap_or(BATCH_BYTES_MAX))
 }

@@ -22,6 +22,7 @@ mod identity;
 mod measure;
 pub mod offsets;
 pub mod partition;
+pub mod preflight;
 pub mod relay;
 pub mod security;
 pub mod sequence;

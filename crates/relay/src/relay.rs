@@ -123,6 +123,11 @@ pub struct TopicSpec {
     pub batch_bytes_max: usize,
 }
 
+async fn find_consumers(relay: Arc<Relay>, group: String) {
+    let mirror = Arc::clone(&relay.group(&group).mirror);
+    mirror.find(|consumers| relay.config.group_of_consumers(consumers) == group).await;
+}
+
 /// What the parts of a relay share.
 #[derive(Debug)]
 pub struct Relay {
@@ -240,6 +245,9 @@ impl Relay {
         let listening = listening.map_err(|source| RelayError::Listen { addr, source })?;
         self.status_address.get_or_init(|| listening);
         discover::serve_kept(self);
+        for name in self.groups.keys() {
+            self.tasks.spawn("finding consumer groups", find_consumers(Arc::clone(self), name.clone()));
+        }
         self.tasks.spawn("discovering topics", discover::run(Arc::clone(self)));
         let comparing = running::follower(self).map_err(|source| RelayError::Comparer { source })?;
         if let Some(follower) = comparing {

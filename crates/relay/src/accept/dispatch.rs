@@ -20,6 +20,7 @@ use super::permit::{Asking, Permitted};
 use crate::groups::api as groups;
 use crate::groups::api::members;
 use crate::security::{Caller, Traffic, UNKNOWN_REQUEST_BYTES_MAX};
+use crate::topics::api as topics;
 use crate::{clock, fetch};
 
 /// Answers up to this size are not counted: a connection has one at a time, and as much of a buffer anyway.
@@ -46,13 +47,22 @@ pub const SERVED: &[ApiKey] = &[
     ApiKey::ListGroups,
     ApiKey::SaslHandshake,
     ApiKey::ApiVersions,
+    ApiKey::CreateTopics,
+    ApiKey::DeleteTopics,
     ApiKey::DeleteRecords,
     ApiKey::InitProducerId,
     ApiKey::OffsetForLeaderEpoch,
     ApiKey::SaslAuthenticate,
+    ApiKey::DescribeConfigs,
+    ApiKey::AlterConfigs,
+    ApiKey::DescribeLogDirs,
+    ApiKey::CreatePartitions,
     ApiKey::DeleteGroups,
+    ApiKey::IncrementalAlterConfigs,
     ApiKey::OffsetDelete,
     ApiKey::DescribeCluster,
+    ApiKey::DescribeProducers,
+    ApiKey::DescribeTopicPartitions,
 ];
 
 /// A message that `kafka-protocol` reads and writes.
@@ -139,6 +149,15 @@ pub(super) async fn answer(
         ApiKey::OffsetDelete => cold!(groups::offset_delete::OffsetDelete),
         ApiKey::DescribeGroups => cold!(groups::describe_groups::DescribeGroups),
         ApiKey::ListGroups => cold!(groups::list_groups::ListGroups),
+        ApiKey::CreateTopics => cold!(topics::create_topics::CreateTopics),
+        ApiKey::DeleteTopics => cold!(topics::delete_topics::DeleteTopics),
+        ApiKey::CreatePartitions => cold!(topics::create_partitions::CreatePartitions),
+        ApiKey::AlterConfigs => cold!(topics::alter_configs::AlterConfigs),
+        ApiKey::IncrementalAlterConfigs => cold!(topics::incremental_alter_configs::IncrementalAlterConfigs),
+        ApiKey::DescribeConfigs => cold!(topics::describe_configs::DescribeConfigs),
+        ApiKey::DescribeProducers => cold!(topics::describe_producers::DescribeProducers),
+        ApiKey::DescribeLogDirs => cold!(topics::describe_log_dirs::DescribeLogDirs),
+        ApiKey::DescribeTopicPartitions => cold!(topics::describe_topic_partitions::DescribeTopicPartitions),
         ApiKey::DeleteGroups => cold!(groups::delete_groups::DeleteGroups),
         ApiKey::ApiVersions => cold!(api_versions::ApiVersions),
         ApiKey::SaslHandshake => cold!(api::sasl_handshake::SaslHandshake),

@@ -8,6 +8,7 @@ use naru_kafka::client::TopicPartition;
 use naru_kafka::wire::ErrorCode;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::carry::{Job, Sides};
@@ -23,6 +24,12 @@ const INBOX_MAX: usize = 64;
 const TICK: Duration = Duration::from_millis(100);
 /// The same at rest: only for leases and repeated attempts.
 const TICK_AT_REST: Duration = Duration::from_secs(2);
+
+/// How often both sides are read without a cause: a broker forgets offsets of idle groups, by default after a week.
+const COMPARED_EVERY: Duration = Duration::from_secs(3_600);
+/// How long members may take to find out that a takeover ended their membership: the Java client's default session
+/// time-out.
+const ORPHANED_MS_MAX: Millis = 45_000;
 
 /// What holds for all consumer groups of a service group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,6 +109,9 @@ pub(super) struct Actor {
     answers: HashMap<Ticket, oneshot::Sender<Answered>>,
     running: JoinSet<Event>,
     last_ticket: u64,
+    /// Members of the side that was active may still commit.
+    orphaned_until: Option<Millis>,
+    compared_at: Instant,
 }
 
 impl Actor {
@@ -114,8 +124,21 @@ impl Actor {
         let (sender, inbox) = mpsc::channel(INBOX_MAX);
         let (status, shown) = watch::channel(GroupStatus::default());
         let (jobs, answers, running) = Default::default();
-        let actor =
-            Self { name, sides, group, announced, seen: None, inbox, status, jobs, answers, running, last_ticket: 0 };
+        let actor = Self {
+            name,
+            sides,
+            group,
+            announced,
+            seen: None,
+            inbox,
+            status,
+            jobs,
+            answers,
+            running,
+            last_ticket: 0,
+            orphaned_until: None,
+            compared_at: Instant::now(),
+        };
         (GroupHandle { inbox: sender, status: shown }, actor)
     }
 
@@ -132,24 +155,36 @@ impl Actor {
                 },
                 Some(ended) = self.running.join_next() => match ended {
                     Ok(event) => self.on(event),
-                    // It has no outcome to tell: the group asks again by its own clock.
-                    Err(error) => tracing::error!(group = %self.name, %error, "a request of a consumer group panicked"),
+                    // Ends this task, and with it the process, in good order: what it had begun has no outcome.
+                    Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                    Err(_) => return,
                 },
                 changed = self.announced.changed() => match changed {
                     Ok(()) => self.heed(),
                     Err(_) => return,
                 },
-                () = tokio::time::sleep(if rests { TICK_AT_REST } else { TICK }) => self.on(Event::Tick),
+                () = tokio::time::sleep(if rests { TICK_AT_REST } else { TICK }) => self.tick(),
             }
             self.expire();
             self.show();
         }
     }
 
+    fn tick(&mut self) {
+        if self.compared_at.elapsed() >= COMPARED_EVERY {
+            self.compared_at = Instant::now();
+            self.on(Event::Recheck);
+        }
+        self.on(Event::Tick);
+    }
+
     /// Takes in what was announced.
     fn heed(&mut self) {
         let now = *self.announced.borrow_and_update();
         let before = self.seen.replace(now);
+        if before.is_some_and(|before| before.held.active != now.held.active) {
+            self.orphaned_until = Some(clock::now() + ORPHANED_MS_MAX);
+        }
         self.on(Event::Lease { until: now.lease_until });
         if before.is_none_or(|before| (before.held, before.sent) != (now.held, now.sent)) {
             self.on(Event::Standing { held: now.held, sent: now.sent });
@@ -192,7 +227,10 @@ impl Actor {
         let (name, sides) = (Arc::clone(&self.name), self.sides.clone());
         match action {
             Action::Forward { ticket, side } => {
-                if let Some(job) = self.jobs.remove(&ticket) {
+                if let Some(mut job) = self.jobs.remove(&ticket) {
+                    if let Job::Commit { orphaned, .. } = &mut job {
+                        *orphaned = self.orphaned_until.is_some_and(|until| clock::now() < until);
+                    }
                     self.running.spawn(async move {
                         Event::Forwarded { ticket, outcome: sides.forward(side, &name, job).await }
                     });

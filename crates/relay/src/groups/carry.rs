@@ -20,7 +20,12 @@ type Codes = Vec<(TopicPartition, ErrorCode)>;
 #[derive(Debug)]
 pub(super) enum Job {
     /// With the member and the generation of the client.
-    Commit(Box<OffsetCommitRequest>),
+    Commit {
+        /// What it sent.
+        request: Box<OffsetCommitRequest>,
+        /// Whether its membership may have been lost by a takeover, and not by its own fault.
+        orphaned: bool,
+    },
     /// Of these partitions.
     Delete(OffsetDeleteRequest),
     /// Of the whole group.
@@ -82,8 +87,7 @@ impl Sides {
     pub(super) async fn forward(&self, side: Side, group: &str, job: Job) -> Result<Codes, Failed> {
         let client = self.client(side);
         let outcome = match job {
-            // Without topic ids, which are the relay's own and mean nothing to a side.
-            Job::Commit(request) => commit(client, group, &request, (3, 9)).await,
+            Job::Commit { request, orphaned } => forward_commit(client, group, *request, orphaned).await,
             Job::Delete(request) => delete(client, group, &request).await,
             Job::DeleteGroup(places) => {
                 let deleted = client.delete_group(group).await.map_err(|error| failed(&error));
@@ -130,6 +134,31 @@ impl Sides {
         };
         client.remove_members(group, &described.members).await.map_err(|error| failed(&error))
     }
+}
+
+/// A member's commit. After a takeover the side that is active now knows none of the members: as long as none has
+/// joined there, what they had done is taken all the same, so that nobody has to do it again. The broker itself refuses
+/// that as soon as somebody has joined.
+async fn forward_commit(
+    client: &Client,
+    group: &str,
+    mut request: OffsetCommitRequest,
+    orphaned: bool,
+) -> Result<Codes, Failed> {
+    // Without topic ids, which are the relay's own and mean nothing to a side.
+    const VERSIONS: (i16, i16) = (3, 9);
+    let answer = commit(client, group, &request, VERSIONS).await;
+    let is_unknown = match &answer {
+        Ok(codes) => codes.iter().all(|(_, code)| *code == ErrorCode::UNKNOWN_MEMBER_ID),
+        Err(failed) => *failed == Failed::Refused(ErrorCode::UNKNOWN_MEMBER_ID),
+    };
+    if !orphaned || !is_unknown || request.generation_id_or_member_epoch < 0 {
+        return answer;
+    }
+    request.generation_id_or_member_epoch = -1;
+    request.member_id = StrBytes::default();
+    request.group_instance_id = None;
+    commit(client, group, &request, VERSIONS).await
 }
 
 async fn commit(

@@ -23,6 +23,9 @@ use crate::sides::Standing;
 /// Consumer groups of one service group. Each costs an actor of some kilobytes; more than brokers are advised to carry.
 const GROUPS_MAX: usize = 20_000;
 
+/// How often the sides are asked for their groups. One that is used through the relay is known at once.
+const FOUND_EVERY: Duration = Duration::from_secs(30);
+
 /// What stays the same in the life of a mirror.
 #[derive(Debug, Clone, Copy)]
 pub struct MirrorConfig {
@@ -138,16 +141,29 @@ impl Mirror {
         true
     }
 
-    /// Gives every group that the active side lists an actor.
-    pub async fn discover(&self, belongs: impl Fn(&str) -> bool) -> Result<(), ClientError> {
-        let active = self.announced().held.active;
-        for listed in self.client(active).list_groups().await? {
+    /// Gives every group that a side lists an actor: what only the side that follows has is compared, too.
+    async fn discover(&self, belongs: impl Fn(&str) -> bool) -> Result<(), ClientError> {
+        let (a, b) = tokio::join!(self.client(Side::A).list_groups(), self.client(Side::B).list_groups());
+        for listed in a?.into_iter().chain(b?) {
             if belongs(&listed.group) && self.group(&listed.group).is_err() {
                 tracing::warn!(max = GROUPS_MAX, "more consumer groups than allowed: the rest is not mirrored");
                 break;
             }
         }
         Ok(())
+    }
+
+    /// Finds the groups that are there already, and those that somebody makes past the relay. Until the relay stops.
+    pub(crate) async fn find(&self, belongs: impl Fn(&str) -> bool) {
+        loop {
+            if let Err(error) = self.discover(&belongs).await {
+                tracing::debug!(error = &error as &dyn std::error::Error, "consumer groups cannot be listed");
+            }
+            tokio::select! {
+                () = self.stopping.cancelled() => return,
+                () = tokio::time::sleep(FOUND_EVERY) => {}
+            }
+        }
     }
 
     /// The actor of a group.

@@ -37,15 +37,8 @@ impl Group {
         }
         let needs_both = self.needs_both();
         let mut kept = Vec::new();
-        let standby = &self.lanes[standing.standby()];
         for waiting in std::mem::take(&mut self.waiting) {
-            // What the other side took once it may have lost with its topic since.
-            let mut taken = waiting.codes.iter().filter(|(_, code)| *code == ErrorCode::NONE);
-            let lacks = |(place, _): &(TopicPartition, ErrorCode)| {
-                standby.known.get(place).is_none_or(|known| known.version < waiting.version)
-            };
-            let is_open = !waiting.open.is_empty() || taken.any(lacks);
-            if needs_both && is_open && !mutant!(self.config, AcknowledgeCommitEarly) {
+            if needs_both && !waiting.open.is_empty() && !mutant!(self.config, AcknowledgeCommitEarly) {
                 kept.push(waiting);
                 continue;
             }

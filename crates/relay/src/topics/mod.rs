@@ -5,11 +5,14 @@
 //! on one side after the other, then written down as done. [`plan::next`] says from the record and what both sides show
 //! what is to be done next, so that a relay that crashed at any step goes on where it was.
 
+pub(crate) mod api;
+mod ask;
 mod identity;
 pub mod plan;
 pub mod record;
 pub mod registry;
 pub mod rules;
+pub(crate) mod show;
 #[cfg(test)]
 mod tests;
 

@@ -10,6 +10,7 @@ use naru_kafka::client::{Client, ClientError};
 use naru_kafka::wire::{ErrorCode, TopicId};
 use tokio::sync::{Mutex, watch};
 
+use super::ask;
 use super::plan::{self, Observed, Present, Return, Setting, Step};
 use super::record::{Change, Life, TopicRecord};
 use crate::coordination::{Coordination, Held, ReadFailed, SwapFailed};
@@ -193,7 +194,7 @@ impl<C: Coordination> Registry<C> {
 
     async fn undo_creation(&self, name: &str) -> Result<(), AdminError> {
         let Some(mut record) = self.get(name) else { return Ok(()) };
-        for (side, there) in self.observe(name).await.iter() {
+        for (side, there) in self.observe(name, SideSet::PAIR).await.iter() {
             if let Observed::Present(there) = there {
                 record.sides[side] = Some(there.id);
             }
@@ -234,6 +235,9 @@ impl<C: Coordination> Registry<C> {
             let problem = format!("Topic already has {} partition(s).", record.partitions);
             return Err(AdminError::refused(ErrorCode::INVALID_PARTITIONS, problem));
         }
+        for side in Side::BOTH.into_iter().filter(|side| needed.contains(*side)) {
+            ask::validate_growth(side, &self.clients[side], name, to).await?;
+        }
         if !validate_only {
             self.keep(TopicRecord { life: Life::Growing { to }, ..record }).await?;
             self.drive(name, needed).await?;
@@ -251,6 +255,9 @@ impl<C: Coordination> Registry<C> {
     ) -> Result<(), AdminError> {
         let _turn = self.turn.lock().await;
         let record = self.settled(name, needed).await?;
+        for side in Side::BOTH.into_iter().filter(|side| needed.contains(*side)) {
+            ask::validate_change(side, &self.clients[side], name, &changes).await?;
+        }
         if !validate_only {
             self.keep(TopicRecord { life: Life::Altering { changes }, ..record }).await?;
             self.drive(name, needed).await?;
@@ -345,7 +352,7 @@ impl<C: Coordination> Registry<C> {
             let Some(Kept { record, .. }) = self.kept_of(name).filter(|kept| kept.record.has_intent()) else {
                 return self.known(name).or_else(|_| self.last(name));
             };
-            let step = plan::next(&record, needed, &self.observe(name).await);
+            let step = plan::next(&record, needed, &self.observe(name, needed).await);
             if before.as_ref() == Some(&step) {
                 tokio::time::sleep(PAUSE).await;
             }
@@ -395,8 +402,13 @@ impl<C: Coordination> Registry<C> {
         client.await_topic(&record.name, partitions, LEADERS_WAIT_MAX).await.map(drop)
     }
 
-    async fn observe(&self, name: &str) -> SideMap<Observed> {
-        let (a, b) = tokio::join!(observe(&self.clients.a, name), observe(&self.clients.b, name));
+    /// What the needed sides show. The other one is away as far as a change goes: asking it would take its time-outs.
+    async fn observe(&self, name: &str, needed: SideSet) -> SideMap<Observed> {
+        let one = async |side: Side| match needed.contains(side) {
+            true => observe(&self.clients[side], name).await,
+            false => Observed::Unreachable,
+        };
+        let (a, b) = tokio::join!(one(Side::A), one(Side::B));
         SideMap { a, b }
     }
 

@@ -190,7 +190,7 @@ pub fn check(topic: &str, on: &SideMap<&Present>, bootstrap: &SideMap<String>, n
         );
         find(Severity::Refusal, Some(less), what, Some(command));
     }
-    let largest = SideMap::from_fn(|side| number(&on[side].configs, "max.message.bytes"));
+    let largest = SideMap::from_fn(|side| number(&on[side].configs, BATCH_BYTES_MAX_CONFIG));
     if let SideMap { a: Some(a), b: Some(b) } = largest
         && a != b
     {
@@ -236,6 +236,8 @@ pub fn pinned() -> impl Iterator<Item = (&'static str, &'static str)> {
 /// Kafka's own default of `max.message.bytes`: set explicitly where the client asks for nothing, since the defaults of
 /// the two sides may differ.
 pub const BATCH_BYTES_MAX: &str = "1048588";
+/// The largest batch of a topic, bytes.
+pub const BATCH_BYTES_MAX_CONFIG: &str = "max.message.bytes";
 
 /// The limits on times that a topic which is adopted still lacks on a side.
 pub fn mended(there: &Present) -> Vec<Change> {

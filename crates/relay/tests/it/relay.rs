@@ -105,7 +105,6 @@ pub struct Relay {
     inbox: VecDeque<(usize, Event)>,
     pub lease_until: Millis,
     paused: bool,
-    resuming: bool,
     backlog: Vec<Due>,
 }
 
@@ -204,7 +203,6 @@ impl World {
             inbox: (0..partitions).map(|partition| (partition, Event::Standing { held, sent })).collect(),
             lease_until: 0,
             paused: false,
-            resuming: false,
             backlog: Vec::new(),
         });
         for side in Side::BOTH {
@@ -248,11 +246,7 @@ impl World {
         if let Some(relay) = &mut self.relay
             && relay.paused
         {
-            // What is due at this very moment comes after what has waited.
-            if !std::mem::replace(&mut relay.resuming, true) {
-                return self.at(self.now, Due::RelayResume);
-            }
-            (relay.paused, relay.resuming) = (false, false);
+            relay.paused = false;
             self.trace.note(self.now, || "relay goes on".to_owned());
             for due in std::mem::take(&mut relay.backlog) {
                 self.at(self.now, due);

@@ -65,7 +65,7 @@ impl Subject {
 }
 
 /// A program or directory that was fetched for the tests. Its absence is a failure, never a reason to skip.
-fn peer(path: &str) -> PathBuf {
+pub(crate) fn peer(path: &str) -> PathBuf {
     let Some(peers) = variable("NARU_PEERS") else {
         panic!("NARU_PEERS is not set, so there is no {path}: run `./x test`, which fetches it");
     };

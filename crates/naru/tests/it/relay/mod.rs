@@ -1,5 +1,8 @@
 //! The relay: clusters written directly where no relay is needed, and through it where one is.
 
+mod admin;
+mod groups;
+mod preflight;
 mod pressure;
 mod process;
 mod rounds;

@@ -37,6 +37,7 @@ impl Pair {
             // A relay refuses one cluster as both sides.
             options.cluster_id = format!("naru-cluster-of-side-{name}");
             options.ready_within = PATIENCE;
+            options.cluster_id = format!("naru-cluster-00000000{name}");
             Node::start(options)
         };
         let nodes = SideMap { a: start("a").await.unwrap(), b: start("b").await.unwrap() };

@@ -1,5 +1,8 @@
 //! Metadata: this relay is the one broker, and the leader of everything.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use naru_kafka::serve::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
@@ -10,10 +13,15 @@ use super::{OPERATIONS_NOT_ASKED, once, text, uuid};
 use crate::accept::Call;
 use crate::accept::dispatch::Api;
 use crate::relay::Relay;
+use crate::security::{Operation, Resource};
 use crate::served::ServedTopic;
+use crate::topics::show::{Wanted, create};
 
 /// From this version on a topic that is only known by its identity has no name.
 const NULLABLE_NAME_FROM: i16 = 12;
+
+/// Before this version a client cannot say whether a topic is to be made.
+const CREATION_ASKED_FROM: i16 = 4;
 
 pub(crate) struct Metadata;
 
@@ -24,6 +32,17 @@ impl Api for Metadata {
         let relay = call.relay;
         // Version 0 asks for everything with an empty list, later ones with none.
         let asked = request.topics.filter(|topics| call.version >= 1 || !topics.is_empty());
+        if let Some(asked) = &asked
+            && relay.config.auto_create_topics
+            && (request.allow_auto_topic_creation || call.version < CREATION_ASKED_FROM)
+        {
+            let may = |name: &&TopicName| call.session.caller.may(Operation::Create, Resource::Topic(name));
+            for name in asked.iter().filter_map(|one| one.name.as_ref()).filter(may) {
+                if relay.served.get(name).is_none() {
+                    create_asked(relay, name).await;
+                }
+            }
+        }
         let topics = match asked {
             None => relay.served.all().iter().map(|topic| shown(relay, topic)).collect(),
             Some(asked) => once(asked, |one| (one.name.clone(), *one.topic_id.as_bytes()))
@@ -60,6 +79,23 @@ impl Api for Metadata {
             .with_controller_id(BrokerId(relay.config.node_id))
             .with_cluster_authorized_operations(OPERATIONS_NOT_ASKED)
             .with_topics(topics)
+    }
+}
+
+/// A topic that is asked for and is to be there by that. What stands in the way is logged: the client asks again.
+async fn create_asked(relay: &Arc<Relay>, name: &str) {
+    let wanted = Wanted { name: name.to_owned(), partitions: -1, replication: -1, configs: BTreeMap::new() };
+    match create(relay, wanted, false).await {
+        Ok(_) => tracing::info!(topic = name, "a topic was made because it was asked for"),
+        // Somebody else asked first.
+        Err(error) if error.code() == ErrorCode::TOPIC_ALREADY_EXISTS => {}
+        Err(error) => {
+            tracing::info!(
+                topic = name,
+                error = &error as &dyn std::error::Error,
+                "a topic that is asked for is not made"
+            );
+        }
     }
 }
 

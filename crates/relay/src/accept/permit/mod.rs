@@ -4,6 +4,7 @@
 //! handler can forget to ask. Produce and Fetch, whose messages are not decoded whole, ask where they look topics up.
 
 mod configs;
+mod describe;
 mod groups;
 mod topics;
 

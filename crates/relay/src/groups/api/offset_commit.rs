@@ -49,7 +49,11 @@ impl Api for OffsetCommit {
             Ok(Vec::new())
         } else {
             match mirror(call.relay, &group).group(&group) {
-                Ok(handle) => handle.change(Job::Commit(Box::new(request)), changes, COMMIT_WAIT_MAX).await,
+                Ok(handle) => {
+                    handle
+                        .change(Job::Commit { request: Box::new(request), orphaned: false }, changes, COMMIT_WAIT_MAX)
+                        .await
+                }
                 Err(code) => Err(code),
             }
         };

@@ -1,0 +1,89 @@
+//! `naru relay preflight`: what would break if a relay served these two clusters, and the command that mends it.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use naru_relay::config::RelayConfig;
+use naru_relay::preflight::{self, PreflightError, Report};
+use naru_runtime::config::{Sources, process_environment};
+
+use crate::serving;
+
+/// The relay would refuse something.
+const EXIT_REFUSED: u8 = 1;
+/// There is no verdict: a side could not be looked at.
+const EXIT_NO_VERDICT: u8 = 3;
+
+/// Arguments of `naru relay preflight`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Exit code: 0 nothing or only warnings, 1 something is refused, 2 bad input, 3 no verdict.")]
+pub struct Args {
+    /// The relay's own configuration: where the sides are, and how to authenticate there
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Look at this topic only; may be repeated. Without it, every topic of either side but the brokers' own
+    #[arg(long = "topic", value_name = "NAME")]
+    topics: Vec<String>,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Why there is no verdict.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("the system refused")]
+    System(#[from] std::io::Error),
+    #[error(transparent)]
+    Preflight(#[from] PreflightError),
+}
+
+/// Looks at both sides and says what stands in the way.
+pub fn run(args: &Args) -> ExitCode {
+    let sources = Sources::default().environment(process_environment()).file(&args.config);
+    let config: RelayConfig = match sources.load() {
+        Ok(config) => config,
+        Err(errors) => {
+            eprint!("{errors}");
+            return errors.exit_code();
+        }
+    };
+    match look(args, &config).and_then(|report| Ok((said(args, &report)?, report))) {
+        Ok((text, report)) => {
+            // A closed pipe must not turn a verdict into a panic.
+            if std::io::stdout().write_all(text.as_bytes()).is_err() {
+                eprintln!("naru relay preflight: the report could not be printed");
+            }
+            if report.refuses() { ExitCode::from(EXIT_REFUSED) } else { ExitCode::SUCCESS }
+        }
+        Err(failure) => {
+            eprintln!("naru relay preflight: {}", serving::chain(&failure));
+            ExitCode::from(EXIT_NO_VERDICT)
+        }
+    }
+}
+
+fn look(args: &Args, config: &RelayConfig) -> Result<Report, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(preflight::run(config, &args.topics))?)
+}
+
+fn said(args: &Args, report: &Report) -> Result<String, Failure> {
+    if args.json {
+        return Ok(serde_json::to_string_pretty(report).map_err(std::io::Error::from)? + "\n");
+    }
+    let mut text = String::new();
+    for finding in &report.findings {
+        // Writing to a string does not fail.
+        writeln!(text, "{finding}").unwrap_or_default();
+    }
+    let verdict = match (report.refuses(), report.findings.is_empty()) {
+        (true, _) => "the relay would refuse some of this",
+        (false, false) => "the relay would serve all of this",
+        (false, true) => "the relay would serve all of this, nothing to say",
+    };
+    writeln!(text, "{} topics, {} consumer groups: {verdict}", report.topics, report.groups).unwrap_or_default();
+    Ok(text)
+}

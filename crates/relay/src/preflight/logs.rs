@@ -1,0 +1,181 @@
+//! The logs of a topic: what they hold, whether they are one log, and who else writes to them.
+
+use std::time::Duration;
+
+use naru_kafka::client::fetch::{FetchFrom, FetchOptions};
+use naru_kafka::client::offsets::OffsetAt;
+use naru_kafka::client::{Client, ClientError, TopicPartition};
+use naru_kafka::wire::Batch;
+
+use super::{Look, PreflightError};
+use crate::side::{Side, SideMap};
+use crate::topics::rules::Severity;
+
+/// Between two looks at a log's end: long enough for a writer at work to be seen.
+const WRITERS_LOOK: Duration = Duration::from_millis(500);
+/// About how much of the newest is looked at for transactions, per partition and side.
+const NEWEST_BYTES: i32 = 256 << 10;
+
+/// Where a log begins and ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Extent {
+    start: i64,
+    end: i64,
+}
+
+impl Extent {
+    fn records(self) -> i64 {
+        self.end - self.start
+    }
+}
+
+async fn extent(client: &Client, at: &TopicPartition) -> Result<Extent, ClientError> {
+    let start = client.list_offset(at, OffsetAt::Earliest).await?.offset.unwrap_or(0);
+    let end = client.list_offset(at, OffsetAt::Latest).await?.offset.unwrap_or(0);
+    Ok(Extent { start, end })
+}
+
+/// The batch that holds this offset, and what follows it.
+async fn batches(client: &Client, at: &TopicPartition, offset: i64) -> Result<Vec<Batch>, ClientError> {
+    let mut from = FetchFrom::new(at.clone(), offset);
+    from.bytes_max = NEWEST_BYTES;
+    let options = FetchOptions { max_wait: Duration::ZERO, ..FetchOptions::default() };
+    Ok(client.fetch_one(&from, &options).await?.batches)
+}
+
+impl Look<'_> {
+    /// A topic that both sides have, alike.
+    pub(super) async fn logs(&mut self, topic: &str, partitions: i32) -> Result<(), PreflightError> {
+        let mut before: Vec<SideMap<Extent>> = Vec::new();
+        for index in 0..partitions {
+            let at = TopicPartition::new(topic, index);
+            let read = async |side: Side| {
+                extent(&self.clients[side], &at).await.map_err(|source| PreflightError::Side { side, source })
+            };
+            before.push(SideMap { a: read(Side::A).await?, b: read(Side::B).await? });
+        }
+        let (mut copied, mut different) = (SideMap { a: 0, b: 0 }, None);
+        for (index, on) in (0..).zip(&before) {
+            let at = TopicPartition::new(topic, index);
+            self.transactions(topic, &at, on).await?;
+            let shorter = if on.a.end < on.b.end { Side::A } else { Side::B };
+            copied[shorter] += on[shorter.other()].end - on[shorter].end.max(on[shorter.other()].start);
+            // Where both have something, it must be the same.
+            let shared = on[shorter].end - 1;
+            if on[shorter].records() > 0 && shared >= on[shorter.other()].start && different.is_none() {
+                let held = async |side: Side| {
+                    let found = batches(&self.clients[side], &at, shared).await;
+                    let found = found.map_err(|source| PreflightError::Side { side, source })?;
+                    let batch = found.iter().find(|batch| batch.header().last_offset() >= shared);
+                    Ok(batch.map(|batch| (batch.header().base_offset, batch.header().crc)))
+                };
+                if held(Side::A).await? != held(Side::B).await? {
+                    different = Some((at, shared));
+                }
+            }
+        }
+        if let Some((at, offset)) = different {
+            let what = format!("{at} holds other records at offset {offset} than on the other side: two logs, not one");
+            let side = self.standby_of(topic);
+            let command = format!(
+                "kafka-topics.sh --bootstrap-server {} --delete --topic {topic}    # the relay then makes it again",
+                self.bootstrap(side)
+            );
+            self.find(Severity::Refusal, Some(topic), Some(side), what, Some(command));
+        } else {
+            for side in Side::BOTH.into_iter().filter(|side| copied[*side] > 0) {
+                let what = format!("{} records that the other side has are copied to it first", copied[side]);
+                self.find(Severity::Warning, Some(topic), Some(side), what, None);
+            }
+        }
+        self.writers(topic, &before).await
+    }
+
+    fn standby_of(&self, topic: &str) -> Side {
+        let group = self.config.group_of_topic(topic);
+        let active = self.config.all_groups().into_iter().find(|one| one.name == group).map(|one| one.active.into());
+        active.unwrap_or(Side::A).other()
+    }
+
+    /// Somebody who writes while no relay does.
+    async fn writers(&mut self, topic: &str, before: &[SideMap<Extent>]) -> Result<(), PreflightError> {
+        tokio::time::sleep(WRITERS_LOOK).await;
+        for side in Side::BOTH {
+            let mut written = 0;
+            for (index, on) in (0..).zip(before) {
+                let at = TopicPartition::new(topic, index);
+                let now = extent(&self.clients[side], &at).await;
+                written += now.map_err(|source| PreflightError::Side { side, source })?.end - on[side].end;
+            }
+            if written > 0 {
+                let what = format!(
+                    "{written} records were written to it meanwhile: writers that go past the relay must be pointed at it"
+                );
+                let command = format!(
+                    "kafka-acls.sh --bootstrap-server {} --add --deny-principal User:WRITER --operation Write --topic {topic}",
+                    self.bootstrap(side)
+                );
+                self.find(Severity::Warning, Some(topic), Some(side), what, Some(command));
+            }
+        }
+        Ok(())
+    }
+
+    /// Batches of transactions cannot be written by anybody but the broker that ran them.
+    async fn transactions(
+        &mut self,
+        topic: &str,
+        at: &TopicPartition,
+        on: &SideMap<Extent>,
+    ) -> Result<(), PreflightError> {
+        for side in Side::BOTH.into_iter().filter(|side| on[*side].records() > 0) {
+            let failed = |source| PreflightError::Side { side, source };
+            let producers = self.clients[side].describe_producers(at).await.map_err(failed)?;
+            let open = producers.iter().any(|producer| producer.transaction_start.is_some());
+            // The oldest and the newest: a log with transactions has them in one of both, mostly.
+            let mut marked = false;
+            for offset in [on[side].start, on[side].end - 1] {
+                let found = batches(&self.clients[side], at, offset).await.map_err(failed)?;
+                marked |= found.iter().any(|batch| batch.header().is_control() || batch.header().is_transactional());
+            }
+            if open || marked {
+                let what = format!(
+                    "{at} holds batches of transactions, which cannot be copied: {}",
+                    if open { "one is open now" } else { "they are in its history" }
+                );
+                let command = format!(
+                    "kafka-delete-records.sh --bootstrap-server {} --offset-json-file FILE    # once they are no longer needed",
+                    self.bootstrap(side)
+                );
+                self.find(Severity::Refusal, Some(topic), Some(side), what, Some(command));
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// A topic that one side has: its logs must begin at 0 to be copied into an empty topic.
+    pub(super) async fn beginnings(
+        &mut self,
+        topic: &str,
+        side: Side,
+        partitions: i32,
+        create: String,
+    ) -> Result<(), PreflightError> {
+        for index in 0..partitions {
+            let at = TopicPartition::new(topic, index);
+            let here =
+                extent(&self.clients[side], &at).await.map_err(|source| PreflightError::Side { side, source })?;
+            let empty = Extent { start: 0, end: 0 };
+            let on = SideMap::from_fn(|one| if one == side { here } else { empty });
+            self.transactions(topic, &at, &on).await?;
+            if here.start > 0 {
+                let what =
+                    format!("its log {at} begins at {}, not at 0: make it on the other side by hand", here.start);
+                self.find(Severity::Refusal, Some(topic), Some(side), what, Some(create));
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
