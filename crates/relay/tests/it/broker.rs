@@ -221,12 +221,14 @@ pub struct Broker {
     pub frozen_until: Millis,
     /// Writes are refused until then with this code.
     pub refuses: (Millis, ErrorCode),
+    /// As long as it is not active it refuses what the other takes, for good, until then.
+    pub rejects_until: Millis,
     /// Everything takes this many times as long until then.
     pub slow: (Millis, u64),
 }
 
 impl Broker {
     pub fn new(logs: Vec<Log>) -> Self {
-        Self { logs, down: false, frozen_until: 0, refuses: (0, ErrorCode::NONE), slow: (0, 1) }
+        Self { logs, down: false, frozen_until: 0, refuses: (0, ErrorCode::NONE), rejects_until: 0, slow: (0, 1) }
     }
 }

@@ -35,6 +35,8 @@ pub enum Fault {
     SideSlow,
     /// A side refuses writes, or says so after the append.
     SideRefuses,
+    /// The standby refuses for good what the active side takes.
+    StandbyRejects,
     /// An unclean election: a tail is gone.
     TailLost,
     /// A side forgets producers, as if their time was over.
@@ -62,7 +64,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    const ALL: [Self; 21] = [
+    const ALL: [Self; 22] = [
         Self::RelayDies,
         Self::RelayStops,
         Self::RelayDiesWithin,
@@ -72,6 +74,7 @@ impl Fault {
         Self::SideStops,
         Self::SideSlow,
         Self::SideRefuses,
+        Self::StandbyRejects,
         Self::TailLost,
         Self::ProducersForgotten,
         Self::TopicMadeAgain,
@@ -85,6 +88,13 @@ impl Fault {
         Self::ClientGivesUp,
         Self::Switch,
     ];
+}
+
+impl Fault {
+    fn takes_sides_away(self) -> bool {
+        use Fault::{SideCut, SideDies, SideRefuses, SideSlow, SideStops, StandbyRejects, TopicMadeAgain};
+        matches!(self, SideCut | SideDies | SideRefuses | SideSlow | SideStops | StandbyRejects | TopicMadeAgain)
+    }
 }
 
 /// The faults of a seed.
@@ -173,6 +183,7 @@ impl World {
                 ];
                 self.brokers[side].refuses = (now + time, *pick(&mut self.random, &codes));
             }
+            Fault::StandbyRejects => self.brokers[side].rejects_until = now + time,
             Fault::TailLost => self.lose_tail(side, partition),
             Fault::ProducersForgotten => self.forget_producers(side, partition),
             Fault::TopicMadeAgain => self.make_topic_again(side, partition, time),
@@ -245,11 +256,16 @@ impl World {
 
     fn cut_log(&mut self, side: Side, partition: usize, from: i64) {
         let held = self.durable.coordinator.standing();
-        if self.oracle.may_lose(partition, side, from, &self.brokers, held) {
+        let other = &self.brokers[side.other()];
+        let other_serves =
+            self.is_reachable(side.other()) && other.refuses.0.max(other.rejects_until).max(other.slow.0) <= self.now;
+        if other_serves && self.oracle.may_lose(partition, side, from, &self.brokers, held) {
             self.trace.note(self.now, || format!("{side}/{partition} loses everything from {from}"));
             self.oracle.lost(partition, side, from, self.brokers[side].logs[partition].end);
             self.brokers[side].logs[partition].lose_from(from);
-            if self.random.random_bool(0.7) {
+            // Unheard of, it must not meet a takeover to that very side: that would be both sides at once.
+            let alone = self.faults.kinds.iter().all(|kind| !kind.takes_sides_away());
+            if !alone || self.random.random_bool(0.7) {
                 self.lose_connection(side);
             }
         }
@@ -275,7 +291,9 @@ impl World {
         let held = self.durable.coordinator.standing();
         let (oracle, brokers, commits) = (&mut self.oracle, &self.brokers, &self.commits);
         let mut may = |p: &usize| oracle.may_lose(*p, side, 0, brokers, held) && commits.may_forget(side, *p, held);
-        if brokers[side].down || !of_topic.iter().all(&mut may) {
+        let other = &brokers[side.other()];
+        let other_serves = !other.down && other.refuses.0.max(other.rejects_until).max(other.slow.0) <= self.now;
+        if brokers[side].down || !other_serves || !of_topic.iter().all(&mut may) {
             return;
         }
         self.side_dies(side, time);

@@ -31,6 +31,10 @@ pub struct Governor {
     heard_at: Millis,
     /// What each partition has taken in.
     pub seen: Vec<Seen>,
+    /// The coordinator was empty, or held less than was remembered, when this start of the relay began.
+    in_doubt: bool,
+    /// An operator has allowed one grant.
+    allowed: bool,
 }
 
 /// Where a group's event comes from, and what is still to be done for it.
@@ -108,6 +112,10 @@ impl World {
             told_at: vec![0; partitions],
             heard_at: 0,
             seen: vec![Seen::of(held, sent); partitions],
+            in_doubt: remembered.is_some_and(|remembered| {
+                found.is_none_or(|(_, found)| found.standing.epoch < remembered.standing.epoch)
+            }),
+            allowed: false,
         };
         // What it wants already is carried out once the relay is there.
         self.early = out;
@@ -232,7 +240,7 @@ impl World {
                 let applied = self.durable.coordinator.swap(expected, record);
                 self.trace.note(now, || format!("coordinator: late swap to {}: {applied:?}", record.standing));
                 let is_new = applied.is_ok();
-                self.stands(applied.ok().flatten(), sent_at);
+                self.stands(start, applied.ok().flatten(), sent_at);
                 // Who watches the coordinator is told, whoever had sent it.
                 if is_new && let Some(start) = self.relay.as_ref().map(|relay| relay.start) {
                     self.after(1, 50, Due::Govern { start, what: Governing::Hears(GroupEvent::Changed) });
@@ -293,7 +301,7 @@ impl World {
         self.trace.note(now, || format!("coordinator: swap to {}: {applied:?}", record.standing));
         let outcome = match applied {
             Ok(before) => {
-                self.stands(before, sent_at);
+                self.stands(start, before, sent_at);
                 SwapOutcome::Done
             }
             Err(outcome) => outcome,
@@ -301,19 +309,39 @@ impl World {
         Some(if mood == Mood::AppliesInSilence { SwapOutcome::Unknown } else { outcome })
     }
 
-    fn stands(&mut self, before: Option<Standing>, sent_at: Millis) {
+    fn stands(&mut self, start: u64, before: Option<Standing>, sent_at: Millis) {
         if let Some(before) = before {
             let held = self.durable.coordinator.standing();
             self.oracle.stands(before, held, sent_at, &self.brokers);
+            if self.is_start(start) && before.in_sync.is_pair() {
+                self.grants(held);
+            }
             let joined = Side::BOTH.into_iter().find(|s| held.in_sync.contains(*s) && !before.in_sync.contains(*s));
             self.commits.judge(held, joined.map(|side| (side, sent_at)));
+        }
+    }
+
+    /// RELAY-13: who is left alone was read since the start, and so was the other where the coordinator is in doubt.
+    fn grants(&self, held: Standing) {
+        let Some(relay) = &self.relay else { return };
+        let Governor { in_doubt, allowed, .. } = relay.governor;
+        if held.in_sync.is_pair() || allowed {
+            return;
+        }
+        for side in Side::BOTH {
+            naru_model::invariant!(
+                RELAY_13,
+                relay.has_read(side) || !in_doubt && side != held.active,
+                "{held}: {side} was not read in every partition since the start, coordinator in doubt: {in_doubt}"
+            );
         }
     }
 
     /// An operator looks at the alarms once the faults are over, and answers those that wait for one: with what is true.
     pub fn operate(&mut self) {
         self.after(2_000, 3_000, Due::Operate);
-        let Some(relay) = self.relay.as_ref().filter(|relay| !relay.is_paused()) else { return };
+        let (calm, now) = (self.is_calm(), self.now);
+        let Some(relay) = self.relay.as_mut().filter(|relay| !relay.is_paused()) else { return };
         let view = relay.governor.group.view();
         let active = view.record.standing.active;
         let asked = |alarm: &Alarm| match alarm {
@@ -325,10 +353,11 @@ impl World {
         let is_damaged = view.alarms.contains_key(&Alarm::Damaged(active));
         let goes_on = if is_damaged { active.other() } else { active };
         if let Some(command) = command
-            && self.is_calm()
+            && calm
             && self.oracle.is_whole(goes_on, &self.brokers)
         {
-            self.trace.note(self.now, || format!("the operator says {command:?}"));
+            relay.governor.allowed = true;
+            self.trace.note(now, || format!("the operator says {command:?}"));
             let id = self.steps;
             self.group_hears(GroupEvent::Command { id, command });
         }

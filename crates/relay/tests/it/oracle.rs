@@ -70,7 +70,7 @@ pub struct Oracle {
     pub acknowledged: u64,
     /// Whether both sides must hold what is acknowledged.
     duplex: bool,
-    /// Also without the standby: then nothing is acknowledged.
+    /// Nothing new is acknowledged or shown that only one side holds.
     blocks: bool,
 }
 
@@ -159,7 +159,7 @@ impl Oracle {
     fn heal(&mut self, partition: usize, side: Side, brokers: &SideMap<Broker>) {
         let log = &brokers[side].logs[partition];
         if let Some(Lost { from, end, .. }) = self.partitions[partition].lost[side]
-            && log.end >= end
+            && self.partitions[partition].gate >= end
             && self.first_missing(partition, log, from).is_none()
         {
             self.partitions[partition].lost[side] = None;
@@ -185,8 +185,7 @@ impl Oracle {
         let content = content(batch);
         self.acknowledged += 1;
         for side in Side::BOTH {
-            let needed = held.in_sync.contains(side) && (self.duplex || side == held.active) || self.blocks;
-            if !needed {
+            if !held.in_sync.contains(side) || (!self.duplex && side != held.active) {
                 continue;
             }
             let holds = self.holds(partition, side, brokers, offset, content);
@@ -257,7 +256,8 @@ impl Oracle {
             .collect();
         for (offset, exposed, batch) in news {
             invariant!(RELAY_2, exposed.next_offset <= gate, "partition {partition}: the gate {gate} cuts a batch");
-            for side in Side::BOTH.into_iter().filter(|side| held.in_sync.contains(*side) && self.duplex) {
+            let needed = |side: &Side| self.duplex && (held.in_sync.contains(*side) || self.blocks);
+            for side in Side::BOTH.into_iter().filter(needed) {
                 invariant!(
                     RELAY_2,
                     self.holds(partition, side, brokers, offset, exposed.content),
@@ -301,7 +301,9 @@ impl Oracle {
     }
 
     /// What the relay shows to clients after a step.
-    pub fn viewed(&mut self, partition: usize, view: View) {
+    pub fn viewed(&mut self, partition: usize, view: View, brokers: &SideMap<Broker>, held: Standing) {
+        // Shown is shown, also if it was not said.
+        self.gate_moved(partition, view.served_below, brokers, held);
         let judged = &mut self.partitions[partition];
         invariant!(
             RELAY_1,
@@ -399,7 +401,8 @@ impl Oracle {
                 let lost = self.partitions[partition].lost[side];
                 // A side that comes into the set, or is left alone in it, is not one of which the relay has heard that
                 // something is gone.
-                let chosen = !before.in_sync.contains(side) || !now.in_sync.is_pair();
+                let changed = (before.active, before.in_sync) != (now.active, now.in_sync);
+                let chosen = changed && (!before.in_sync.contains(side) || !now.in_sync.is_pair());
                 let unheard = |lost: Lost| lost.told_at.is_none_or(|told_at| sent_at < told_at + HEARD_MS);
                 let excused = |offset: i64| lost.is_some_and(|lost| offset >= lost.from && (!chosen || unheard(lost)));
                 invariant!(
@@ -407,6 +410,9 @@ impl Oracle {
                     missing.is_none_or(excused),
                     "partition {partition}: {side} in sync ({now}) without offset {missing:?}"
                 );
+                if missing.is_none() && !before.in_sync.contains(side) {
+                    self.partitions[partition].lost[side] = None;
+                }
             }
         }
     }

@@ -13,7 +13,7 @@ use naru_relay::{Side, SideMap};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use naru_kafka::wire::TopicId;
+use naru_kafka::wire::{ErrorCode, TopicId};
 
 use crate::commits::Mirror;
 use crate::coordinator::{Coordinator, Mood};
@@ -28,6 +28,8 @@ const TICK_MS: Millis = 20;
 const SAVE_MS: Millis = 400;
 /// A client's request is answered by then, if need be retriably.
 const PRODUCE_MS: Millis = 2_000;
+/// A partition that is stopped answers within this.
+const STOPPED_MS: Millis = 500;
 /// A write without an answer for so long costs its connection.
 pub const REQUEST_MS: Millis = 1_500;
 
@@ -88,6 +90,10 @@ struct Actor {
     waiting: BTreeMap<u64, Waiting>,
     deletes: BTreeMap<u64, i64>,
     gate: Option<i64>,
+    /// Since when nothing is admitted.
+    stopped_since: Option<Millis>,
+    /// Whether each side's end was read since the start.
+    read: SideMap<bool>,
 }
 
 /// The answers of one client's connection, in the order of its requests.
@@ -135,6 +141,11 @@ impl Relay {
     pub fn shown(&self, partition: usize) -> Option<(View, Side)> {
         let machine = &self.actors[partition].machine;
         (!self.paused).then(|| (machine.view(), machine.config().1.active))
+    }
+
+    /// Whether a side was read in every partition since the start.
+    pub fn has_read(&self, side: Side) -> bool {
+        self.actors.iter().all(|actor| actor.read[side])
     }
 
     pub fn is_paused(&self) -> bool {
@@ -189,6 +200,8 @@ impl World {
                     waiting: BTreeMap::new(),
                     deletes: BTreeMap::new(),
                     gate: None,
+                    stopped_since: None,
+                    read: SideMap::default(),
                 }
             })
             .collect();
@@ -311,8 +324,21 @@ impl World {
         self.group_hears(GroupEvent::Tick);
         self.mirror_ticks();
         self.relay_works();
-        if let Some(relay) = &self.relay {
-            for (partition, actor) in relay.actors.iter().enumerate() {
+        if let Some(relay) = &mut self.relay {
+            for (partition, actor) in relay.actors.iter_mut().enumerate() {
+                let view = actor.machine.view();
+                let stopped_since = (!view.writable).then(|| actor.stopped_since.unwrap_or(now));
+                actor.stopped_since = stopped_since;
+                // A stopped partition does not hold its clients' connections.
+                let holds = |waiting: &&Waiting| {
+                    stopped_since.is_some_and(|since| since.max(waiting.since) + STOPPED_MS + 2 * TICK_MS < now)
+                };
+                let held = actor.waiting.values().find(holds);
+                naru_model::invariant!(
+                    RELAY_14,
+                    held.is_none(),
+                    "partition {partition} is stopped since {stopped_since:?}, and does not answer {held:?}"
+                );
                 let late = actor.waiting.iter().find(|(_, waiting)| waiting.expired);
                 assert!(late.is_none(), "partition {partition}: {late:?} not answered when its time was over");
             }
@@ -456,6 +482,9 @@ impl World {
             if !matches!(event, Event::Tick) {
                 self.trace.note(now, || format!("  {partition} <- {}", brief(&event)));
             }
+            if let Event::EndRead { side, outcome: Ok(_), .. } = event {
+                relay.actors[partition].read[side] = true;
+            }
             if let Event::Standing { held, sent } = event {
                 relay.governor.seen[partition] = Seen::of(held, sent);
             }
@@ -474,7 +503,8 @@ impl World {
             }
             if let Some(relay) = &self.relay {
                 let view = relay.actors[partition].machine.view();
-                self.oracle.viewed(partition, view);
+                let held = self.durable.coordinator.standing();
+                self.oracle.viewed(partition, view, &self.brokers, held);
             }
         }
     }
@@ -609,6 +639,7 @@ impl World {
         let now = self.now;
         let broker = &mut self.brokers[side];
         let (refuses_until, code) = broker.refuses;
+        let rejects = broker.rejects_until > now && self.durable.coordinator.standing().active != side;
         let log = &mut broker.logs[partition];
         // Batches that were on their way when the topic was made again are nobody's fault.
         let opened_after = request.connection.is_some_and(|(number, _)| number > self.network.connections_at[side]);
@@ -622,7 +653,11 @@ impl World {
                 );
                 let refuses = refuses_until > now;
                 let appends = !refuses || matches!(refused(code), WriteRefused::Unknown);
-                let outcome = if appends { log.append(batch) } else { Err(code) };
+                let outcome = match appends {
+                    _ if rejects => Err(ErrorCode::INVALID_TIMESTAMP),
+                    true => log.append(batch),
+                    false => Err(code),
+                };
                 self.trace.note(now, || format!("{side}/{partition} appends {order:?}: {outcome:?}"));
                 let outcome = match outcome {
                     Ok(_) if refuses => Err(WriteRefused::Unknown),

@@ -180,11 +180,7 @@ impl World {
             brokers,
             network: Network::default(),
             relay: None,
-            oracle: Oracle::new(
-                partitions,
-                durable.duplex,
-                durable.absence == Absence::Block && std::env::var("NOBLOCK").is_err(),
-            ),
+            oracle: Oracle::new(partitions, durable.duplex, durable.absence == Absence::Block),
             durable,
             clients: Vec::new(),
             identities: 0,
@@ -400,9 +396,12 @@ impl World {
 
     /// A consumer reads the next batch from the active side, as far as the relay shows it.
     fn consume(&mut self, partition: usize) {
-        if let Some((view, active)) = self.relay.as_ref().and_then(|relay| relay.shown(partition))
-            && view.ready
-        {
+        if let Some((mut view, active)) = self.relay.as_ref().and_then(|relay| relay.shown(partition)) {
+            if !view.ready {
+                // What was below the gate at the last checkpoint is served also now; above it, nothing is said.
+                view.gate = view.served_below.max(self.positions[partition]);
+                view.log_start = 0;
+            }
             let position = self.positions[partition].max(view.log_start);
             // A consumer that stands beyond the gate was shown more before.
             naru_model::invariant!(
