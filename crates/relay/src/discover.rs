@@ -198,6 +198,11 @@ async fn adopt_both(
     let life = if changes.is_empty() { Life::Live } else { Life::Altering { changes } };
     let active = relay.group_of_topic(name).standing.borrow().active;
     let mut record = record(name, &there[active], life);
+    // Either side could refuse more than this.
+    let limit = |side: Side| there[side].configs.get(BATCH_BYTES_MAX_CONFIG)?.value.parse::<usize>().ok();
+    if let Some(limit) = Side::BOTH.into_iter().filter_map(limit).min() {
+        record.configs.insert(BATCH_BYTES_MAX_CONFIG.to_owned(), limit.to_string());
+    }
     record.sides = SideMap::from_fn(|side| Some(there[side].id));
     if there.a.replication != there.b.replication {
         record.replication = -1;

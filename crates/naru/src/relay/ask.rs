@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use naru_relay::config::RelayConfig;
 use naru_relay::status::{ADDRESS_FILE, Order, OrderRefused, StatusReport};
+use naru_runtime::config::{ConfigErrors, Sources, process_environment};
 
 use crate::serving::chain;
 
@@ -21,11 +23,14 @@ pub const REFUSED: u8 = 3;
 /// Which relay.
 #[derive(Debug, clap::Args)]
 pub struct Target {
+    /// Configuration of a relay on this machine, which names its state directory
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["state", "at"])]
+    config: Option<PathBuf>,
     /// State directory of a relay on this machine
-    #[arg(long, value_name = "DIR", required_unless_present = "at")]
+    #[arg(long, value_name = "DIR", conflicts_with = "config")]
     state: Option<PathBuf>,
     /// Status address of a relay, as its line "ready" shows it
-    #[arg(long, value_name = "ADDR", conflicts_with = "state")]
+    #[arg(long, value_name = "ADDR", conflicts_with_all = ["config", "state"])]
     at: Option<SocketAddr>,
 }
 
@@ -41,6 +46,9 @@ pub enum AskError {
         #[source]
         source: io::Error,
     },
+    /// The configuration cannot be used.
+    #[error("the configuration cannot be used\n{0}")]
+    Configuration(ConfigErrors),
     /// What the file says is not an address.
     #[error("{path}: is not an address")]
     Malformed {
@@ -77,9 +85,16 @@ impl AskError {
 
 impl Target {
     fn address(&self) -> Result<SocketAddr, AskError> {
-        let Some(state) = &self.state else {
-            let none = || AskError::Malformed { path: PathBuf::new() };
-            return self.at.ok_or_else(none);
+        if let Some(at) = self.at {
+            return Ok(at);
+        }
+        let state = match (&self.state, &self.config) {
+            (Some(state), _) => state.clone(),
+            (None, config) => {
+                let file = config.clone().unwrap_or_default();
+                let loaded = Sources::default().environment(process_environment()).file(file).load();
+                loaded.map(|config: RelayConfig| config.state).map_err(AskError::Configuration)?
+            }
         };
         let path = state.join(ADDRESS_FILE);
         let text = std::fs::read_to_string(&path);

@@ -482,6 +482,8 @@ impl Group {
                 self.confirming = Some(id);
                 return;
             }
+            // Only what is asked for now is allowed: a permission must not wait for a doubt of another day.
+            Command::AllowSoloOnce if !self.alarms.contains_key(&Alarm::InDoubt) => Err(CommandRefused::Nothing),
             Command::AllowSoloOnce => {
                 self.solo_allowed_once = true;
                 Ok(())
