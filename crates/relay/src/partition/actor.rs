@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep};
 
 use super::lane::Lane;
-use super::orders::{self, Done, Wanted};
+use super::orders::{self, Asked, Done, Wanted};
 use super::{Inbound, Inner, Report, Reported, Shared, Shown, Start, Waiting};
 use crate::clock;
 use crate::sequence::{Acked, Action, Event, Millis, Partition, Refusal, Suspicion, Ticket};
@@ -242,9 +242,12 @@ impl Actor {
     fn carry_out(&mut self, action: Action) {
         match action {
             Action::Write { order, side, batch } => self.lanes[side].write(order, batch),
-            Action::ReadEnd { order, side } => {
+            Action::ReadEnd { order, side, epoch } => {
                 let (upstream, at) = self.way(side);
-                self.order(side, orders::read_end(upstream, at, self.topic_ids[side], order));
+                self.order(
+                    side,
+                    orders::read_end(upstream, at, Asked { recorded: self.topic_ids[side], epoch }, order),
+                );
             }
             Action::Read { order, side, from, before, bytes_max } => {
                 let (upstream, at) = self.way(side);

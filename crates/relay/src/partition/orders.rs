@@ -30,15 +30,18 @@ fn failed(error: &ClientError) -> ReadFailed {
     }
 }
 
+/// What is known of a side's log before it is asked.
+pub(super) struct Asked {
+    /// The topic's id.
+    pub(super) recorded: Option<TopicId>,
+    /// The leader epoch under which it was found whole; -1 if none.
+    pub(super) epoch: i32,
+}
+
 /// Finds the leader anew, gets a connection for batches that is open now, and asks where the log begins and ends.
-pub(super) async fn read_end(
-    upstream: Arc<Upstream>,
-    at: TopicPartition,
-    recorded: Option<TopicId>,
-    order: OrderId,
-) -> Done {
+pub(super) async fn read_end(upstream: Arc<Upstream>, at: TopicPartition, asked: Asked, order: OrderId) -> Done {
     let side = upstream.side;
-    let located = locate(&upstream, &at, recorded).await;
+    let located = locate(&upstream, &at, asked).await;
     let (outcome, connection) = match located {
         Ok((located, connection)) => (Ok(located), Some(connection)),
         Err(error) => (Err(error), None),
@@ -49,7 +52,7 @@ pub(super) async fn read_end(
 async fn locate(
     upstream: &Upstream,
     at: &TopicPartition,
-    recorded: Option<TopicId>,
+    Asked { recorded, epoch }: Asked,
 ) -> Result<(Located, Connection), ReadFailed> {
     let client = upstream.produce(at);
     let said = |error: ClientError| {
@@ -67,12 +70,19 @@ async fn locate(
     let (broker, leader_epoch) = client.leader(at).await.map_err(said)?;
     let connection = client.connection(&broker, Way::Produce).await.map_err(said)?;
     // One request each: an answer names a partition once.
-    let (start, end) =
-        tokio::join!(client.list_offset(at, OffsetAt::Earliest), client.list_offset(at, OffsetAt::Latest));
+    let epoch_end = async {
+        if epoch < 0 {
+            return Ok(None);
+        }
+        client.offset_for_leader_epoch(at, epoch).await.map(|found| found.end_offset)
+    };
+    let (start, end, epoch_end) =
+        tokio::join!(client.list_offset(at, OffsetAt::Earliest), client.list_offset(at, OffsetAt::Latest), epoch_end);
     let offset = |listed: Result<ListedOffset, ClientError>| {
         listed.map_err(said)?.offset.ok_or(ReadFailed::Refused(ErrorCode::OFFSET_NOT_AVAILABLE))
     };
-    Ok((Located { log_start: offset(start)?, log_end: offset(end)?, leader_epoch }, connection))
+    let (log_start, log_end, epoch_end) = (offset(start)?, offset(end)?, epoch_end.map_err(said)?);
+    Ok((Located { log_start, log_end, leader_epoch, epoch_end }, connection))
 }
 
 /// What to read.

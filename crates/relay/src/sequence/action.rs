@@ -115,13 +115,15 @@ pub enum Action {
         /// What.
         batch: Outgoing,
     },
-    /// Read where a side's log begins and ends (ListOffsets, topic id, leader epoch), over a connection that is not
-    /// older than this order.
+    /// Read where a side's log begins and ends (ListOffsets, topic id, leader epoch, OffsetForLeaderEpoch), over a
+    /// connection that is not older than this order.
     ReadEnd {
         /// Comes back in [`super::Event::EndRead`].
         order: OrderId,
         /// Of which side.
         side: Side,
+        /// The leader epoch under which the side was found whole last, to be asked about; -1 if there is none.
+        epoch: i32,
     },
     /// Read whole batches from an offset, below `before`, about this many bytes but at least one batch.
     Read {

@@ -44,6 +44,9 @@ pub struct Located {
     pub log_end: i64,
     /// The broker's leader epoch.
     pub leader_epoch: i32,
+    /// Where what came under the leader epoch asked about, or an older one, ends there now (OffsetForLeaderEpoch): what
+    /// lies above came under a newer one. None if none was asked about, or it is not known there.
+    pub epoch_end: Option<i64>,
 }
 
 /// Something that happened.

@@ -43,7 +43,8 @@ impl Partition {
         for of in Side::BOTH {
             let order = self.order_id();
             locating.orders[of] = Some((order, now));
-            out.push(Action::ReadEnd { order, side: of });
+            let epoch = self.sides[of].whole_epoch;
+            out.push(Action::ReadEnd { order, side: of, epoch });
         }
         self.sides[side].stage = Stage::Follow(Follow::Locating(Box::new(locating)));
     }
@@ -85,7 +86,7 @@ impl Partition {
         let track = &mut self.sides[side];
         track.spool.clear();
         // What only it holds is not the active side's, whatever was thought of it before.
-        track.end = track.end.min(follower.log_end).min(has);
+        track.end = track.end.min(follower.log_end).min(has).min(follower.epoch_end.unwrap_or(i64::MAX));
         let low = follower.log_start.max(active.log_start);
         if follower.log_end < active.log_start || follower.log_end == follower.log_start && follower.log_end < low {
             // The active side no longer has what comes next here.
@@ -122,6 +123,7 @@ impl Partition {
                 Step::Only(_, batch) => track.fault = Some(Suspicion::Diverged { offset: batch.header().base_offset }),
                 Step::More => return comparison.read(now, bytes_max, may_ask, ids, out),
                 Step::Done if *log_end <= track.end => {
+                    track.whole_epoch = track.leader_epoch;
                     track.stage = Stage::Follow(Follow::Copying);
                     return;
                 }
@@ -217,6 +219,7 @@ impl Partition {
         track.tail = None;
         track.end = 0;
         track.log_start = 0;
+        (track.whole_epoch, track.cut) = (-1, None);
         track.told = None;
         track.spool.clear();
         track.stage = Stage::Follow(Follow::Unlocated);

@@ -4,7 +4,7 @@ use naru_kafka::wire::{Batch, BatchHeader};
 
 use super::compare::{Comparison, Locating, Step};
 use super::event::{Located, ReadFailed};
-use super::line::Entry;
+use super::line::{Entry, Sent};
 use super::partition::{Partition, Phase};
 use super::stamp::spare_id;
 use super::track::{Follow, RETRY_MS, Stage};
@@ -80,7 +80,7 @@ impl Partition {
             let Phase::Opening(Opening::Locating(locating)) = &mut self.phase else { return };
             if needed && may && locating.orders[side].is_none() && locating.found[side].is_none() {
                 locating.orders[side] = Some((order, now));
-                out.push(Action::ReadEnd { order, side });
+                out.push(Action::ReadEnd { order, side, epoch: self.sides[side].whole_epoch });
             }
         }
         let Phase::Opening(Opening::Locating(locating)) = &self.phase else { return };
@@ -124,6 +124,7 @@ impl Partition {
         let track = &mut self.sides[side];
         track.answered();
         track.log_start = located.log_start;
+        track.cut = located.epoch_end.map(|end| end.min(located.log_end));
         track.leader_epoch = located.leader_epoch;
     }
 
@@ -160,9 +161,15 @@ impl Partition {
         }
         self.line.gate = gate.max(log_start);
         self.unplace();
+        // Nothing is under way any more: what is not found is not there.
+        for entry in &mut self.line.waiting {
+            (entry.sent, entry.claimed) = (Sent::No, None);
+        }
         // From the last batch below the gate on, if it is known: the logs may have been cut and written anew.
         let (last, _) = self.last_batch;
         let from = if last >= log_start && last < self.line.gate { last } else { self.line.gate };
+        // And from where a newer leader epoch began than was known.
+        let from = known().filter_map(|located| located.epoch_end).fold(from, i64::min).max(log_start);
         for side in Side::BOTH {
             if found[side].is_some() {
                 let track = &mut self.sides[side];
@@ -208,7 +215,9 @@ impl Partition {
             self.stamp.beyond(header.producer_epoch, spare_id);
         }
         if header.base_offset < self.line.gate {
-            if (header.base_offset, header.crc) != self.last_batch && !self.is_copier(header.producer_id) {
+            let (last, crc) = self.last_batch;
+            let is_other = header.base_offset >= last && (header.base_offset, header.crc) != (last, crc);
+            if is_other && !self.is_copier(header.producer_id) {
                 // Below the gate stands another batch than the one that was acknowledged.
                 for side in Side::BOTH {
                     if only.is_none_or(|only| only == side) && self.opens_with(side) {

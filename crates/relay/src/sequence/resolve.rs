@@ -19,7 +19,8 @@ impl Partition {
         if self.is_running() && due && matches!(track.stage, Stage::Unchecked) {
             let order = self.order_id();
             self.sides[side].stage = Stage::Locating(order, now);
-            out.push(Action::ReadEnd { order, side });
+            let epoch = self.sides[side].whole_epoch;
+            out.push(Action::ReadEnd { order, side, epoch });
         }
     }
 
@@ -44,16 +45,26 @@ impl Partition {
             Err(failed) => return self.unread(now, side, given, failed),
         };
         self.located(side, &located);
+        let other = side.other();
+        let compares = self.requires(other) && self.sides[other].fault.is_none();
+        let gate = self.line.gate;
         let track = &mut self.sides[side];
         if located.log_end < track.end {
             track.fault = Some(Suspicion::Damaged);
             return;
+        }
+        let newer_from = located.epoch_end.unwrap_or(i64::MAX);
+        if newer_from < gate.min(track.end) && compares {
+            // Below the gate something came under a newer leader epoch than was known: ours, if nothing was lost. The
+            // line has it no longer, the other side does.
+            return self.reopen();
         }
         // From the last batch that it confirmed: a log that was cut and written anew is as long as before.
         let from = match track.tail {
             Some(tail) if tail.base_offset >= located.log_start => tail.base_offset,
             _ => track.end,
         };
+        let from = if newer_from >= gate { from.min(newer_from) } else { from };
         self.read_on(now, side, from, located.log_end, out);
     }
 
@@ -199,7 +210,8 @@ impl Partition {
         let at = header.base_offset;
         let track = &self.sides[side];
         if at < track.end {
-            let confirmed = track.tail.is_some_and(|tail| is_tail(&tail, &header));
+            let in_line = self.line.at(at).is_some_and(|entry| self.is_same(entry, &batch));
+            let confirmed = in_line || track.tail.is_some_and(|tail| is_tail(&tail, &header));
             return if confirmed { Ok(()) } else { Err(Suspicion::Damaged) };
         }
         let (next, is_active) = (header.next_offset(), self.standing.active == side);

@@ -54,8 +54,8 @@ impl Partition {
         }
         track.stage = Stage::Follow(Follow::Unlocated);
         if track.fault.is_some() {
-            // How much it lost or holds otherwise is not known: all of it is compared.
-            (track.end, track.tail) = (0, None);
+            // Where its leader epochs do not tell how much it lost or holds otherwise, all of it is compared.
+            (track.end, track.tail) = (track.end.min(track.cut.unwrap_or(0)), None);
         }
         track.fault = None;
         track.contradicted = None;

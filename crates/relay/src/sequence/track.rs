@@ -143,6 +143,8 @@ pub(super) struct Track {
     pub(super) stage: Stage,
     /// Writes without outcome, or whose outcome waits for an older one's, in the order given.
     pub(super) flight: VecDeque<Flight>,
+    /// Up to where it is known to hold what it held, if it was asked: what is above may be gone, or other than it was.
+    pub(super) cut: Option<i64>,
     /// An answer said that its log ends lower than it did, at this offset, and that is not looked into yet.
     pub(super) contradicted: Option<i64>,
     /// Not to be asked before.
@@ -175,6 +177,7 @@ impl Track {
             whole_epoch,
             stage: Stage::Unchecked,
             flight: VecDeque::new(),
+            cut: None,
             contradicted: None,
             retry_at: 0,
             fault: None,

@@ -166,6 +166,12 @@ impl Log {
         self.batches.iter().skip(index)
     }
 
+    /// Where what came under a leader epoch, or an older one, ends.
+    pub fn epoch_end(&self, epoch: i32) -> Option<i64> {
+        let newer = self.batches.iter().find(|stored| stored.batch.header().partition_leader_epoch > epoch);
+        (0..=self.leader_epoch).contains(&epoch).then(|| newer.map_or(self.end, Stored::base_offset))
+    }
+
     pub fn delete_before(&mut self, before: i64) -> Result<i64, ErrorCode> {
         if before > self.end {
             return Err(ErrorCode::OFFSET_OUT_OF_RANGE);

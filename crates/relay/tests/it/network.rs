@@ -11,7 +11,7 @@ use naru_relay::sequence::{Millis, OrderId};
 #[derive(Debug, Clone)]
 pub enum Ask {
     Write(Batch),
-    ReadEnd,
+    ReadEnd { epoch: i32 },
     Read { from: i64, before: i64, bytes_max: usize },
     DeleteRecords { before: i64 },
 }

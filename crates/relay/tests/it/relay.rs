@@ -515,7 +515,7 @@ impl World {
         self.trace.note(now, || format!("  {partition} -> {}", told(&action)));
         match action {
             Action::Write { order, side, batch } => self.write(partition, order, side, &batch),
-            Action::ReadEnd { order, side } => self.ask(partition, order, side, Ask::ReadEnd),
+            Action::ReadEnd { order, side, epoch } => self.ask(partition, order, side, Ask::ReadEnd { epoch }),
             Action::Read { order, side, from, before, bytes_max } => {
                 self.ask(partition, order, side, Ask::Read { from, before, bytes_max });
             }
@@ -666,12 +666,13 @@ impl World {
                 };
                 Event::Written { order, side, outcome }
             }
-            Ask::ReadEnd => {
+            Ask::ReadEnd { epoch } => {
                 self.oracle.told(partition, side, now);
                 let located = naru_relay::sequence::Located {
                     log_start: log.log_start,
                     log_end: log.end,
                     leader_epoch: log.leader_epoch,
+                    epoch_end: log.epoch_end(*epoch),
                 };
                 Event::EndRead { order, side, outcome: other.map_or(Ok(located), Err) }
             }

@@ -527,7 +527,7 @@ impl World {
         let event = match request.ask {
             // The connection is gone with the broker, and its end is told for all it carried.
             Ask::Write(_) => return,
-            Ask::ReadEnd => Event::EndRead { order, side, outcome: Err(Unreachable) },
+            Ask::ReadEnd { .. } => Event::EndRead { order, side, outcome: Err(Unreachable) },
             Ask::Read { .. } => Event::BatchesRead { order, side, outcome: Err(Unreachable) },
             Ask::DeleteRecords { .. } => Event::RecordsDeleted { order, side, outcome: Err(Unreachable) },
         };

@@ -5,7 +5,7 @@
 //! a wrote 0           => b<p7:0         a's oldest write is answered with offset 0
 //! b wrote 0           => ack 1=0; gate 1
 //! a lost              =>                a's oldest write gets no answer (also: unsent, refused 45)
-//! a ends 0..5         =>                a's oldest reading of its end: log start and end (also: ends 0..5 @3, gone)
+//! a ends 0..5         =>                a's oldest reading of its end: log start and end (also: ends 0..5 @3 <4, gone)
 //! a reads 3=p7:0      =>                a's oldest read: batches with their offsets (also: gone, other)
 //! ```
 //! A batch is `pID:SEQUENCE`, with `xN` for N records, `@E` for epoch E, `!` for other bytes; `plain` has no producer.
@@ -128,6 +128,7 @@ impl Bench {
                     log_start: start.parse().unwrap(),
                     log_end: end.parse().unwrap(),
                     leader_epoch: epoch.first().map_or(0, |epoch| epoch[1..].parse().unwrap()),
+                    epoch_end: epoch.get(1).map(|end| end[1..].parse().unwrap()),
                 };
                 self.read(side, |order| Event::EndRead { order, side, outcome: Ok(located) }, Read::End)
             }
@@ -180,7 +181,7 @@ impl Bench {
                 self.writes.entry(*side).or_default().push_back(*order);
                 format!("{side}<{}", show_batch(&batch.header))
             }
-            Action::ReadEnd { order, side } => {
+            Action::ReadEnd { order, side, .. } => {
                 self.reads.entry(*side).or_default().push_back((*order, Read::End));
                 format!("{side}?end")
             }
