@@ -216,7 +216,7 @@ impl Partition {
         }
         if header.base_offset < self.line.gate {
             let (last, crc) = self.last_batch;
-            let is_other = header.base_offset >= last && (header.base_offset, header.crc) != (last, crc);
+            let is_other = last >= 0 && header.base_offset >= last && (header.base_offset, header.crc) != (last, crc);
             if is_other && !self.is_copier(header.producer_id) {
                 // Below the gate stands another batch than the one that was acknowledged.
                 for side in Side::BOTH {

@@ -80,8 +80,10 @@ impl Partition {
                 deletion.orders[side] = None;
                 if deletion.orders.iter().all(|(_, order)| order.is_none()) {
                     let deletion = self.deletions.swap_remove(index);
-                    self.log_start = self.log_start.max(deletion.before);
-                    out.push(Action::LogStart { offset: self.log_start });
+                    if deletion.before > self.log_start {
+                        self.log_start = deletion.before;
+                        out.push(Action::LogStart { offset: self.log_start });
+                    }
                     out.push(Action::AnswerDelete { ticket: deletion.ticket, result: Ok(self.log_start) });
                 }
             }

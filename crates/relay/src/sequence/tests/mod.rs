@@ -4,3 +4,4 @@ mod doubt;
 mod duplex;
 mod script;
 mod sides;
+mod starts;

@@ -41,6 +41,20 @@ pub(super) fn config() -> PartitionConfig {
     PartitionConfig { suspect_after_ms: 1_000, pending_max: 100, ..PartitionConfig::new(STAMP, COPIER) }
 }
 
+/// What a start finds: both sides whole up to `end` under leader epoch 0.
+pub(super) fn checkpoint(end: i64) -> Checkpoint {
+    Checkpoint {
+        gate: end,
+        log_start: 0,
+        agreed: crate::SideMap { a: end, b: end },
+        last_batch: (-1, 0),
+        leader_epochs: crate::SideMap { a: 0, b: 0 },
+        windows: vec![],
+        stamp: (STAMP, -1),
+        restamped: crate::SideMap::default(),
+    }
+}
+
 impl Bench {
     pub(super) fn new(config: PartitionConfig, standing: &str, checkpoint: Option<Checkpoint>) -> Self {
         Self {
@@ -53,17 +67,7 @@ impl Bench {
 
     /// Active a, both in sync, both logs ending at `end`, a lease that outlasts every script.
     pub(super) fn running(config: PartitionConfig, end: i64) -> Self {
-        let checkpoint = Checkpoint {
-            gate: end,
-            log_start: 0,
-            agreed: crate::SideMap { a: end, b: end },
-            last_batch: (-1, 0),
-            leader_epochs: crate::SideMap { a: 0, b: 0 },
-            windows: vec![],
-            stamp: (STAMP, -1),
-            restamped: crate::SideMap::default(),
-        };
-        let mut bench = Self::new(config, "a {ab} 1", Some(checkpoint));
+        let mut bench = Self::new(config, "a {ab} 1", Some(checkpoint(end)));
         bench.run("lease 1000000 => a?end; b?end");
         bench.run(&format!("a ends 0..{end} =>\nb ends 0..{end} => gate {end}; a serving; b serving"));
         bench

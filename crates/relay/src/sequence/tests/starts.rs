@@ -1,0 +1,91 @@
+//! Starts, leader epochs, log starts, and a topic that waits for both sides.
+
+use super::super::PartitionConfig;
+use super::script::{Bench, checkpoint, config};
+use crate::sides::Absence;
+
+#[test]
+fn a_side_of_another_epoch_gets_the_tail_it_lacks_before_the_gate_is_known() {
+    Bench::new(config(), "a {ab} 1", Some(checkpoint(5))).run(
+        "lease 1000000     => a?end; b?end
+         a ends 0..5 @3 <5 => a changed
+         b ends 0..7 @0 <7 => b?5..7
+         b reads 5=p7:0x2  => a<p7:0x2
+         a wrote 5         => gate 7; a serving; b serving",
+    );
+}
+
+#[test]
+fn a_side_that_comes_back_during_a_start_is_read_again() {
+    Bench::new(config(), "a {ab} 1", Some(checkpoint(5))).run(
+        "lease 1000000     => a?end; b?end
+         a ends 0..7       =>
+         b ends 0..5       => a?5..7
+         b again           => a?end; b?end
+         a reads 5=p7:0x2  =>
+         a ends 0..7       =>
+         b other           => a serving; b other topic",
+    );
+}
+
+#[test]
+fn a_side_that_can_be_read_is_told_while_the_other_is_damaged() {
+    Bench::new(config(), "a {ab} 1", Some(checkpoint(5))).run(
+        "lease 1000000     => a?end; b?end
+         a ends 0..3       => a damaged
+         b ends 0..7       => b serving",
+    );
+}
+
+#[test]
+fn what_came_under_a_newer_epoch_below_the_gate_is_held_against_the_other_side() {
+    Bench::running(config(), 5).run(
+        "a again           => a?end
+         a ends 0..5 @2 <3 => a?end; b?end
+         a ends 0..5 @2 <3 => a changed
+         b ends 0..5 @0 <5 => a?3..5; b?3..5
+         a reads 3=p1:0x2  =>
+         b reads 3=p1:0x2  => a serving
+         produce 1 p7:0    => a<p7:0",
+    );
+}
+
+#[test]
+fn a_side_that_lost_a_tail_returns_by_what_it_holds_from_where_its_epochs_tell() {
+    Bench::running(config(), 5).run(
+        "b again           => b?end
+         b ends 0..4 @2 <3 => b damaged
+         standing a {a} 2  => a?end; b?end; a serving; b behind 2
+         a ends 0..5       =>
+         b ends 0..4 @2 <3 => a?2..4; b?2..4
+         a reads 2=p1:0 3=p1:1 =>
+         b reads 2=p1:0 3=p9:0 => b diverged at 3",
+    );
+}
+
+#[test]
+fn records_are_deleted_on_both_sides_and_never_beyond_the_gate() {
+    Bench::running(config(), 5).run(
+        "delete 1 3        => a?delete 3; b?delete 3
+         a deleted 3       => start 3
+         b deleted 3       => deleted 1=3
+         delete 2 2        => deleted 2=3
+         delete 3 6        => not deleted 3 1
+         delete 4 -1       => a?delete 5; b?delete 5
+         a deleted 5       => start 5
+         b denied 29       => not deleted 4 29",
+    );
+}
+
+#[test]
+fn a_topic_that_waits_for_both_sides_takes_nothing_alone() {
+    let mut bench = Bench::running(PartitionConfig { absence: Absence::Block, ..config() }, 5);
+    bench.run(
+        "produce 1 p7:0    => a<p7:0
+         a wrote 5         => b<p7:0
+         b lost            => b absent since 0
+         standing a {a} 2  => a serving; b absent since 0
+         produce 2 p7:1    =>
+         after 500         => a?end; b?end; refuse 2 6; refuse 1 7",
+    );
+}
