@@ -45,7 +45,7 @@ impl Partition {
         }
         let waiter = Waiter { ticket, since: now };
         if self.admits(now) && self.arrivals.is_empty() {
-            self.admit(now, waiter, batch, out);
+            self.admit(waiter, batch, out);
         } else {
             self.arrivals.push_back(Arrival { waiter, batch });
         }
@@ -61,11 +61,11 @@ impl Partition {
         while self.admits(now)
             && let Some(Arrival { waiter, batch }) = self.arrivals.pop_front()
         {
-            self.admit(now, waiter, batch, out);
+            self.admit(waiter, batch, out);
         }
     }
 
-    fn admit(&mut self, now: Millis, waiter: Waiter, batch: Batch, out: &mut Vec<Action>) {
+    fn admit(&mut self, waiter: Waiter, batch: Batch, out: &mut Vec<Action>) {
         let header = *batch.header();
         if !header.has_producer() {
             let mut entry = Entry::new(self.line.key(), batch);
