@@ -70,8 +70,9 @@ impl Lockstep {
         wanted.then_some(reading.next)
     }
 
-    /// Batches read from where [`Lockstep::wants`] said; none at all: the side's log ends there.
-    pub fn take(&mut self, side: Side, batches: Vec<Batch>, out: &mut Vec<Difference>) {
+    /// Batches read from where [`Lockstep::wants`] said; none at all: the side's log ends there. If the log was cut
+    /// meanwhile, this was asked for below what is wanted by now, and says nothing about the end.
+    pub fn take(&mut self, side: Side, from: i64, batches: Vec<Batch>, out: &mut Vec<Difference>) {
         let before = self.sides[side].next;
         for batch in batches {
             let header = *batch.header();
@@ -88,7 +89,7 @@ impl Lockstep {
             self.sides[side].queue.push_back(batch);
         }
         let reading = &mut self.sides[side];
-        reading.ended |= reading.next >= self.end || reading.next == before;
+        reading.ended |= reading.next >= self.end || (reading.next == before && from == before);
     }
 
     /// The side's log begins later now: nothing below is wanted of either.
@@ -258,7 +259,7 @@ mod tests {
             for (side, log) in Side::BOTH.into_iter().zip(&logs) {
                 if let Some(from) = lockstep.wants(side) {
                     let rest = log.iter().filter(|batch| batch.header().last_offset() >= from);
-                    lockstep.take(side, rest.take(at_once).cloned().collect(), &mut out);
+                    lockstep.take(side, from, rest.take(at_once).cloned().collect(), &mut out);
                 }
             }
             lockstep.step(&mut out);
@@ -317,6 +318,23 @@ mod tests {
     fn batches_that_end_elsewhere_are_said_once() {
         check("0:a,b,c 3:d", "0:a,b 2:c 3:d", 4, &["t-0 offset 0: batches differ in where they end"]);
         check("0:a 1:b,c 3:d", "0:a,b,c 3:d", 4, &["t-0 offset 0: batches differ in where they end"]);
+    }
+
+    #[test]
+    fn what_was_asked_of_a_side_before_the_log_was_cut_says_nothing_of_its_end() {
+        for late in [vec![], vec![batch("0:a"), batch("1:b")]] {
+            let mut lockstep = Lockstep::new(TopicPartition::new("t", 0), 0, 4, &Options::default());
+            let mut out = Vec::new();
+            // Both were asked at 0, and the first answer was that nothing below 2 is there any more.
+            lockstep.begin_at(2);
+            lockstep.take(Side::B, 0, late, &mut out);
+            assert_eq!((lockstep.wants(Side::A), lockstep.wants(Side::B)), (Some(2), Some(2)));
+            for side in Side::BOTH {
+                lockstep.take(side, 2, vec![batch("2:c,d")], &mut out);
+            }
+            lockstep.step(&mut out);
+            assert!(lockstep.is_done() && out.is_empty(), "{out:?}");
+        }
     }
 
     #[test]

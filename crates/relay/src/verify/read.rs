@@ -85,19 +85,19 @@ impl Reader {
                 let from = lockstep.wants(side);
                 async move {
                     match from {
-                        Some(from) => self.read(side, at, from, options.chunk_bytes).await.map(Some),
-                        None => Ok(None),
+                        Some(from) => Some((from, self.read(side, at, from, options.chunk_bytes).await)),
+                        None => None,
                     }
                 }
             };
             let (a, b) = tokio::join!(read(Side::A), read(Side::B));
             let mut bytes = 0;
             for (side, read) in [(Side::A, a), (Side::B, b)] {
+                let Some((from, read)) = read else { continue };
                 match read {
-                    Ok(None) => {}
-                    Ok(Some(batches)) => {
+                    Ok(batches) => {
                         bytes += batches.iter().map(|batch| batch.bytes().len() as u64).sum::<u64>();
-                        lockstep.take(side, batches, &mut found);
+                        lockstep.take(side, from, batches, &mut found);
                     }
                     // Retention, or the relay, cut the log behind us.
                     Err(error) if error.code() == Some(ErrorCode::OFFSET_OUT_OF_RANGE) => {
@@ -106,10 +106,11 @@ impl Reader {
                             return Err(VerifyError::Moving { side, at: at.to_string() });
                         }
                         let start = self.place(side, at, OffsetAt::Earliest).await?;
-                        match lockstep.wants(side) {
-                            Some(from) if from < start => lockstep.begin_at(start),
+                        if from < start {
+                            lockstep.begin_at(start);
+                        } else {
                             // Beyond the end of a log that became shorter: nothing is there.
-                            _ => lockstep.take(side, Vec::new(), &mut found),
+                            lockstep.take(side, from, Vec::new(), &mut found);
                         }
                     }
                     Err(source) => return Err(VerifyError::Side { side, source }),
