@@ -19,6 +19,7 @@ mod fetch;
 pub mod govern;
 pub mod groups;
 mod identity;
+mod log_starts;
 mod measure;
 pub mod offsets;
 pub mod partition;

@@ -31,7 +31,7 @@ use crate::sides::{self, Boot, Standing};
 use crate::topics::{AdminError, Registry};
 use crate::upstream::{Upstream, UpstreamError};
 use crate::verify::{Followed, running};
-use crate::{accept, discover, status};
+use crate::{accept, discover, log_starts, status};
 
 /// Reports that wait for a service group's runner. Partitions keep the newest of each kind until there is room.
 const REPORTS_MAX: usize = 1024;
@@ -249,6 +249,7 @@ impl Relay {
             self.tasks.spawn("finding consumer groups", find_consumers(Arc::clone(self), name.clone()));
         }
         self.tasks.spawn("discovering topics", discover::run(Arc::clone(self)));
+        self.tasks.spawn("watching where logs begin", log_starts::run(Arc::clone(self)));
         let comparing = running::follower(self).map_err(|source| RelayError::Comparer { source })?;
         if let Some(follower) = comparing {
             self.tasks.spawn("comparing the sides", follower.run(self.stopping.clone()));

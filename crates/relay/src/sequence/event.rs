@@ -119,6 +119,13 @@ pub enum Event {
         /// A change that may or may not have been applied.
         sent: Option<Standing>,
     },
+    /// A side's log begins there now: its own retention moved it, and what it no longer has is not shown.
+    BeginsAt {
+        /// The side.
+        side: Side,
+        /// First offset that can be read.
+        log_start: i64,
+    },
     /// Records before this offset are to be deleted on both sides; -1 means the gate.
     DeleteBefore {
         /// Answered by [`super::Action::AnswerDelete`].

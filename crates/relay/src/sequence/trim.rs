@@ -1,4 +1,4 @@
-//! The log start: shown is the larger of the sides', and only the relay moves it.
+//! The log start: shown is the larger of the sides'; the relay moves it, and so does a side's own retention.
 
 use naru_kafka::wire::ErrorCode;
 
@@ -96,6 +96,15 @@ impl Partition {
                 let refusal = Refusal { code, why: "not deleted on every side; a repetition is harmless" };
                 out.push(Action::AnswerDelete { ticket: deletion.ticket, result: Err(refusal) });
             }
+        }
+    }
+
+    /// A side in sync is trimmed by its own retention, too; what a follower says of its log is read when it is examined.
+    pub(super) fn begins_at(&mut self, side: Side, log_start: i64) {
+        let in_sync = self.is_running() && self.is_in_sync(side);
+        let track = &mut self.sides[side];
+        if in_sync && track.fault.is_none() {
+            track.log_start = track.log_start.max(log_start);
         }
     }
 

@@ -3,6 +3,17 @@
 use super::script::{Bench, config};
 
 #[test]
+fn what_one_side_deleted_by_its_own_retention_is_not_shown() {
+    let mut bench = Bench::running(config(), 9);
+    bench.run(
+        "b begins 4 => start 4
+         a begins 3 =>
+         a begins 7 => start 7
+         a begins 12 => start 9",
+    );
+}
+
+#[test]
 fn empty_logs_open_and_a_record_is_acknowledged_when_both_have_it() {
     let mut bench = Bench::new(config(), "a {ab} 1", None);
     bench.run(
