@@ -9,6 +9,8 @@ use rand::TryRng as _;
 use rand::rngs::SysRng;
 
 const FILE: &str = "identity";
+/// As brokers count the epochs of a new partition.
+const FIRST_EPOCH: i32 = 0;
 
 /// Why the identity cannot be had. Our side; a retry helps after what the sentence names is mended.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +61,7 @@ impl Identity {
                 Self { epoch, ..last }
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Self { cluster_id: TopicId(fresh()).to_string(), epoch: 1, copier_id: fresh_producer_id() }
+                Self { cluster_id: TopicId(fresh()).to_string(), epoch: FIRST_EPOCH, copier_id: fresh_producer_id() }
             }
             Err(error) => return Err(failed(error)),
         };
@@ -118,7 +120,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let first = Identity::next(dir.path()).unwrap();
         let second = Identity::next(dir.path()).unwrap();
-        assert_eq!((first.epoch, second.epoch), (1, 2));
+        assert_eq!((first.epoch, second.epoch), (0, 1));
         assert_eq!((&first.cluster_id, first.copier_id), (&second.cluster_id, second.copier_id));
         fs::write(dir.path().join(FILE), "something else").unwrap();
         assert!(matches!(Identity::next(dir.path()), Err(IdentityError::Foreign { .. })));

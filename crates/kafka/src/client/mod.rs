@@ -89,6 +89,15 @@ impl Client {
         Connection::open(&self.shared.config.connection, &broker.address, broker.node_id, &self.shared.lifetime).await
     }
 
+    /// The same for somebody else's requests: the broker is shown that client's id.
+    pub async fn dedicated_to(&self, client_id: &str, broker: &Broker) -> Result<Connection, ClientError> {
+        if self.shared.lifetime.is_over() {
+            return Err(ClientError::ShutDown);
+        }
+        let config = ConnectionConfig { client_id: client_id.to_owned(), ..self.shared.config.connection.clone() };
+        Connection::open(&config, &broker.address, broker.node_id, &self.shared.lifetime).await
+    }
+
     /// Ends every connection and waits for their tasks. False if the deadline passed first.
     pub async fn shutdown(&self, deadline: Duration) -> bool {
         let ended = self.shared.lifetime.end(deadline).await;

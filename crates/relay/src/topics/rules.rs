@@ -239,6 +239,12 @@ pub const BATCH_BYTES_MAX: &str = "1048588";
 /// The largest batch of a topic, bytes.
 pub const BATCH_BYTES_MAX_CONFIG: &str = "max.message.bytes";
 
+/// What the relay, as the broker that clients see, has for a setting that nobody asks for.
+pub fn default_of(config: &str) -> Option<&'static str> {
+    let mut all = pinned().chain([(BATCH_BYTES_MAX_CONFIG, BATCH_BYTES_MAX)]);
+    all.find_map(|(name, value)| (name == config).then_some(value))
+}
+
 /// The limits on times that a topic which is adopted still lacks on a side.
 pub fn mended(there: &Present) -> Vec<Change> {
     let open = RULES.iter().filter(|rule| rule.why == TIMES).filter(|rule| {

@@ -118,7 +118,7 @@ async fn consumers_see_nothing_that_only_one_side_holds() {
         assert!(Instant::now() < deadline, "the active side never had the batch");
     }
     let shown = client.list_offset(&at, OffsetAt::Latest).await.unwrap();
-    assert_eq!((shown.offset, shown.leader_epoch), (Some(1), None));
+    assert_eq!((shown.offset, shown.leader_epoch), (Some(1), Some(0)));
     let poll = FetchOptions { max_wait: Duration::from_millis(100), ..FetchOptions::default() };
     let fetched = client.fetch_one(&FetchFrom::new(at.clone(), 1), &poll).await.unwrap();
     assert_eq!((fetched.high_watermark, fetched.last_stable_offset, fetched.batches.len()), (1, 1, 0));

@@ -19,6 +19,10 @@ const EARLIEST: i64 = -2;
 const MAX_TIMESTAMP: i64 = -3;
 /// The first offset on local disk, where tiers exist; here the log start.
 const EARLIEST_LOCAL: i64 = -4;
+/// From this version on an answer has a leader epoch.
+const EPOCH_FROM: i16 = 4;
+/// The leader epoch in the headers of all batches that consumers are given.
+const BATCHES_EPOCH: i32 = 0;
 /// The last offset in the remote tier; here there is none.
 const LATEST_TIERED: i64 = -5;
 
@@ -34,12 +38,15 @@ impl Api for ListOffsets {
             for asked in &topic.partitions {
                 let one = ListOffsetsPartitionResponse::default()
                     .with_partition_index(asked.partition_index)
-                    // The relay's epoch or none, never a broker's (RELAY-8).
                     .with_leader_epoch(-1);
                 let at = (topic.name.as_str(), asked.partition_index);
                 let found = find(call.relay, at, asked.current_leader_epoch, asked.timestamp).await;
                 partitions.push(match found {
-                    Ok((timestamp, offset)) => one.with_timestamp(timestamp).with_offset(offset),
+                    Ok((timestamp, offset)) => {
+                        // As every batch that a consumer gets here: never a broker's (RELAY-8).
+                        let epoch = if offset == -1 || call.version < EPOCH_FROM { -1 } else { BATCHES_EPOCH };
+                        one.with_timestamp(timestamp).with_offset(offset).with_leader_epoch(epoch)
+                    }
                     Err(code) => one.with_error_code(code.0).with_timestamp(-1).with_offset(-1),
                 });
             }

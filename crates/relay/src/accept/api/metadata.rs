@@ -23,6 +23,9 @@ const NULLABLE_NAME_FROM: i16 = 12;
 /// Before this version a client cannot say whether a topic is to be made.
 const CREATION_ASKED_FROM: i16 = 4;
 
+/// Brokers make a directory of the name and a partition's number.
+const NAME_BYTES_MAX: usize = 249;
+
 pub(crate) struct Metadata;
 
 impl Api for Metadata {
@@ -59,6 +62,9 @@ impl Api for Metadata {
                     // It may have been made a moment ago.
                     relay.discover.notify_one();
                     match one.name {
+                        Some(name) if !is_topic_name(&name) => {
+                            missing(ErrorCode::INVALID_TOPIC_EXCEPTION).with_name(Some(name))
+                        }
                         Some(name) => missing(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION).with_name(Some(name)),
                         None => {
                             let name = (call.version < NULLABLE_NAME_FROM).then(TopicName::default);
@@ -97,6 +103,12 @@ async fn create_asked(relay: &Arc<Relay>, name: &str) {
             );
         }
     }
+}
+
+/// What brokers take for a topic's name.
+fn is_topic_name(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    !matches!(name, "" | "." | "..") && name.len() <= NAME_BYTES_MAX && name.bytes().all(allowed)
 }
 
 fn missing(code: ErrorCode) -> MetadataResponseTopic {

@@ -36,7 +36,14 @@ struct Own {
 }
 
 impl Own {
-    async fn connection(&mut self, side: Side, client: &Client, group: &str) -> Result<Connection, ClientError> {
+    /// Under the client's own name: it begins the ids of members that a broker makes up, and shows in descriptions.
+    async fn connection(
+        &mut self,
+        side: Side,
+        client: &Client,
+        client_id: &str,
+        group: &str,
+    ) -> Result<Connection, ClientError> {
         if self.side != Some(side) || self.by_broker.len() > BROKERS_MAX {
             *self = Self { side: Some(side), by_broker: HashMap::new() };
         }
@@ -44,7 +51,7 @@ impl Own {
         if let Some(open) = self.by_broker.get(&broker.address).filter(|open| !open.is_closed()) {
             return Ok(open.clone());
         }
-        let opened = client.dedicated(&broker).await?;
+        let opened = client.dedicated_to(client_id, &broker).await?;
         self.by_broker.insert(broker.address, opened.clone());
         Ok(opened)
     }
@@ -115,12 +122,13 @@ async fn forward<M: Membership>(call: &mut Call<'_>, group: &str, body: Bytes) -
     let version = call.version;
     let mirror = mirror(call.relay, group);
     check_ready(mirror, group)?;
+    let client_id = call.client_id.as_deref().unwrap_or_default();
     let own = call.session.slot::<Own>();
     let answer = of_active(mirror, |side| async move {
         let client = mirror.client(side);
         let options = CallOptions::about(format_args!("group {group}")).broker_wait(M::BROKER_WAIT);
         let asked = async {
-            let connection = own.connection(side, client, group).await?;
+            let connection = own.connection(side, client, client_id, group).await?;
             connection.pick(M::API, version, version, &options)?;
             let push = |frame: &mut OutFrame| {
                 frame.push(body);

@@ -48,7 +48,7 @@ async fn replace(relay: &Arc<Relay>, resource: &AlterConfigsResource, validate_o
     for config in &resource.configs {
         wanted.insert(config.name.to_string(), config.value.as_ref().map(ToString::to_string));
     }
-    let kept = |name: &str| rules::pinned().any(|(pinned, _)| pinned == name) || name == rules::BATCH_BYTES_MAX_CONFIG;
+    let kept = |name: &str| rules::pinned().any(|(pinned, _)| pinned == name);
     let gone = record.configs.into_keys().filter(|name| !wanted.contains_key(name) && !kept(name));
     let gone: Vec<_> = gone.map(|name| Change { name, value: None }).collect();
     let set = wanted.into_iter().map(|(name, value)| Change { name, value });
@@ -69,9 +69,13 @@ pub(super) fn known(relay: &Relay, kind: i8, topic: &str) -> Result<crate::topic
 pub(super) async fn change(
     relay: &Arc<Relay>,
     topic: &str,
-    changes: Vec<Change>,
+    mut changes: Vec<Change>,
     validate_only: bool,
 ) -> Result<(), AdminError> {
+    // The defaults of the two sides may differ: this one is always set.
+    for change in changes.iter_mut().filter(|change| change.name == rules::BATCH_BYTES_MAX_CONFIG) {
+        change.value.get_or_insert_with(|| rules::BATCH_BYTES_MAX.to_owned());
+    }
     if let Some(reason) = changes.iter().find_map(|change| rules::refused(change, needs(relay, topic))) {
         return Err(AdminError::refused(ErrorCode::INVALID_CONFIG, reason));
     }

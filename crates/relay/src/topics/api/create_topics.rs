@@ -3,17 +3,18 @@
 use std::sync::Arc;
 
 use naru_kafka::serve::messages::create_topics_request::CreatableTopic;
-use naru_kafka::serve::messages::create_topics_response::CreatableTopicResult;
+use naru_kafka::serve::messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
 use naru_kafka::serve::messages::{CreateTopicsRequest, CreateTopicsResponse};
 use naru_kafka::wire::ErrorCode;
 
-use super::{times, told, twice};
+use super::{BY_DEFAULT, SET_ON_TOPIC, times, told, twice};
 use crate::accept::Call;
-use crate::accept::api::uuid;
+use crate::accept::api::{text, uuid};
 use crate::accept::dispatch::Api;
 use crate::relay::Relay;
 use crate::topics::TopicRecord;
 use crate::topics::registry::AdminError;
+use crate::topics::rules;
 use crate::topics::show::{Wanted, create};
 
 pub(crate) struct CreateTopics;
@@ -37,6 +38,7 @@ impl Api for CreateTopics {
             };
             results.push(match made {
                 Ok(record) => result
+                    .with_configs(Some(configs(&record)))
                     .with_topic_id(uuid(record.id))
                     .with_num_partitions(record.partitions)
                     .with_replication_factor(record.replication.max(1)),
@@ -48,6 +50,18 @@ impl Api for CreateTopics {
         }
         CreateTopicsResponse::default().with_topics(results)
     }
+}
+
+/// The settings that the topic has of its own, and those that the relay gives every topic.
+fn configs(record: &TopicRecord) -> Vec<CreatableTopicConfigs> {
+    let shown = |(name, value): (&String, &String)| {
+        let source = if rules::default_of(name) == Some(value) { BY_DEFAULT } else { SET_ON_TOPIC };
+        CreatableTopicConfigs::default()
+            .with_name(text(name.clone()))
+            .with_value(Some(text(value.clone())))
+            .with_config_source(source)
+    };
+    record.configs.iter().map(shown).collect()
 }
 
 async fn make(relay: &Arc<Relay>, topic: &CreatableTopic, validate_only: bool) -> Result<TopicRecord, AdminError> {

@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use naru_kafka::serve::messages::describe_configs_request::DescribeConfigsResource;
-use naru_kafka::serve::messages::describe_configs_response::DescribeConfigsResult;
+use naru_kafka::serve::messages::describe_configs_response::{DescribeConfigsResourceResult, DescribeConfigsResult};
 use naru_kafka::serve::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
 use naru_kafka::wire::ErrorCode;
 
-use super::told;
+use super::{BY_DEFAULT, SET_ON_TOPIC, told};
 use crate::accept::Call;
 use crate::accept::dispatch::Api;
 use crate::relay::Relay;
 use crate::topics::ask::{BROKER, TOPIC, ask};
 use crate::topics::registry::AdminError;
+use crate::topics::rules;
 
 pub(crate) struct DescribeConfigs;
 
@@ -29,6 +30,14 @@ impl Api for DescribeConfigs {
             }));
         }
         DescribeConfigsResponse::default().with_results(results)
+    }
+}
+
+/// What the relay sets on every topic is a default to its clients.
+fn default(config: &mut DescribeConfigsResourceResult) {
+    if config.config_source == SET_ON_TOPIC && config.value.as_deref() == rules::default_of(&config.name) {
+        config.config_source = BY_DEFAULT;
+        config.synonyms.retain(|synonym| synonym.source != SET_ON_TOPIC);
     }
 }
 
@@ -52,7 +61,9 @@ async fn describe(
             let failed = |source| AdminError::Side { side, source };
             // In the client's own version: a field that it does not have could not be written.
             let answer = ask(relay.topics.client(side), name, &one, version).await.map_err(failed)?;
-            answer.results.into_iter().next().ok_or(AdminError::Away { side })
+            let mut found = answer.results.into_iter().next().ok_or(AdminError::Away { side })?;
+            found.configs.iter_mut().for_each(default);
+            Ok(found)
         }
         TOPIC => Err(AdminError::refused(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, format!("There is no topic {name}."))),
         BROKER if name.is_empty() || name == relay.config.node_id.to_string() => Ok(named(resource)),

@@ -18,6 +18,11 @@ use naru_kafka::wire::{ErrorCode, StrBytes};
 use super::registry::AdminError;
 use crate::accept::api::text;
 
+/// Where a setting comes from, as messages number it: set on the topic.
+const SET_ON_TOPIC: i8 = 1;
+/// The broker's default.
+const BY_DEFAULT: i8 = 5;
+
 /// How often each is asked for: Kafka refuses what one request asks for twice.
 fn times<T: Eq + Hash>(asked: impl Iterator<Item = T>) -> HashMap<T, usize> {
     let mut times = HashMap::new();
