@@ -1,5 +1,6 @@
-//! One suite for the stand-in and for Apache Kafka: NARU_SUBJECT says which. What is expected was measured on Kafka
-//! 3.9.2 and 4.3.1; the stand-in has to answer alike.
+//! One suite for the stand-in, for Apache Kafka and for a relay between two stand-ins: NARU_SUBJECT says which. What is
+//! expected was measured on Kafka 3.9.2 and 4.3.1; the others have to answer alike, but for what cannot hold through a
+//! relay (`through_a_relay.md`).
 //!
 //! One node serves all tests; each uses topics and groups of its own, so that they run side by side. `losing` starts
 //! another. Expectations depend on the subject in two places, where the two Kafkas differ: 4.3.1 refuses times more

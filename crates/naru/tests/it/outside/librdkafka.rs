@@ -29,7 +29,7 @@ async fn create_topic(bootstrap: &str, topic: &str, partitions: i32) {
 
 /// Keeps what the broker answered to each record.
 #[derive(Clone, Default)]
-struct Answers(Arc<Mutex<Answered>>);
+pub(crate) struct Answers(Arc<Mutex<Answered>>);
 
 #[derive(Default)]
 struct Answered {
@@ -56,7 +56,7 @@ impl ProducerContext for Answers {
 }
 
 impl Answers {
-    fn producer(&self, bootstrap: &str, settings: &[(&str, &str)]) -> ThreadedProducer<Answers> {
+    pub(crate) fn producer(&self, bootstrap: &str, settings: &[(&str, &str)]) -> ThreadedProducer<Answers> {
         let mut config = client(bootstrap);
         config.set("enable.idempotence", "true").set("linger.ms", "5");
         for (name, value) in settings {
@@ -65,7 +65,12 @@ impl Answers {
         config.create_with_context(self.clone()).unwrap()
     }
 
-    fn all_acknowledged(&self, count: usize) {
+    /// How many records were acknowledged so far.
+    pub(crate) fn acknowledged(&self) -> usize {
+        self.0.lock().unwrap().acknowledged.len()
+    }
+
+    pub(crate) fn all_acknowledged(&self, count: usize) {
         let answered = self.0.lock().unwrap();
         assert!(answered.failed.is_empty(), "{:?}", answered.failed);
         assert_eq!(answered.acknowledged.len(), count);
@@ -135,8 +140,8 @@ async fn an_idempotent_producer_goes_through_kills_without_loss_or_double() {
             number += 1;
         }
         if round < 3 {
-            subject.node.kill().unwrap();
-            subject.node.restart().await.unwrap();
+            subject.kill();
+            subject.restart().await;
         }
     }
     producer.flush(PATIENCE).unwrap();

@@ -1,12 +1,12 @@
-//! Clients that others wrote, against the subject: the stand-in, or Kafka when `NARU_SUBJECT` says so. A client that
-//! notices a difference fails here.
+//! Clients that others wrote, against the subject: the stand-in, or Kafka or a relay when `NARU_SUBJECT` says so. A
+//! client that notices a difference fails here.
 
 #![allow(clippy::unwrap_used)] // a test panics on failure
 
 mod java;
 mod kafka_python;
 mod kcat;
-mod librdkafka;
+pub(crate) mod librdkafka;
 mod sample;
 
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
@@ -22,6 +22,8 @@ use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
+use crate::relay::process::{Pair, RelayProcess};
+
 /// How long a client may take for what it is asked: two cores may be compiling, and a JVM starts in it.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -34,9 +36,16 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
+/// What the clients are told to connect to.
+enum Running {
+    Node(Box<Node>),
+    /// A relay, and the clusters behind it.
+    Relay(Box<(RelayProcess, Pair)>),
+}
+
 /// A node of the subject, and the directory that all of the test's files are in.
 struct Subject {
-    node: Node,
+    running: Running,
     dir: TempDir,
 }
 
@@ -48,15 +57,39 @@ impl Subject {
             Some(kafka @ ("kafka-3.9.2" | "kafka-4.3.1")) => {
                 NodeKind::Apache { libs: peer(&format!("{kafka}/libs")), java: "java".into() }
             }
-            Some(other) => panic!("NARU_SUBJECT={other}: write stand-in, kafka-3.9.2 or kafka-4.3.1"),
+            Some("relay") => {
+                let pair = Pair::start_in(dir.path(), &[]).await;
+                let relay = pair.relay("relay", "auto_create_topics = true").await;
+                return Self { running: Running::Relay(Box::new((relay, pair))), dir };
+            }
+            Some(other) => panic!("NARU_SUBJECT={other}: write stand-in, kafka-3.9.2, kafka-4.3.1 or relay"),
         };
         let options = NodeOptions::new(kind, dir.path().join("node"));
         let node = Node::start(options).await.unwrap_or_else(|error| panic!("the subject did not start: {error}"));
-        Self { node, dir }
+        Self { running: Running::Node(Box::new(node)), dir }
     }
 
     fn bootstrap(&self) -> String {
-        self.node.bootstrap()
+        match &self.running {
+            Running::Node(node) => node.bootstrap(),
+            Running::Relay(running) => running.0.bootstrap(),
+        }
+    }
+
+    /// Ends what the clients are connected to, at once.
+    fn kill(&mut self) {
+        match &mut self.running {
+            Running::Node(node) => node.kill().unwrap(),
+            Running::Relay(running) => running.0.kill(),
+        }
+    }
+
+    /// Starts it again where it was.
+    async fn restart(&mut self) {
+        match &mut self.running {
+            Running::Node(node) => node.restart().await.unwrap(),
+            Running::Relay(running) => running.0.restart().await,
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -75,7 +108,7 @@ pub(crate) fn peer(path: &str) -> PathBuf {
 }
 
 /// librdkafka with its own lines kept out of the test's output.
-fn client(bootstrap: &str) -> ClientConfig {
+pub(crate) fn client(bootstrap: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", bootstrap)
@@ -87,15 +120,15 @@ fn client(bootstrap: &str) -> ClientConfig {
 
 /// A record as a consumer of every partition sees it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Seen {
+pub(crate) struct Seen {
     partition: i32,
     offset: i64,
     key: Option<String>,
-    value: Option<String>,
+    pub(crate) value: Option<String>,
 }
 
 /// Every record of a topic from the start of its log to the end that it has now, by partition and offset.
-fn read_all(bootstrap: &str, topic: &str) -> Vec<Seen> {
+pub(crate) fn read_all(bootstrap: &str, topic: &str) -> Vec<Seen> {
     let consumer: BaseConsumer = client(bootstrap).set("group.id", "reads-all").create().unwrap();
     let deadline = Instant::now() + PATIENCE;
     let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();

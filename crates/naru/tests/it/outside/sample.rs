@@ -168,13 +168,13 @@ fn check_log(subject: &Subject, topic: &str, acknowledged: &BTreeSet<String>) {
 #[tokio::test(flavor = "multi_thread")]
 async fn payments_wait_for_a_log_that_is_away() {
     let mut subject = Subject::start().await;
-    subject.node.kill().unwrap();
+    subject.kill();
     let mut service = Service::start("payment", &subject);
     let load = Load::start(&service.api, "k");
     load.answers(500).await;
     let acknowledged = load.end().await;
     assert_eq!(service.api.outbox_pending().await, acknowledged.len() as u64);
-    subject.node.restart().await.unwrap();
+    subject.restart().await;
     service.api.outbox_is_empty().await;
     check_log(&subject, "payments", &acknowledged);
     service.terminate();
@@ -187,9 +187,9 @@ async fn a_log_that_is_killed_under_load_gets_each_transfer_once() {
     let load = Load::start(&service.api, "k");
     for _ in 0..3 {
         load.answers(300).await;
-        subject.node.kill().unwrap();
+        subject.kill();
         load.answers(300).await;
-        subject.node.restart().await.unwrap();
+        subject.restart().await;
     }
     let acknowledged = load.end().await;
     service.api.outbox_is_empty().await;

@@ -11,46 +11,54 @@ use naru_relay::{Side, SideMap};
 use tempfile::TempDir;
 
 /// Longer than anything here takes beside a compiler.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 const NARU: &str = env!("CARGO_BIN_EXE_naru");
 
 /// A client without patience of its own: tests that expect a refusal see it at once.
-pub(super) fn client(bootstrap: impl ToString) -> Client {
+pub(crate) fn client(bootstrap: impl ToString) -> Client {
     Client::new(ClientConfig::new([bootstrap.to_string()])).unwrap()
 }
 
 /// Two stand-ins, sides of a relay.
-pub(super) struct Pair {
-    pub(super) nodes: SideMap<Node>,
-    pub(super) clients: SideMap<Client>,
-    dir: TempDir,
+pub(crate) struct Pair {
+    pub(crate) nodes: SideMap<Node>,
+    pub(crate) clients: SideMap<Client>,
+    dir: PathBuf,
+    /// Removes the directory, where it is the pair's own.
+    _temporary: Option<TempDir>,
 }
 
 impl Pair {
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let dir = TempDir::new().unwrap();
+        let pair = Self::start_in(dir.path(), &[]).await;
+        Self { _temporary: Some(dir), ..pair }
+    }
+
+    /// In a directory that somebody else removes, with more arguments of the stand-in.
+    pub(crate) async fn start_in(dir: &Path, args: &[&str]) -> Self {
         let start = |name: &str| {
             let kind = NodeKind::StandIn { exe: NARU.into() };
-            let mut options = NodeOptions::new(kind, dir.path().join(name)).arg("--flush").arg("write");
+            let mut options = NodeOptions::new(kind, dir.join(name)).arg("--flush").arg("write");
             options = options.arg("--admin").arg("127.0.0.1:0");
             // A relay refuses one cluster as both sides.
-            options.cluster_id = format!("naru-cluster-of-side-{name}");
-            options.ready_within = PATIENCE;
             options.cluster_id = format!("naru-cluster-00000000{name}");
+            options.args.extend(args.iter().map(Into::into));
+            options.ready_within = PATIENCE;
             Node::start(options)
         };
         let nodes = SideMap { a: start("a").await.unwrap(), b: start("b").await.unwrap() };
         let clients = SideMap::from_fn(|side| client(nodes[side].address()));
-        Self { nodes, clients, dir }
+        Self { nodes, clients, dir: dir.to_owned(), _temporary: None }
     }
 
-    pub(super) fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
     }
 
     /// Makes a topic on both sides.
-    pub(super) async fn create_topic(&self, name: &str, partitions: i32) {
+    pub(crate) async fn create_topic(&self, name: &str, partitions: i32) {
         for side in Side::BOTH {
             let topic = NewTopic { name: name.to_owned(), partitions, replication: 1, configs: Default::default() };
             self.clients[side].create_topic(&topic, false).await.unwrap();
@@ -58,14 +66,14 @@ impl Pair {
     }
 
     /// Asks a side for a fault.
-    pub(super) async fn fault(&self, side: Side, fault: &str) {
+    pub(crate) async fn fault(&self, side: Side, fault: &str) {
         let url = format!("http://{}/faults", self.nodes[side].admin().unwrap());
         let said = reqwest::Client::new().post(url).body(fault.to_owned()).send().await.unwrap();
         assert!(said.status().is_success(), "{fault}: {}", said.text().await.unwrap());
     }
 
     /// A relay between them, with more settings (TOML) before the tables of the sides.
-    pub(super) async fn relay(&self, name: &str, settings: &str) -> RelayProcess {
+    pub(crate) async fn relay(&self, name: &str, settings: &str) -> RelayProcess {
         let dir = self.path(name);
         std::fs::create_dir_all(&dir).unwrap();
         let [a, b] = Side::BOTH.map(|side| self.nodes[side].address());
@@ -79,7 +87,7 @@ impl Pair {
 }
 
 /// A relay as a process.
-pub(super) struct RelayProcess {
+pub(crate) struct RelayProcess {
     process: ServiceProcess,
     config: PathBuf,
 }
@@ -93,25 +101,35 @@ impl RelayProcess {
         Self { process: ServiceProcess::start(options).await.unwrap(), config: file }
     }
 
-    pub(super) fn bootstrap(&self) -> String {
+    pub(crate) fn bootstrap(&self) -> String {
         self.process.address().to_string()
     }
 
     /// Waits until the relay shows a topic with so many partitions.
-    pub(super) async fn await_topic(&self, name: &str, partitions: usize) -> Client {
+    pub(crate) async fn await_topic(&self, name: &str, partitions: usize) -> Client {
         let client = client(self.bootstrap());
         client.await_topic(name, partitions, PATIENCE).await.unwrap();
         client
     }
 
+    /// Ends it at once.
+    pub(crate) fn kill(&mut self) {
+        self.process.kill().unwrap();
+    }
+
+    /// Starts it again where it was.
+    pub(crate) async fn restart(&mut self) {
+        self.process.restart().await.unwrap();
+    }
+
     /// Ends it at once and starts it again where it was.
-    pub(super) async fn kill_and_restart(&mut self) {
+    pub(crate) async fn kill_and_restart(&mut self) {
         self.process.kill().unwrap();
         self.process.restart().await.unwrap();
     }
 
     /// A figure of the relay's metrics, without labels.
-    pub(super) async fn metric(&self, name: &str) -> u64 {
+    pub(crate) async fn metric(&self, name: &str) -> u64 {
         let log = self.log();
         let address = log.split_whitespace().find_map(|word| word.strip_prefix("metrics=")).unwrap();
         let text = reqwest::get(format!("http://{address}/metrics")).await.unwrap().text().await.unwrap();
@@ -120,7 +138,7 @@ impl RelayProcess {
     }
 
     /// Resident memory, bytes.
-    pub(super) fn resident_bytes(&self) -> u64 {
+    pub(crate) fn resident_bytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() << 10
@@ -139,7 +157,7 @@ impl RelayProcess {
         { ids }.find(is_ours).unwrap()
     }
 
-    pub(super) fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.process.log_path()).unwrap()
     }
 }
