@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use naru_kafka::client::metadata::TopicMetadata;
 use naru_kafka::client::offsets::OffsetAt;
@@ -21,15 +22,20 @@ use crate::topics::rules::{self, BATCH_BYTES_MAX_CONFIG, Severity};
 use crate::topics::show::{needed, needs, show};
 use crate::topics::{AdminError, Life, TopicRecord, fresh_topic_id};
 
+/// How often the configuration of a topic that is served is read again: it changes by hand.
+const CONFIGS_AGE_MAX: Duration = Duration::from_secs(300);
+
 /// What was seen last, so that a change is noticed and a complaint is made once.
 #[derive(Debug, Default)]
 struct Seen {
-    /// What was said of topics that are not served.
+    /// Complaints about topics.
     told: BTreeSet<String>,
     /// Since when a topic was seen on one side only.
     on_one_side: BTreeMap<Arc<str>, Instant>,
     /// Sides that could not be read.
     unread: SideMap<bool>,
+    /// When a topic's configuration was read.
+    configs: BTreeMap<Arc<str>, Instant>,
     /// Leader epochs by topic and partition.
     epochs: SideMap<BTreeMap<Arc<str>, Vec<i32>>>,
 }
@@ -37,8 +43,20 @@ struct Seen {
 impl Seen {
     fn tell(&mut self, topic: &str, what: String) {
         if self.told.insert(format!("{topic}: {what}")) {
-            tracing::warn!(topic, what, "a topic is not served");
+            tracing::warn!(topic, what, "a topic is not as the relay needs it");
         }
+    }
+
+    /// The topics, or a word about why not when that is new. Whether a side is away is the probes' to say.
+    fn read(&mut self, side: Side, topics: Result<Topics, ClientError>) -> Option<Topics> {
+        let failed = topics.as_ref().err().map(ToString::to_string);
+        let was = std::mem::replace(&mut self.unread[side], failed.is_some());
+        if let Some(error) = failed
+            && !was
+        {
+            tracing::info!(%side, error, "the topics of a side cannot be read");
+        }
+        topics.ok()
     }
 }
 
@@ -53,7 +71,12 @@ pub(crate) async fn run(relay: Arc<Relay>) {
                 look_at_leaders(&relay, side, topics, &mut seen).await;
             }
         }
-        look(&relay, a.zip(b), &mut seen).await;
+        finish(&relay).await;
+        if let (Some(a), Some(b)) = (a, b) {
+            look_at_topics(&relay, &a, &b, &mut seen).await;
+            look_at_configs(&relay, &mut seen).await;
+        }
+        show(&relay);
         let next = Instant::now() + relay.config.discovery_interval;
         tokio::select! {
             () = relay.stopping.cancelled() => return,
@@ -63,31 +86,14 @@ pub(crate) async fn run(relay: Arc<Relay>) {
     }
 }
 
-/// Serves what is kept: also while a side is away, and partitions go on from their checkpoints.
-pub(crate) fn serve_kept(relay: &Arc<Relay>) {
-    show(relay);
-}
-
-type Topics = BTreeMap<Arc<str>, TopicMetadata>;
-
-impl Seen {
-    /// The topics, or a word about why not when that is new. Whether a side is away is the probes' to say.
-    fn read(&mut self, side: Side, topics: Result<Topics, ClientError>) -> Option<Topics> {
-        let failed = topics.as_ref().err().map(ToString::to_string);
-        let was = std::mem::replace(&mut self.unread[side], failed.is_some());
-        if let Some(error) = failed
-            && !was
-        {
-            tracing::info!(%side, error, "the topics of a side cannot be read");
-        }
-        topics.ok()
+/// What was begun and cut off.
+async fn finish(relay: &Arc<Relay>) {
+    for (topic, error) in relay.topics.finish(|topic| needed(relay, topic)).await {
+        // Quietly: what waits for a side that is away is that side's alarm.
+        let error = &error as &dyn std::error::Error;
+        tracing::debug!(%topic, error, "a change of a topic is not finished; it is tried again");
     }
-}
-
-async fn topics(client: &Client) -> Result<Topics, ClientError> {
-    let metadata = client.metadata(None).await?;
-    let usable = |topic: &TopicMetadata| !topic.internal && topic.error == ErrorCode::NONE;
-    Ok(metadata.topics.into_iter().filter(usable).map(|topic| (Arc::clone(&topic.name), topic)).collect())
+    show(relay);
 }
 
 /// Tells partitions of leaders that are new, also where no connection was lost: the end is looked at before the next
@@ -110,25 +116,59 @@ async fn look_at_leaders(relay: &Relay, side: Side, topics: &Topics, seen: &mut 
     seen.epochs[side] = epochs;
 }
 
-async fn look(relay: &Arc<Relay>, sides: Option<(Topics, Topics)>, seen: &mut Seen) {
-    for (topic, error) in relay.topics.finish(|topic| needed(relay, topic)).await {
-        // Once a look, and quietly: what waits for a side that is away says so in the side's own alarm.
-        let error = &error as &dyn std::error::Error;
-        tracing::debug!(%topic, error, "a change of a topic is not finished; it is tried again");
-    }
-    show(relay);
-    let Some((a, b)) = sides else { return };
-    for name in a.keys().chain(b.keys().filter(|name| !a.contains_key(*name))) {
-        let on_one_side = if a.contains_key(name) != b.contains_key(name) {
-            *seen.on_one_side.entry(Arc::clone(name)).or_insert_with(Instant::now)
-        } else {
-            seen.on_one_side.remove(name);
-            Instant::now()
+/// Configurations that were changed by hand: what breaks the rules is told, and the smaller limit on batches holds.
+async fn look_at_configs(relay: &Arc<Relay>, seen: &mut Seen) {
+    let served = relay.topics.all();
+    seen.configs.retain(|name, _| served.iter().any(|record| record.name == *name));
+    for record in served.iter().filter(|record| record.life == Life::Live) {
+        let name = &record.name;
+        if seen.configs.get(name).is_some_and(|read| read.elapsed() < CONFIGS_AGE_MAX) {
+            continue;
+        }
+        seen.configs.insert(Arc::clone(name), Instant::now());
+        let clients = SideMap::from_fn(|side| &relay.upstreams[side].control);
+        let (Observed::Present(a), Observed::Present(b)) =
+            tokio::join!(observe(clients.a, name), observe(clients.b, name))
+        else {
+            continue;
         };
+        is_sound(relay, name, SideMap { a: &a, b: &b }, None, seen);
+        let limit = |there: &Present| there.configs.get(BATCH_BYTES_MAX_CONFIG)?.value.parse::<usize>().ok();
+        let Some(limit) = limit(&a).zip(limit(&b)).map(|(a, b)| a.min(b).to_string()) else { continue };
+        if record.configs.get(BATCH_BYTES_MAX_CONFIG) != Some(&limit) {
+            tracing::info!(topic = %name, limit, "the limit on batches was changed by hand");
+            if let Err(error) = relay.topics.note(name, BATCH_BYTES_MAX_CONFIG, limit).await {
+                tracing::warn!(topic = %name, error = &error as &dyn std::error::Error, "a topic cannot be kept");
+            }
+        }
+    }
+}
+
+/// Serves what is kept: also while a side is away, and partitions go on from their checkpoints.
+pub(crate) fn serve_kept(relay: &Arc<Relay>) {
+    show(relay);
+}
+
+type Topics = BTreeMap<Arc<str>, TopicMetadata>;
+
+async fn topics(client: &Client) -> Result<Topics, ClientError> {
+    let metadata = client.metadata(None).await?;
+    let usable = |topic: &TopicMetadata| !topic.internal && topic.error == ErrorCode::NONE;
+    Ok(metadata.topics.into_iter().filter(usable).map(|topic| (Arc::clone(&topic.name), topic)).collect())
+}
+
+async fn look_at_topics(relay: &Arc<Relay>, a: &Topics, b: &Topics, seen: &mut Seen) {
+    for name in a.keys().chain(b.keys().filter(|name| !a.contains_key(*name))) {
+        let on_both = a.contains_key(name) == b.contains_key(name);
+        if on_both {
+            seen.on_one_side.remove(name);
+        }
+        if relay.topics.get(name).is_some() {
+            continue;
+        }
         // Somebody who makes a topic on both sides makes it on one first.
         let grace = relay.config.discovery_interval * 2;
-        let settled = a.contains_key(name) == b.contains_key(name) || on_one_side.elapsed() >= grace;
-        if relay.topics.get(name).is_some() || !settled {
+        if !on_both && seen.on_one_side.entry(Arc::clone(name)).or_insert_with(Instant::now).elapsed() < grace {
             continue;
         }
         if let Err(error) = adopt(relay, name, seen).await {
@@ -136,7 +176,6 @@ async fn look(relay: &Arc<Relay>, sides: Option<(Topics, Topics)>, seen: &mut Se
         }
     }
     seen.on_one_side.retain(|name, _| a.contains_key(name) != b.contains_key(name));
-    show(relay);
 }
 
 async fn adopt(relay: &Arc<Relay>, name: &Arc<str>, seen: &mut Seen) -> Result<(), AdminError> {

@@ -367,6 +367,12 @@ impl Relay {
         gauge("relay_pending_batches", "Batches that wait or are in flight", |relay| {
             relay.sum(|shown| shown.view.pending as u64)
         });
+        gauge("relay_consumer_groups", "Consumer groups that were used or found", |relay| {
+            relay.groups.values().map(|group| group.mirror.behind().0 as u64).sum()
+        });
+        gauge("relay_offsets_behind", "Committed offsets that the other side is not known to hold yet", |relay| {
+            relay.groups.values().map(|group| group.mirror.behind().1 as u64).sum()
+        });
         gauge("relay_gate_lag_records", "Records on the active sides that are not below the gate yet", |relay| {
             relay.sum(|shown| {
                 let end = shown.view.ends[shown.active].unwrap_or(shown.view.gate);

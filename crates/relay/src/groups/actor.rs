@@ -55,6 +55,15 @@ pub struct GroupStatus {
     pub comparison: u64,
     /// Whether a side refuses what the other took.
     pub refused: Option<(Side, ErrorCode)>,
+    /// Until then members may still be those of the side that was active, and not know that they have to join again.
+    pub orphaned_until: Millis,
+}
+
+impl GroupStatus {
+    /// Whether a member that the active side does not know may have lost its membership by a takeover.
+    pub(super) fn has_orphans(&self) -> bool {
+        clock::now() < self.orphaned_until
+    }
 }
 
 /// What a client is answered: a code by partition, or one for all.
@@ -109,8 +118,6 @@ pub(super) struct Actor {
     answers: HashMap<Ticket, oneshot::Sender<Answered>>,
     running: JoinSet<Event>,
     last_ticket: u64,
-    /// Members of the side that was active may still commit.
-    orphaned_until: Option<Millis>,
     compared_at: Instant,
 }
 
@@ -136,7 +143,6 @@ impl Actor {
             answers,
             running,
             last_ticket: 0,
-            orphaned_until: None,
             compared_at: Instant::now(),
         };
         (GroupHandle { inbox: sender, status: shown }, actor)
@@ -183,7 +189,8 @@ impl Actor {
         let now = *self.announced.borrow_and_update();
         let before = self.seen.replace(now);
         if before.is_some_and(|before| before.held.active != now.held.active) {
-            self.orphaned_until = Some(clock::now() + ORPHANED_MS_MAX);
+            let until = clock::now() + ORPHANED_MS_MAX;
+            self.status.send_modify(|status| status.orphaned_until = until);
         }
         self.on(Event::Lease { until: now.lease_until });
         if before.is_none_or(|before| (before.held, before.sent) != (now.held, now.sent)) {
@@ -229,7 +236,7 @@ impl Actor {
             Action::Forward { ticket, side } => {
                 if let Some(mut job) = self.jobs.remove(&ticket) {
                     if let Job::Commit { orphaned, .. } = &mut job {
-                        *orphaned = self.orphaned_until.is_some_and(|until| clock::now() < until);
+                        *orphaned = self.status.borrow().has_orphans();
                     }
                     self.running.spawn(async move {
                         Event::Forwarded { ticket, outcome: sides.forward(side, &name, job).await }

@@ -183,6 +183,11 @@ impl Mirror {
         Ok(handle)
     }
 
+    /// Whether members of this group may have lost their membership by a takeover.
+    pub(super) fn has_orphans(&self, name: &str) -> bool {
+        self.groups().get(name).is_some_and(|group| group.status().has_orphans())
+    }
+
     /// Groups, and offsets that the other side is not known to hold.
     pub fn behind(&self) -> (usize, usize) {
         let groups = self.groups();

@@ -265,6 +265,14 @@ impl<C: Coordination> Registry<C> {
         Ok(())
     }
 
+    /// Takes down what both sides have by now, changed by hand.
+    pub async fn note(&self, name: &str, config: &str, value: String) -> Result<(), AdminError> {
+        let _turn = self.turn.lock().await;
+        let mut record = self.known(name)?;
+        record.configs.insert(config.to_owned(), value);
+        self.keep(record).await
+    }
+
     /// Finishes what was begun: after a start, and now and then. Says what is still unfinished, and why.
     pub async fn finish(&self, needed: impl Fn(&str) -> SideSet) -> Vec<(Arc<str>, AdminError)> {
         let mut unfinished = Vec::new();

@@ -32,7 +32,7 @@ const NARU: &str = env!("CARGO_BIN_EXE_naru");
 
 /// A variable of the test run.
 #[allow(clippy::disallowed_methods)] // the tests' configuration is read here
-fn variable(name: &str) -> Option<String> {
+pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 

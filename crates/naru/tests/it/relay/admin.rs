@@ -36,7 +36,7 @@ async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_topic_is_made_grown_configured_and_deleted_on_both_sides() {
-    let pair = Pair::start().await;
+    let pair = Pair::of_subject().await;
     let relay = pair.relay("admin", "default_partitions = 3").await;
     let client = client(relay.bootstrap());
     let id = client.create_topic(&NewTopic::new("orders", -1).config("retention.ms", "86400000"), false).await.unwrap();
@@ -90,7 +90,7 @@ async fn a_topic_is_made_grown_configured_and_deleted_on_both_sides() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_begun_before_a_crash_is_finished_after_it() {
-    let pair = Pair::start().await;
+    let pair = Pair::of_subject().await;
     // Otherwise a topic that one side has would be made on the other for that alone.
     let mut relay = pair.relay("crash", "adopt = 'both'").await;
     let mut rng = ChaCha8Rng::seed_from_u64(7);
@@ -123,11 +123,12 @@ async fn what_was_begun_before_a_crash_is_finished_after_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn topics_that_are_there_already_are_taken_in_by_the_rules() {
-    let pair = Pair::start().await;
+    let pair = Pair::of_subject().await;
     for side in Side::BOTH {
         let topic = NewTopic::new("stamped", 1).config("message.timestamp.type", "LogAppendTime");
         pair.clients[side].create_topic(&topic, false).await.unwrap();
-        pair.clients[side].create_topic(&NewTopic::new("timed", 2), false).await.unwrap();
+        let timed = NewTopic::new("timed", 2).config("message.timestamp.after.max.ms", "3600000");
+        pair.clients[side].create_topic(&timed, false).await.unwrap();
     }
     pair.clients.b.create_topic(&NewTopic::new("alone", 2), false).await.unwrap();
     let relay = pair.relay("adopting", "auto_create_topics = true").await;

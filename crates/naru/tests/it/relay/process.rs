@@ -10,6 +10,8 @@ use naru_rehearsal::service_process::{ServiceOptions, ServiceProcess};
 use naru_relay::{Side, SideMap};
 use tempfile::TempDir;
 
+use crate::outside::{peer, variable};
+
 /// Longer than anything here takes beside a compiler.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -20,7 +22,18 @@ pub(crate) fn client(bootstrap: impl ToString) -> Client {
     Client::new(ClientConfig::new([bootstrap.to_string()])).unwrap()
 }
 
-/// Two stand-ins, sides of a relay.
+/// A relay refuses one cluster as both sides. Kafka wants 22 characters.
+fn cluster_id(name: &str) -> String {
+    format!("naru-cluster-00000000{name}")
+}
+
+/// Kafka, if that is what is tested.
+fn kafka() -> Option<NodeKind> {
+    let subject = variable("NARU_SUBJECT").filter(|subject| subject.starts_with("kafka-"))?;
+    Some(NodeKind::Apache { libs: peer(&format!("{subject}/libs")), java: "java".into() })
+}
+
+/// Two nodes, sides of a relay.
 pub(crate) struct Pair {
     pub(crate) nodes: SideMap<Node>,
     pub(crate) clients: SideMap<Client>,
@@ -36,19 +49,36 @@ impl Pair {
         Self { _temporary: Some(dir), ..pair }
     }
 
+    /// Two nodes of Kafka where `NARU_SUBJECT` names it, else stand-ins; for tests that ask for no faults.
+    pub(crate) async fn of_subject() -> Self {
+        let dir = TempDir::new().unwrap();
+        let start = |name: &str| {
+            let kind = kafka().unwrap_or(NodeKind::StandIn { exe: NARU.into() });
+            let mut options = NodeOptions::new(kind, dir.path().join(name));
+            options.cluster_id = cluster_id(name);
+            Node::start(options)
+        };
+        let nodes = SideMap { a: start("a").await.unwrap(), b: start("b").await.unwrap() };
+        let pair = Self::made(nodes, dir.path());
+        Self { _temporary: Some(dir), ..pair }
+    }
+
     /// In a directory that somebody else removes, with more arguments of the stand-in.
     pub(crate) async fn start_in(dir: &Path, args: &[&str]) -> Self {
         let start = |name: &str| {
             let kind = NodeKind::StandIn { exe: NARU.into() };
             let mut options = NodeOptions::new(kind, dir.join(name)).arg("--flush").arg("write");
             options = options.arg("--admin").arg("127.0.0.1:0");
-            // A relay refuses one cluster as both sides.
-            options.cluster_id = format!("naru-cluster-00000000{name}");
+            options.cluster_id = cluster_id(name);
             options.args.extend(args.iter().map(Into::into));
             options.ready_within = PATIENCE;
             Node::start(options)
         };
         let nodes = SideMap { a: start("a").await.unwrap(), b: start("b").await.unwrap() };
+        Self::made(nodes, dir)
+    }
+
+    fn made(nodes: SideMap<Node>, dir: &Path) -> Self {
         let clients = SideMap::from_fn(|side| client(nodes[side].address()));
         Self { nodes, clients, dir: dir.to_owned(), _temporary: None }
     }

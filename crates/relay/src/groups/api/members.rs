@@ -108,6 +108,13 @@ async fn pass<M: Membership>(call: &mut Call<'_>, body: Bytes) -> Result<Bytes, 
         Ok(()) => forward::<M>(call, &group, body).await,
         Err(code) => Err(code),
     };
+    // A member that is unknown loses its partitions at once. One that a takeover made unknown is told that the group
+    // rebalances instead: it may then commit what it has done, gives its partitions up in order, and joins again.
+    let answer = answer.and_then(|answer| {
+        let unknown = peek::error_code(&answer, version >= M::THROTTLED_FROM) == Some(ErrorCode::UNKNOWN_MEMBER_ID);
+        let orphan = M::API == ApiKey::Heartbeat && unknown && mirror(call.relay, &group).has_orphans(&group);
+        if orphan { Err(ErrorCode::REBALANCE_IN_PROGRESS) } else { Ok(answer) }
+    });
     match answer {
         Ok(answer) => Ok(answer),
         Err(code) => {
