@@ -6,6 +6,7 @@ use std::io::{IsTerminal, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use naru_rehearsal::away::Pause;
 use naru_rehearsal::report::Report;
 use naru_rehearsal::run::{self, LogKind, Options, RehearsalError, Rehearsed};
 use naru_rehearsal::scenario::Scenario;
@@ -275,9 +276,12 @@ fn figures(report: &Report) -> String {
                 .expect("writing to a string cannot fail");
         }
     }
-    let millis_or = |pause: Option<u64>| pause.map_or("for good".to_owned(), |us| format!("{:.0} ms", millis(us)));
+    let shown = |pause: Option<Pause>| match pause {
+        None => "for good".to_owned(),
+        Some(pause) => format!("{:.0} ms from {:.2} s", millis(pause.lasts_us), pause.from_us as f64 / 1e6),
+    };
     for away in &report.away {
-        let (producers, consumers) = (millis_or(away.producers_us), millis_or(away.consumers_us));
+        let (producers, consumers) = (shown(away.producers), shown(away.consumers));
         let (at, subject) = (away.at_us as f64 / 1e6, &away.subject);
         write!(text, "\n{subject} at {at:.1} s: producers away {producers}, consumers {consumers}")
             .expect("writing to a string cannot fail");

@@ -27,10 +27,19 @@ pub struct Away {
     pub subject: String,
     /// When, in microseconds on the run's clock.
     pub at_us: u64,
-    /// Between two acknowledgements of one partition, in microseconds; `None` if none came after the event.
-    pub producers_us: Option<u64>,
-    /// Between two deliveries of one partition to the group, in microseconds; `None` if none came after the event.
-    pub consumers_us: Option<u64>,
+    /// Between two acknowledgements of one partition; `None` if none came after the event.
+    pub producers: Option<Pause>,
+    /// Between two deliveries of one partition to the group; `None` if none came after the event.
+    pub consumers: Option<Pause>,
+}
+
+/// A time without a sign of life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Pause {
+    /// How long, in microseconds.
+    pub lasts_us: u64,
+    /// The last sign before it, in microseconds on the run's clock.
+    pub from_us: u64,
 }
 
 /// One entry for each loss and each switch of a side. A pause that a later return of the side causes counts, too.
@@ -45,10 +54,7 @@ pub fn away(history: &History, scenario: &Scenario, marks: &[Mark]) -> Vec<Away>
             _ => None,
         })
         .collect();
-    let acknowledged = history.pulses.iter().filter_map(|pulse| {
-        let (_, at_us) = pulse.acknowledged?;
-        Some((pulse.partition, at_us))
-    });
+    let acknowledged = history.pulses.iter().filter_map(|pulse| Some((pulse.partition, pulse.acknowledged?.at_us)));
     let acknowledged = by_partition(acknowledged);
     let delivered = by_partition(history.pulses_delivered.iter().copied());
     let next = events.iter().skip(1).map(|(_, mark)| mark.at_us).chain([u64::MAX]);
@@ -56,8 +62,8 @@ pub fn away(history: &History, scenario: &Scenario, marks: &[Mark]) -> Vec<Away>
         kind: *kind,
         subject: mark.subject.clone(),
         at_us: mark.at_us,
-        producers_us: longest(&acknowledged, mark.at_us, until_us),
-        consumers_us: longest(&delivered, mark.at_us, until_us),
+        producers: longest(&acknowledged, mark.at_us, until_us),
+        consumers: longest(&delivered, mark.at_us, until_us),
     });
     whole.collect()
 }
@@ -75,12 +81,12 @@ fn by_partition(times: impl Iterator<Item = (i32, u64)>) -> Times {
 
 /// The longest pause that ends after `from_us` and begins before `until_us`, in the partition where it is longest.
 /// `None` as soon as some partition shows nothing after `from_us`.
-fn longest(times: &Times, from_us: u64, until_us: u64) -> Option<u64> {
+fn longest(times: &Times, from_us: u64, until_us: u64) -> Option<Pause> {
     let of_each = times.values().map(|times| {
         let pauses = times.windows(2).filter(|pair| pair[1] >= from_us && pair[0] < until_us);
-        pauses.map(|pair| pair[1] - pair[0]).max()
+        pauses.map(|pair| Pause { lasts_us: pair[1] - pair[0], from_us: pair[0] }).max()
     });
-    of_each.collect::<Option<Vec<u64>>>()?.into_iter().max()
+    of_each.collect::<Option<Vec<Pause>>>()?.into_iter().max()
 }
 
 #[cfg(test)]
@@ -94,10 +100,13 @@ mod tests {
         let zero = [beat(0, 100), beat(400, 600), beat(650, 1_000)].concat();
         let one = [beat(0, 100), beat(200, 600), beat(650, 1_000)].concat();
         let times = Times::from([(0, zero), (1, one)]);
-        let check = |from, until, expect| assert_eq!(longest(&times, from, until), expect, "{from}..{until}");
-        check(95, 500, Some(310));
-        check(500, u64::MAX, Some(60));
-        check(700, u64::MAX, Some(10));
+        let check = |from, until, expect: Option<(u64, u64)>| {
+            let expect = expect.map(|(lasts_us, from_us)| Pause { lasts_us, from_us });
+            assert_eq!(longest(&times, from, until), expect, "{from}..{until}");
+        };
+        check(95, 500, Some((310, 90)));
+        check(500, u64::MAX, Some((60, 590)));
+        check(981, u64::MAX, Some((10, 980)));
         check(995, u64::MAX, None);
         assert_eq!(longest(&Times::new(), 0, 1), None);
     }

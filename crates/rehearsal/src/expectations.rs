@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::away::{Away, AwayKind};
+use crate::away::{Away, AwayKind, Pause};
 use crate::check::Verdict;
 use crate::history::{Failure, History, Outcome};
 use crate::measure::{ConsumerFigures, Percentiles, ServiceFigures};
@@ -186,15 +186,16 @@ pub fn away(scenario: &Scenario, away: &[Away]) -> Vec<Verdict> {
         let (bound_us, bound_ms) = (bound.as_micros(), bound.as_secs_f64() * 1e3);
         let sentence = format!("producers and consumers are away for at most {bound_ms:.0} ms when {what}");
         let mut verdict = Verdict::open(check, &sentence, "pauses");
-        for Away { subject, at_us, producers_us, consumers_us, .. } in away.iter().filter(|away| away.kind == kind) {
-            for (who, pause) in [("producers", producers_us), ("consumers", consumers_us)] {
+        for Away { subject, at_us, producers, consumers, .. } in away.iter().filter(|away| away.kind == kind) {
+            for (who, pause) in [("producers", producers), ("consumers", consumers)] {
                 verdict.examined += 1;
                 let record = || format!("{who} at {:.3} s ({subject})", *at_us as f64 / 1e6);
                 match pause {
                     None => verdict.find(record, || "did not come back in every partition".to_owned()),
-                    Some(us) if u128::from(*us) > bound_us => {
-                        verdict.find(record, || format!("away for {:.0} ms", *us as f64 / 1e3));
-                    }
+                    Some(Pause { lasts_us, from_us }) if u128::from(*lasts_us) > bound_us => verdict
+                        .find(record, || {
+                            format!("away for {:.0} ms from {:.3} s on", *lasts_us as f64 / 1e3, *from_us as f64 / 1e6)
+                        }),
                     Some(_) => {}
                 }
             }

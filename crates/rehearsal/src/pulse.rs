@@ -30,8 +30,17 @@ pub struct Pulse {
     pub partition: i32,
     /// When it was handed to the producer, in microseconds on the run's clock. Per partition in the order of sending.
     pub sent_us: u64,
-    /// Its offset, and when the producer was told; `None` if it never was.
-    pub acknowledged: Option<(i64, u64)>,
+    /// What the producer was told; `None` if nothing.
+    pub acknowledged: Option<Acknowledged>,
+}
+
+/// A pulse is in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Acknowledged {
+    /// At which offset. A batch that is a duplicate from before the last five is acknowledged without one.
+    pub offset: Option<i64>,
+    /// When the producer was told, in microseconds on the run's clock.
+    pub at_us: u64,
 }
 
 /// A pulse as the log holds it.

@@ -13,7 +13,7 @@ use crate::history::{
 };
 use crate::load;
 use crate::plan::Plan;
-use crate::pulse::Pulse;
+use crate::pulse::{Acknowledged, Pulse};
 use crate::relay_status::Standing;
 use crate::scenario::{Scenario, ServiceKind};
 
@@ -315,11 +315,11 @@ impl Recorder {
         Some(pulses.list.len() - 1)
     }
 
-    /// Notes that a pulse was acknowledged at an offset.
+    /// Notes that a pulse was acknowledged; librdkafka gives a negative offset if it was told none.
     pub fn pulse_acknowledged(&self, number: usize, offset: i64) {
-        let now_us = self.clock.now_us();
+        let at_us = self.clock.now_us();
         if let Some(pulse) = lock(&self.pulses).list.get_mut(number) {
-            pulse.acknowledged = Some((offset, now_us));
+            pulse.acknowledged = Some(Acknowledged { offset: (offset >= 0).then_some(offset), at_us });
         }
     }
 

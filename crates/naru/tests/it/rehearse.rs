@@ -224,7 +224,7 @@ fn a_takeover_and_a_planned_switch_lose_nothing() {
     }
     let away = report["away"].as_array().unwrap();
     assert_eq!(away.iter().map(|away| away["kind"].as_str().unwrap()).collect::<Vec<_>>(), ["loss", "switch"]);
-    assert!(away.iter().all(|away| away["producers_us"].as_u64() > Some(0)), "{away:?}");
+    assert!(away.iter().all(|away| away["producers"]["lasts_us"].as_u64() > Some(0)), "{away:?}");
     let active: Vec<&str> =
         report["standings"].as_array().unwrap().iter().filter_map(|s| s["standing"]["active"].as_str()).collect();
     let mut turns = active.clone();

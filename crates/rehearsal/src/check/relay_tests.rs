@@ -4,7 +4,7 @@
 
 use super::judge_relay;
 use crate::history::{Claim, Commit, History, LogRecord, Observation, Observer, Place, Session, SideCopy, fingerprint};
-use crate::pulse::{Pulse, PulseRecord};
+use crate::pulse::{Acknowledged, Pulse, PulseRecord};
 
 const RECORDS: i64 = 20;
 const PULSES: usize = 10;
@@ -38,7 +38,9 @@ fn clean() -> History {
         committed: committed.clone(),
     };
     let pulse = |number: usize| {
-        let acknowledged = (number != 4).then_some((number as i64, number as u64 * 10 + 5));
+        // One that nobody was told of, and one that was acknowledged as an old duplicate.
+        let offset = (number != 2).then_some(number as i64);
+        let acknowledged = (number != 4).then_some(Acknowledged { offset, at_us: number as u64 * 10 + 5 });
         Pulse { partition: 0, sent_us: number as u64 * 10, acknowledged }
     };
     let held = |number: usize| PulseRecord { partition: 0, offset: number as i64, number: Some(number) };
@@ -132,8 +134,19 @@ fn a_commit_that_was_forgotten_over_a_takeover_is_named() {
 
 #[test]
 fn a_lost_write_is_named() {
-    check(|history| drop(history.pulse_logs[2].1.remove(3)), "sends", "not in cluster b (lost write)");
-    let moved = |history: &mut History| history.pulses[9].acknowledged = Some((12, 99));
+    check(
+        |history| history.pulse_logs[2].1.retain(|record| record.number != Some(3)),
+        "sends",
+        "not in cluster b (lost write)",
+    );
+    check(
+        |history| history.pulse_logs[2].1.retain(|record| record.number != Some(2)),
+        "sends",
+        "acknowledged, not in cluster b (lost write)",
+    );
+    let moved = |history: &mut History| {
+        history.pulses[9].acknowledged = Some(Acknowledged { offset: Some(12), at_us: 99 });
+    };
     check(moved, "sends", "stands in relay at 9 (lost write)");
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::Verdict;
 use crate::history::History;
-use crate::pulse::PulseRecord;
+use crate::pulse::{Acknowledged, PulseRecord};
 
 /// Four ways in which it can fail: an acknowledged pulse does not stand at its offset (lost write); a pulse stands twice
 /// (duplicate); one stands there that nobody sent; later sends of one producer to one partition stand, or were
@@ -27,7 +27,7 @@ fn acknowledged_in_order(history: &History, verdict: &mut Verdict) {
     let mut last: HashMap<i32, (usize, i64)> = HashMap::new();
     for (number, pulse) in history.pulses.iter().enumerate() {
         verdict.examined += 1;
-        let Some((offset, _)) = pulse.acknowledged else { continue };
+        let Some(offset) = pulse.acknowledged.and_then(|acknowledged| acknowledged.offset) else { continue };
         if let Some((before, at)) = last.insert(pulse.partition, (number, offset)).filter(|(_, at)| *at >= offset) {
             verdict.find(
                 || show(number),
@@ -65,14 +65,17 @@ fn in_log(history: &History, name: &str, log: &[PulseRecord], verdict: &mut Verd
         }
     }
     for (number, pulse) in history.pulses.iter().enumerate() {
-        let Some((offset, _)) = pulse.acknowledged else { continue };
-        match places.get(&number) {
-            Some(record) if record.offset == offset => {}
-            Some(record) => verdict.find(
+        let Some(Acknowledged { offset, .. }) = pulse.acknowledged else { continue };
+        match (places.get(&number), offset) {
+            (Some(record), Some(offset)) if record.offset != offset => verdict.find(
                 || show(number),
                 || format!("acknowledged at {offset}, stands in {name} at {} (lost write)", record.offset),
             ),
-            None => verdict.find(|| show(number), || format!("acknowledged at {offset}, not in {name} (lost write)")),
+            (Some(_), _) => {}
+            (None, offset) => {
+                let at = offset.map_or(String::new(), |offset| format!(" at {offset}"));
+                verdict.find(|| show(number), || format!("acknowledged{at}, not in {name} (lost write)"));
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::chart::{micros, thousands};
 use super::svg::escape;
 use super::{Report, charts};
-use crate::away::AwayKind;
+use crate::away::{AwayKind, Pause};
 use crate::check::Verdict;
 use crate::pulse;
 use crate::recorder::{Mark, MarkKind};
@@ -193,7 +193,10 @@ fn sides(page: &mut String, report: &Report) {
         "<table class=\"away\"><thead><tr><th>At</th><th>Event</th><th class=\"number\">Producers away</th>\
          <th class=\"number\">Consumers away</th></tr></thead>\n<tbody>"
     );
-    let shown = |pause: Option<u64>| pause.map_or("did not come back".to_owned(), micros);
+    let shown = |pause: Option<Pause>| match pause {
+        None => "did not come back".to_owned(),
+        Some(pause) => format!("{} from {:.2} s", micros(pause.lasts_us), pause.from_us as f64 / 1e6),
+    };
     for away in &report.away {
         let what = match away.kind {
             AwayKind::Loss => "lost",
@@ -204,8 +207,8 @@ fn sides(page: &mut String, report: &Report) {
             "<tr><td>{:.3} s</td><td>{} {what}</td><td class=\"number\">{}</td><td class=\"number\">{}</td></tr>",
             away.at_us as f64 / 1e6,
             escape(&away.subject),
-            shown(away.producers_us),
-            shown(away.consumers_us)
+            shown(away.producers),
+            shown(away.consumers)
         );
     }
     put!(

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "a test panics on failure")]
 
 use super::*;
-use crate::away::AwayKind;
+use crate::away::{AwayKind, Pause};
 use crate::check::Verdict;
 use crate::measure::{Percentiles, Second};
 use crate::recorder::MarkKind;
@@ -52,8 +52,8 @@ fn sample() -> Report {
             kind: AwayKind::Loss,
             subject: "cluster a".to_owned(),
             at_us: 9_500_000,
-            producers_us: Some(1_400_000),
-            consumers_us: None,
+            producers: Some(Pause { lasts_us: 1_400_000, from_us: 9_490_000 }),
+            consumers: None,
         }],
         read_again: 41,
         verdicts: vec![lost],
@@ -93,7 +93,7 @@ fn the_page_shows_which_side_was_active_and_how_long_clients_were_away() {
     let page = render(&sample());
     assert!(page.contains("b active, alone") && page.contains("band side-a"));
     assert!(page.contains("41 records were given to the group again"));
-    assert!(page.contains("1.4 s") && page.contains("did not come back"));
+    assert!(page.contains("1.4 s from 9.49 s") && page.contains("did not come back"));
     let mut without_relay = sample();
     without_relay.standings.clear();
     assert!(!render(&without_relay).contains("The two sides"));

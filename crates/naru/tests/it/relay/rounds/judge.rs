@@ -1,9 +1,10 @@
 //! What both sides hold, what the relay shows and what the group was given, held against what was acknowledged.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
-use naru_kafka::client::TopicPartition;
+use naru_kafka::client::fetch::{FetchFrom, FetchOptions};
+use naru_kafka::client::{Client, TopicPartition};
 use naru_relay::Side;
 
 use super::cluster::{Cast, client};
@@ -11,6 +12,9 @@ use super::load::{Delivered, Event, GROUP};
 use super::{PARTITIONS, TOPIC};
 use crate::kill::judge::{Stored, read_all, violations};
 use crate::kill::load::{History, Id};
+
+/// Doubled records whose batches are shown.
+const EXPLAINED_MAX: usize = 8;
 
 /// What is wrong; empty if nothing is. Lost write, duplicate and nonmonotonic send by each log; inconsistent offsets by
 /// comparing the logs; poll skip and nonmonotonic poll by what the group was given.
@@ -23,6 +27,10 @@ pub(super) async fn judge(cast: &Cast, history: &History, delivered: &Delivered)
         let client = client(&bootstrap);
         let stored = read_all(&client, TOPIC, PARTITIONS).await;
         found.extend(violations(history, &stored).into_iter().map(|finding| format!("{name}: {finding}")));
+        let held: HashSet<Id> = stored.iter().filter_map(|stored| stored.id).collect();
+        let lost = delivered.unplaced.iter().filter(|id| !held.contains(*id));
+        found.extend(lost.map(|id| format!("{name}: {id:?} lost: acknowledged as a duplicate")));
+        found.extend(explained(&client, name, &stored).await);
         let all: Vec<TopicPartition> = (0..PARTITIONS).map(|partition| TopicPartition::new(TOPIC, partition)).collect();
         let committed = client.committed_offsets(GROUP, Some(&all)).await.unwrap();
         let committed = committed.into_iter().map(|committed| (committed.at.partition, committed.offset)).collect();
@@ -45,6 +53,24 @@ pub(super) async fn judge(cast: &Cast, history: &History, delivered: &Delivered)
     }
     found.extend(deliveries(shown, &delivered.events));
     found
+}
+
+/// Which batches doubled records stand in: a producer's own doing, or a relay's.
+async fn explained(client: &Client, name: &str, stored: &[Stored]) -> Vec<String> {
+    let mut first: HashMap<Id, &Stored> = HashMap::new();
+    let mut twice = Vec::new();
+    for stored in stored {
+        if let Some(before) = stored.id.and_then(|id| first.insert(id, stored)) {
+            twice.extend([before, stored]);
+        }
+    }
+    let mut text = Vec::new();
+    for stored in twice.into_iter().take(EXPLAINED_MAX) {
+        let from = FetchFrom::new(TopicPartition::new(TOPIC, stored.partition), stored.offset);
+        let fetched = client.fetch_one(&from, &FetchOptions::default()).await.unwrap();
+        text.extend(fetched.batches.first().map(|batch| format!("{name}: {stored:?} in {:?}", batch.header())));
+    }
+    text
 }
 
 /// Of the group: each delivery is what stands there, a session's deliveries follow one another, a session begins at or

@@ -36,9 +36,12 @@ const RETRY_AFTER: Duration = Duration::from_millis(20);
 const COMMIT_EVERY: Duration = Duration::from_millis(300);
 const POLL: Duration = Duration::from_millis(50);
 
-/// What the group was given, and what it was told about its commits.
+/// What clients were told, beside what the history of a broker's test holds.
 #[derive(Debug, Default)]
 pub(super) struct Delivered {
+    /// Acknowledged without an offset.
+    pub(super) unplaced: Vec<Id>,
+    /// What the group was given, and what it was told about its commits.
     pub(super) events: Vec<Event>,
 }
 
@@ -56,6 +59,7 @@ pub(super) enum Event {
 /// Clients at work.
 pub(super) struct Load {
     pub(super) history: Arc<History>,
+    unplaced: Arc<Mutex<Vec<Id>>>,
     stop: watch::Sender<bool>,
     producers: JoinSet<()>,
     delivered: Arc<Mutex<Delivered>>,
@@ -65,11 +69,12 @@ pub(super) struct Load {
 
 impl Load {
     pub(super) fn start(bootstrap: &str, seed: u64) -> Self {
-        let history = Arc::new(History::default());
+        let (history, unplaced) = (Arc::new(History::default()), Arc::default());
         let stop = watch::Sender::new(false);
         let mut producers = JoinSet::new();
         for partition in 0..PARTITIONS {
-            producers.spawn(librdkafka(bootstrap.to_owned(), partition, stop.subscribe(), Arc::clone(&history)));
+            let (history, unplaced) = (Arc::clone(&history), Arc::clone(&unplaced));
+            producers.spawn(librdkafka(bootstrap.to_owned(), partition, stop.subscribe(), history, unplaced));
         }
         let mut config = RawConfig::new([bootstrap]);
         config.backoff = Backoff { first: Duration::from_millis(10), max: Duration::from_millis(100) };
@@ -85,7 +90,7 @@ impl Load {
             std::thread::spawn(move || read(&bootstrap, member, &delivered, &leave))
         });
         let members = members.collect();
-        Self { history, stop, producers, delivered, leave, members }
+        Self { history, unplaced, stop, producers, delivered, leave, members }
     }
 
     /// Lets every producer finish what it has begun, and the group reach the end.
@@ -111,7 +116,8 @@ impl Load {
         let members = std::mem::take(&mut self.members);
         let left = tokio::task::spawn_blocking(|| members.into_iter().for_each(|member| member.join().unwrap()));
         left.await.unwrap();
-        let delivered = std::mem::take(&mut *self.delivered.lock().unwrap());
+        let mut delivered = std::mem::take(&mut *self.delivered.lock().unwrap());
+        delivered.unplaced = std::mem::take(&mut *self.unplaced.lock().unwrap());
         (self.history, delivered)
     }
 }
@@ -163,7 +169,13 @@ async fn raw(client: Client, partition: i32, mut rng: ChaCha8Rng, stop: watch::R
 }
 
 /// The idempotent producer of librdkafka, with several batches in flight.
-async fn librdkafka(bootstrap: String, partition: i32, stop: watch::Receiver<bool>, history: Arc<History>) {
+async fn librdkafka(
+    bootstrap: String,
+    partition: i32,
+    stop: watch::Receiver<bool>,
+    history: Arc<History>,
+    unplaced: Arc<Mutex<Vec<Id>>>,
+) {
     let producer = 1_000 + partition.unsigned_abs();
     let kafka: FutureProducer = quick(&bootstrap)
         .set("enable.idempotence", "true")
@@ -187,11 +199,15 @@ async fn librdkafka(bootstrap: String, partition: i32, stop: watch::Receiver<boo
         let text = value((producer, next));
         let record = FutureRecord::<(), String>::to(TOPIC).partition(partition).payload(&text);
         let delivery = kafka.send_result(record).map_err(|(error, _)| error).unwrap();
-        let (id, history) = ((producer, next), Arc::clone(&history));
+        let (id, history, unplaced) = ((producer, next), Arc::clone(&history), Arc::clone(&unplaced));
         waiting.spawn(async move {
             let delivered = delivery.await.expect("the producer lives").map_err(|(error, _)| error);
             let delivered = delivered.unwrap_or_else(|error| panic!("record {id:?}: {error}"));
-            history.acknowledge(id, delivered.partition, delivered.offset);
+            // A duplicate from before the last five batches is acknowledged without an offset.
+            match delivered.offset {
+                0.. => history.acknowledge(id, delivered.partition, delivered.offset),
+                _ => unplaced.lock().unwrap().push(id),
+            }
         });
         next += 1;
     }
