@@ -248,3 +248,6 @@ fn refused_by(code: ErrorCode) -> WriteRefused {
         code => WriteRefused::Refused(code),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,7 +24,7 @@ async fn producers_wait_at_the_bound_and_everybody_else_is_served() {
     let pair = Pair::start().await;
     pair.create_topic("orders", 1).await;
     let settings = format!(
-        "request_timeout = '60s'\nsuspect_after = '60s'\ndefault_absence = 'block'\nproduce_wait_max = '60s'\n\
+        "request_timeout = '60s'\nsuspect_after = '60s'\ntakeover_after = '60s'\ndefault_absence = 'block'\nproduce_wait_max = '60s'\n\
          request_memory_max = '{MEMORY_BYTES}B'\nrequest_bytes_max = '1MiB'"
     );
     let relay = pair.relay("relay", &settings).await;

@@ -97,7 +97,12 @@ async fn consumers_see_nothing_that_only_one_side_holds() {
     let pair = Pair::start().await;
     pair.create_topic("orders", 1).await;
     // The standby may be silent for longer than this test takes, and is not given up.
-    let relay = pair.relay("relay", "request_timeout = '60s'\nsuspect_after = '60s'\ndefault_absence = 'block'").await;
+    let relay = pair
+        .relay(
+            "relay",
+            "request_timeout = '60s'\nsuspect_after = '60s'\ntakeover_after = '60s'\ndefault_absence = 'block'",
+        )
+        .await;
     let client = relay.await_topic("orders", 1).await;
     let at = TopicPartition::new("orders", 0);
     let options = ProduceOptions::default();
