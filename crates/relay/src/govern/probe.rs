@@ -4,21 +4,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use naru_kafka::client::{Client, ClientConfig, ClientError};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::clock;
-use crate::coordination::{Coordination as _, ReadFailed};
+use crate::coordination::Coordination as _;
 use crate::relay::Relay;
 use crate::sequence::Millis;
 use crate::side::{Side, SideMap};
 use crate::sides::Probe;
+use crate::upstream::Upstream;
 
 /// Four times within the shortest takeover: an absence is seen from its beginning.
 const EVERY: Duration = Duration::from_millis(250);
 /// A broker that is well answers in a millisecond; two of these fit into the time after which a side is given up.
 const ANSWER_MAX: Duration = Duration::from_millis(500);
+
+/// The key of both clusters' ids.
+const CLUSTERS: &str = "clusters";
 
 /// The newest probe of each side; None before the first.
 pub(super) type Probes = SideMap<watch::Receiver<Option<Probe>>>;
@@ -32,18 +35,8 @@ pub(super) fn start(relay: &Arc<Relay>) -> Probes {
     })
 }
 
-fn client(relay: &Relay, side: Side) -> Result<Client, ClientError> {
-    let bootstrap = relay.config.side(side).bootstrap.iter().map(ToString::to_string);
-    let mut config = ClientConfig::new(bootstrap);
-    config.connection.client_id = format!("naru-relay-{}-probe", relay.config.node_id);
-    config.connection.connect_timeout = ANSWER_MAX;
-    config.connection.request_timeout = ANSWER_MAX;
-    config.attempts_max = 1;
-    Client::new(config)
-}
-
 async fn run(relay: Arc<Relay>, side: Side, told: watch::Sender<Option<Probe>>) {
-    let client = match client(&relay, side) {
+    let client = match Upstream::client(side, &relay.config, "probe") {
         Ok(client) => client,
         // The same settings have made the side's other clients.
         Err(error) => return tracing::error!(%side, error = &error as &dyn std::error::Error, "no probes"),
@@ -61,12 +54,11 @@ async fn run(relay: Arc<Relay>, side: Side, told: watch::Sender<Option<Probe>>) 
         let probe = match timeout(ANSWER_MAX, client.metadata(Some(&[]))).await {
             Ok(Ok(metadata)) => {
                 let shown = metadata.cluster_id.unwrap_or_default();
-                match is_expected(&relay, side, &shown, &mut expected).await {
-                    true => {
-                        absent_since = None;
-                        Probe::Serving
-                    }
-                    false => Probe::WrongCluster { since: *absent_since.get_or_insert(asked) },
+                if is_expected(&relay, side, &shown, &mut expected).await {
+                    absent_since = None;
+                    Probe::Serving
+                } else {
+                    Probe::WrongCluster { since: *absent_since.get_or_insert(asked) }
                 }
             }
             Ok(Err(error)) => {
@@ -78,6 +70,9 @@ async fn run(relay: Arc<Relay>, side: Side, told: watch::Sender<Option<Probe>>) 
         let before = told.send_replace(Some(probe));
         if before.is_none_or(|before| std::mem::discriminant(&before) != std::mem::discriminant(&probe)) {
             tracing::info!(%side, ?probe, "a side is probed");
+            if let Probe::WrongCluster { .. } = probe {
+                tracing::error!(%side, ?expected, "another cluster answers, or the same one as on the other side");
+            }
         }
     }
     client.shutdown(ANSWER_MAX).await;
@@ -85,37 +80,43 @@ async fn run(relay: Arc<Relay>, side: Side, told: watch::Sender<Option<Probe>>) 
 
 /// Whether the cluster is the one that was configured or seen first. The first one is kept.
 async fn is_expected(relay: &Relay, side: Side, shown: &str, expected: &mut Option<String>) -> bool {
-    if expected.is_none() {
-        *expected = first_seen(relay, side, shown).await;
+    // Once more if the other side's prober was faster.
+    for _ in Side::BOTH {
+        if expected.is_none() {
+            *expected = first_seen(relay, side, shown).await;
+        }
     }
     expected.as_deref().is_some_and(|expected| expected == shown)
 }
 
+/// What is kept of the cluster's id. Both sides' stand in one record, so that two sides cannot both be the first to
+/// name one cluster. None if nothing is kept and this id must not be.
 async fn first_seen(relay: &Relay, side: Side, shown: &str) -> Option<String> {
     let coordination = &relay.state.coordination;
-    let key = |side: Side| format!("cluster/{side}");
-    let read = async |side| {
-        let held = coordination.read(&key(side)).await?;
-        Ok::<_, ReadFailed>(held.map(|held| String::from_utf8_lossy(&held.value).into_owned()))
-    };
-    let (kept, others) = match (read(side).await, read(side.other()).await) {
-        (Ok(kept), Ok(others)) => (kept, others),
-        (Err(error), _) | (_, Err(error)) => {
+    let (version, mut clusters) = match coordination.read(CLUSTERS).await {
+        Ok(None) => (0, SideMap::<Option<String>>::default()),
+        Ok(Some(held)) => match serde_json::from_slice(&held.value) {
+            Ok(clusters) => (held.version, clusters),
+            Err(error) => {
+                tracing::warn!(%side, %error, "the kept ids of the clusters cannot be understood");
+                return None;
+            }
+        },
+        Err(error) => {
             tracing::warn!(%side, error = &error as &dyn std::error::Error, "the cluster's id cannot be read");
             return None;
         }
     };
-    if kept.is_some() {
-        return kept;
+    if clusters[side].is_some() || clusters[side.other()].as_deref() == Some(shown) {
+        return clusters[side].take();
     }
-    if others.as_deref() == Some(shown) {
-        tracing::error!(%side, cluster = shown, "both sides are the same cluster");
-        return None;
-    }
-    match coordination.swap(&key(side), 0, Bytes::copy_from_slice(shown.as_bytes())).await {
-        Ok(_) => Some(shown.to_owned()),
+    clusters[side] = Some(shown.to_owned());
+    let value = serde_json::to_vec(&clusters).expect("ids are texts");
+    match coordination.swap(CLUSTERS, version, Bytes::from(value)).await {
+        Ok(_) => clusters[side].take(),
+        // Looked at again with the next probe.
         Err(error) => {
-            tracing::warn!(%side, error = &error as &dyn std::error::Error, "the cluster's id cannot be kept");
+            tracing::debug!(%side, error = &error as &dyn std::error::Error, "the cluster's id is not kept yet");
             None
         }
     }

@@ -2,6 +2,7 @@
 
 mod admin;
 mod groups;
+mod lost_side;
 mod preflight;
 mod pressure;
 pub(crate) mod process;
