@@ -37,7 +37,10 @@ impl Partition {
         if let Some(since) = track.absent_since {
             return Suspicion::Absent { since };
         }
-        if let Some(code) = track.refuses {
+        // A side that lacks nothing any more has nothing left to refuse, whoever gave it the rest.
+        if let Some(code) = track.refuses
+            && (self.standing.active == side || track.end < self.line.end)
+        {
             return Suspicion::Refuses(code);
         }
         if track.changed {

@@ -4,6 +4,9 @@ use super::Absence;
 use crate::sequence::Millis;
 use crate::side::Side;
 
+/// No event for so long, several ticks, and this process did not run: it was stopped, or its machine slept.
+pub(super) const PAUSE_MS: Millis = 300;
+
 /// Bounds of a service group, milliseconds where nothing else is said.
 #[derive(Debug, Clone, Copy)]
 pub struct GroupConfig {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use naru_model::invariant;
 
 use super::config::GroupConfig;
+use super::config::PAUSE_MS;
 use super::event::{Action, Alarm, Command, CommandRefused, Event, Seen, SwapOutcome};
 use super::health::{Health, Unfit};
 use super::returning::{ReturnStage, Returning};
@@ -100,6 +101,9 @@ pub struct Group {
     change_began: Millis,
     losses: SideMap<u32>,
     in_sync_since: Millis,
+    last_at: Millis,
+    /// When this relay last went on after a pause of its own.
+    resumed_at: Millis,
 }
 
 impl Group {
@@ -140,6 +144,8 @@ impl Group {
             change_began: 0,
             losses: SideMap::default(),
             in_sync_since: 0,
+            last_at: 0,
+            resumed_at: 0,
         }
     }
 
@@ -178,6 +184,10 @@ impl Group {
 
     /// Several events at once, with one decision behind all of them: what is decided looks at every partition.
     pub fn on_all(&mut self, now: Millis, events: impl IntoIterator<Item = Event>, out: &mut Vec<Action>) {
+        if now > self.last_at.saturating_add(PAUSE_MS) {
+            self.resumed_at = now;
+        }
+        self.last_at = now;
         events.into_iter().for_each(|event| self.take(now, event, out));
         self.decide(now, out);
     }
@@ -353,7 +363,8 @@ impl Group {
 
     /// Whether a side in sync is lost for the group by now, how, and since when.
     fn lost(&self, now: Millis, side: Side) -> Option<(Loss, Millis)> {
-        let due = |since: Millis| now >= since.saturating_add(self.config.takeover_after_ms);
+        // What happened while this relay itself stood still is not the sides' silence.
+        let due = |since: Millis| now >= since.max(self.resumed_at).saturating_add(self.config.takeover_after_ms);
         match self.health.unfit(side) {
             Some((_, Unfit::Damaged)) => return Some((Loss::Damaged, now)),
             Some((_, Unfit::Refuses(since))) if due(since) => return Some((Loss::Refuses, since)),

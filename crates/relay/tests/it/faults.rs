@@ -114,8 +114,7 @@ impl Faults {
         let share = *pick(random, &[0.0, 0.1, 0.3, 0.6]);
         let mut kinds: Vec<Fault> = Fault::ALL.into_iter().filter(|_| random.random_bool(share)).collect();
         #[allow(clippy::disallowed_methods)] // narrows a search by hand; not the binary's configuration
-        let only = std::env::var("NARU_SIMULATE_FAULTS").unwrap_or_else(|_| "none".to_owned());
-        if only != "all" {
+        if let Ok(only) = std::env::var("NARU_SIMULATE_FAULTS") {
             kinds = Fault::ALL.into_iter().filter(|k| only.split(',').any(|word| word == format!("{k:?}"))).collect();
         }
         let dies_within = kinds.contains(&Fault::RelayDiesWithin);
@@ -256,10 +255,11 @@ impl World {
 
     fn cut_log(&mut self, side: Side, partition: usize, from: i64) {
         let held = self.durable.coordinator.standing();
+        let (_, copier_id) = self.durable.ids[partition];
         let other = &self.brokers[side.other()];
         let other_serves =
             self.is_reachable(side.other()) && other.refuses.0.max(other.rejects_until).max(other.slow.0) <= self.now;
-        if other_serves && self.oracle.may_lose(partition, side, from, &self.brokers, held) {
+        if other_serves && self.oracle.may_lose((partition, from), side, &self.brokers, held, copier_id) {
             self.trace.note(self.now, || format!("{side}/{partition} loses everything from {from}"));
             self.oracle.lost(partition, side, from, self.brokers[side].logs[partition].end);
             self.brokers[side].logs[partition].lose_from(from);
@@ -290,7 +290,9 @@ impl World {
             (0..self.durable.topics.len()).filter(|other| self.durable.topics[*other] == topic).collect();
         let held = self.durable.coordinator.standing();
         let (oracle, brokers, commits) = (&mut self.oracle, &self.brokers, &self.commits);
-        let mut may = |p: &usize| oracle.may_lose(*p, side, 0, brokers, held) && commits.may_forget(side, *p, held);
+        let ids = &self.durable.ids;
+        let mut may =
+            |p: &usize| oracle.may_lose((*p, 0), side, brokers, held, ids[*p].1) && commits.may_forget(side, *p, held);
         let other = &brokers[side.other()];
         let other_serves = !other.down && other.refuses.0.max(other.rejects_until).max(other.slow.0) <= self.now;
         if brokers[side].down || !other_serves || !of_topic.iter().all(&mut may) {

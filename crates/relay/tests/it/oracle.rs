@@ -70,7 +70,7 @@ pub struct Oracle {
     pub acknowledged: u64,
     /// Whether both sides must hold what is acknowledged.
     duplex: bool,
-    /// Nothing new is acknowledged or shown that only one side holds.
+    /// Also without the standby: then nothing is acknowledged.
     blocks: bool,
 }
 
@@ -106,15 +106,21 @@ impl Oracle {
 
     /// Whether a side may lose its log from here on without a record being lost that was promised: the other side is
     /// in sync and whole, also in the other partitions, since sides change for all of them together.
+    ///
+    /// What the copier stamped does not say any more whose it was. If the only batches that do are lost before a
+    /// checkpoint knows them, no relay can tell a repetition: such a tail is spared.
     pub fn may_lose(
         &mut self,
-        partition: usize,
+        (partition, from): (usize, i64),
         side: Side,
-        from: i64,
         brokers: &SideMap<Broker>,
         held: Standing,
+        copier_id: i64,
     ) -> bool {
         let other = side.other();
+        if brokers[other].logs[partition].from(from).any(|stored| stored.batch.header().producer_id == copier_id) {
+            return false;
+        }
         (0..self.partitions.len()).for_each(|partition| self.heal(partition, other, brokers));
         held.in_sync.contains(other)
             && self.partitions.iter().all(|judged| judged.lost[other].is_none())
@@ -185,7 +191,8 @@ impl Oracle {
         let content = content(batch);
         self.acknowledged += 1;
         for side in Side::BOTH {
-            if !held.in_sync.contains(side) || (!self.duplex && side != held.active) {
+            let needed = held.in_sync.contains(side) && (self.duplex || side == held.active);
+            if !needed && !self.blocks {
                 continue;
             }
             let holds = self.holds(partition, side, brokers, offset, content);
@@ -256,8 +263,7 @@ impl Oracle {
             .collect();
         for (offset, exposed, batch) in news {
             invariant!(RELAY_2, exposed.next_offset <= gate, "partition {partition}: the gate {gate} cuts a batch");
-            let needed = |side: &Side| self.duplex && (held.in_sync.contains(*side) || self.blocks);
-            for side in Side::BOTH.into_iter().filter(needed) {
+            for side in Side::BOTH.into_iter().filter(|side| held.in_sync.contains(*side) && self.duplex) {
                 invariant!(
                     RELAY_2,
                     self.holds(partition, side, brokers, offset, exposed.content),

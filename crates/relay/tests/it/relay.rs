@@ -48,7 +48,7 @@ pub struct Durable {
     pub absence: Absence,
     pub duplex: bool,
     /// For stamping, and for the copier.
-    ids: Vec<(i64, i64)>,
+    pub ids: Vec<(i64, i64)>,
     pub starts: u64,
     tickets: u64,
 }
