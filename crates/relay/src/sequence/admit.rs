@@ -75,7 +75,7 @@ impl Partition {
             return;
         }
         let mut verdict = self.producers.verdict(&header);
-        if mutant!(self.config, AdmitLaterAfterRefusal) && verdict == Verdict::OutOfOrder {
+        if mutant!(self.config, AdmitLaterAfterRefusal) && matches!(verdict, Verdict::OutOfOrder | Verdict::Later) {
             verdict = Verdict::Next;
         }
         match verdict {
@@ -93,6 +93,7 @@ impl Partition {
                 let acked = Acked { base_offset, log_start: self.log_start };
                 out.push(Action::Answer { ticket: waiter.ticket, result: Ok(acked) });
             }
+            Verdict::Later => refuse(waiter.ticket, NOT_NOW, "a batch before it was refused", out),
             Verdict::OutOfOrder => {
                 refuse(waiter.ticket, ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER, "the sequence does not follow", out);
             }

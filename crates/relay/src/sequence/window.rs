@@ -1,6 +1,6 @@
 //! What a relay remembers of a producer in one partition: its last five batches (RELAY-11, RELAY-14).
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use naru_kafka::wire::BatchHeader;
 use naru_model::invariant;
@@ -49,6 +49,9 @@ pub(super) enum Verdict {
     Joins(u64),
     /// It is below the gate, at this offset.
     Duplicate(i64),
+    /// Something before it was refused and will come again: then this one may, too. A client that is told of a gap
+    /// instead gives up what it has in flight and sends it under a new epoch, beside what is written of it already.
+    Later,
     /// Something before it is missing, or it is too old.
     OutOfOrder,
     /// A newer epoch has written.
@@ -79,6 +82,9 @@ pub(super) struct Producers {
     /// Epoch and sequence that must come next, of producers with nothing below the gate.
     refused: HashMap<i64, (i16, i32)>,
     refused_order: VecDeque<i64>,
+    /// Producers that were told to come again with a batch and have not.
+    awaited: HashSet<i64>,
+    awaited_order: VecDeque<i64>,
 }
 
 /// The sequence after another. After the largest comes 0.
@@ -117,7 +123,9 @@ impl Producers {
         let Some(known) = self.known.get(&header.producer_id) else {
             return match self.refused.get(&header.producer_id) {
                 Some((refused_epoch, _)) if epoch < *refused_epoch => Verdict::OldEpoch,
-                Some((refused_epoch, sequence)) if epoch == *refused_epoch && first != *sequence => Verdict::OutOfOrder,
+                Some((refused_epoch, sequence)) if epoch == *refused_epoch && first != *sequence => {
+                    self.gap(header.producer_id, *sequence, first)
+                }
                 Some((refused_epoch, _)) if epoch > *refused_epoch && first != 0 => Verdict::OutOfOrder,
                 _ => Verdict::Next,
             };
@@ -141,13 +149,22 @@ impl Producers {
         match newest {
             Some((newest, _)) if epoch < newest => Verdict::OldEpoch,
             Some((newest, _)) if epoch > newest && first != 0 => Verdict::OutOfOrder,
-            Some((newest, last)) if epoch == newest && first != sequence_after(last) => Verdict::OutOfOrder,
+            Some((newest, last)) if epoch == newest && first != sequence_after(last) => {
+                self.gap(header.producer_id, sequence_after(last), first)
+            }
             _ => Verdict::Next,
         }
     }
 
+    /// What it means that another sequence came than the expected one.
+    fn gap(&self, producer_id: i64, expected: i32, first: i32) -> Verdict {
+        let is_ahead = (first.wrapping_sub(expected) & i32::MAX) < 1 << 30;
+        if is_ahead && self.awaited.contains(&producer_id) { Verdict::Later } else { Verdict::OutOfOrder }
+    }
+
     /// A batch waits from now on.
     pub(super) fn wait(&mut self, key: u64, header: &BatchHeader) {
+        self.awaited.remove(&header.producer_id);
         if let Some((epoch, sequence)) = self.refused.remove(&header.producer_id) {
             let (next_epoch, next) = (header.producer_epoch, header.base_sequence);
             let follows = (next_epoch, next) == (epoch, sequence) || next_epoch > epoch && next == 0;
@@ -191,7 +208,18 @@ impl Producers {
     /// with something below the gate need no note: what comes next follows from that.
     pub(super) fn refuse(&mut self, header: &BatchHeader) {
         let id = header.producer_id;
-        if id < 0 || self.known.contains_key(&id) {
+        if id < 0 {
+            return;
+        }
+        if self.awaited.insert(id) {
+            self.awaited_order.push_back(id);
+            if self.awaited_order.len() > REFUSALS_MAX
+                && let Some(oldest) = self.awaited_order.pop_front()
+            {
+                self.awaited.remove(&oldest);
+            }
+        }
+        if self.known.contains_key(&id) {
             return;
         }
         if self.refused.contains_key(&id) {
