@@ -60,7 +60,7 @@ pub enum RehearsalError {
         from: String,
         /// What happened.
         #[source]
-        source: ReadBackError,
+        source: Box<ReadBackError>,
     },
     /// The relay does not show the topics of its clusters.
     #[error("the relay does not show the topics that both of its clusters have")]

@@ -262,7 +262,7 @@ async fn read_logs(
     let from = bootstraps.iter().position(|at| at == shown_at).map_or(relay::NAME.to_owned(), cluster);
     let read = async |from: String, at: &str| {
         let held = read_back::read(at, wanted).await;
-        held.map_err(|source| RehearsalError::ReadBack { from, source })
+        held.map_err(|source| RehearsalError::ReadBack { from, source: Box::new(source) })
     };
     let shown = read(from.clone(), shown_at).await?;
     (history.log, history.log_starts, history.committed) = (shown.log, shown.log_starts, shown.committed);

@@ -13,7 +13,7 @@ use naru_relay::Side::{A, B};
 use naru_relay::status::{GroupStatus, Mode, StatusReport};
 use rdkafka::config::ClientConfig;
 use rdkafka::producer::{FutureProducer, FutureRecord};
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 use super::process::{PATIENCE, Pair};
 
@@ -56,7 +56,7 @@ struct Acked {
 /// One idempotent producer of librdkafka, a record after the other.
 struct Load {
     stop: Arc<AtomicBool>,
-    task: JoinHandle<Vec<Acked>>,
+    task: JoinSet<Vec<Acked>>,
 }
 
 impl Load {
@@ -69,7 +69,8 @@ impl Load {
             .unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let task = tokio::spawn(async move {
+        let mut task = JoinSet::new();
+        task.spawn(async move {
             let mut acked = Vec::new();
             for number in 0.. {
                 if stopped.load(Ordering::SeqCst) {
@@ -87,9 +88,9 @@ impl Load {
         Self { stop, task }
     }
 
-    async fn end(self) -> Vec<Acked> {
+    async fn end(mut self) -> Vec<Acked> {
         self.stop.store(true, Ordering::SeqCst);
-        self.task.await.unwrap()
+        self.task.join_next().await.unwrap().unwrap()
     }
 }
 

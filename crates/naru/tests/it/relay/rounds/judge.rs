@@ -58,7 +58,7 @@ pub(super) async fn judge(cast: &Cast, history: &History, delivered: &Delivered)
 /// Which batches doubled records stand in: a producer's own doing, or a relay's.
 async fn explained(client: &Client, name: &str, stored: &[Stored]) -> Vec<String> {
     let mut first: HashMap<Id, &Stored> = HashMap::new();
-    let mut twice = Vec::new();
+    let mut twice: Vec<&Stored> = Vec::new();
     for stored in stored {
         if let Some(before) = stored.id.and_then(|id| first.insert(id, stored)) {
             twice.extend([before, stored]);
