@@ -79,11 +79,11 @@ fn by_partition(times: impl Iterator<Item = (i32, u64)>) -> Times {
     by_partition
 }
 
-/// The longest pause that ends after `from_us` and begins before `until_us`, in the partition where it is longest.
-/// `None` as soon as some partition shows nothing after `from_us`.
+/// The longest pause that ends between the two times, in the partition where it is longest: what an event causes begins
+/// with the last sign of life before it. `None` as soon as some partition shows nothing between them.
 fn longest(times: &Times, from_us: u64, until_us: u64) -> Option<Pause> {
     let of_each = times.values().map(|times| {
-        let pauses = times.windows(2).filter(|pair| pair[1] >= from_us && pair[0] < until_us);
+        let pauses = times.windows(2).filter(|pair| (from_us..until_us).contains(&pair[1]));
         pauses.map(|pair| Pause { lasts_us: pair[1] - pair[0], from_us: pair[0] }).max()
     });
     of_each.collect::<Option<Vec<Pause>>>()?.into_iter().max()
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_longest_pause_belongs_to_the_event_during_which_it_began() {
+    fn a_pause_belongs_to_the_event_after_which_it_ended() {
         let beat = |from: u64, to: u64| (from..to).step_by(10).collect::<Vec<_>>();
         // Partition 0 pauses from 90 to 400, partition 1 only from 90 to 200, and both again from 590.
         let zero = [beat(0, 100), beat(400, 600), beat(650, 1_000)].concat();
@@ -105,6 +105,9 @@ mod tests {
             assert_eq!(longest(&times, from, until), expect, "{from}..{until}");
         };
         check(95, 500, Some((310, 90)));
+        check(95, 595, Some((310, 90)));
+        // Partition 0 shows nothing in between.
+        check(95, 300, None);
         check(500, u64::MAX, Some((60, 590)));
         check(981, u64::MAX, Some((10, 980)));
         check(995, u64::MAX, None);
