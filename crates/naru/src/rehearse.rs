@@ -6,7 +6,7 @@ use std::io::{IsTerminal, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use naru_rehearsal::away::Pause;
+use naru_rehearsal::away::{AwayKind, Pause};
 use naru_rehearsal::report::Report;
 use naru_rehearsal::run::{self, LogKind, Options, RehearsalError, Rehearsed};
 use naru_rehearsal::scenario::Scenario;
@@ -282,8 +282,12 @@ fn figures(report: &Report) -> String {
     };
     for away in &report.away {
         let (producers, consumers) = (shown(away.producers), shown(away.consumers));
-        let (at, subject) = (away.at_us as f64 / 1e6, &away.subject);
-        write!(text, "\n{subject} at {at:.1} s: producers away {producers}, consumers {consumers}")
+        let at = away.at_us as f64 / 1e6;
+        let event = match away.kind {
+            AwayKind::Loss => format!("{} lost", away.subject),
+            AwayKind::Switch => format!("switched {}", away.subject),
+        };
+        write!(text, "\n{event} at {at:.1} s: producers away {producers}, consumers {consumers}")
             .expect("writing to a string cannot fail");
     }
     if let Some(whole) = report.consumers.whole {

@@ -212,7 +212,9 @@ impl Chart {
             self.rect(class, (from, TOP), (to - from, self.bottom() - TOP));
             self.line(&format!("{class} begin"), (from, TOP - 12.0), (from, self.bottom()));
             let began = format!("{} {}", mark.subject, mark.kind.name());
-            let fits_before = from - width_of(&began) > LEFT;
+            // A switch is over at once: one label for both of its ends.
+            let is_switch = mark.kind == MarkKind::Switching;
+            let fits_before = !is_switch && from - width_of(&began) > LEFT;
             if fits_before {
                 self.mark_label(class, "end", from - 4.0, &began);
             }
@@ -224,7 +226,11 @@ impl Chart {
             };
             self.line(&format!("{class} over"), (to, TOP - 12.0), (to, self.bottom()));
             // Where there is no room before the beginning, one label after the end says both.
-            let over = if fits_before { end.kind.name().to_owned() } else { format!("{began}, {}", end.kind.name()) };
+            let over = match (is_switch, fits_before) {
+                (true, _) => format!("{} {}", end.kind.name(), end.subject),
+                (false, true) => end.kind.name().to_owned(),
+                (false, false) => format!("{began}, {}", end.kind.name()),
+            };
             self.mark_label(class, "start", to + 4.0, &over);
         }
     }

@@ -115,9 +115,12 @@ fn tiles(page: &mut String, report: &Report) {
     if let Some(whole) = report.consumers.whole {
         tile("To the consumers", &micros(whole.p50_us), &format!("p50; the longest took {}", micros(whole.max_us)));
     }
+    let waiting = report.backlog.iter().filter_map(|sample| sample.outbox).max().unwrap_or(0);
     let outage_us: u64 = outages(report).map(|(from, to)| to - from).sum();
-    if outage_us > 0 {
-        let waiting = report.backlog.iter().filter_map(|sample| sample.outbox).max().unwrap_or(0);
+    if let Some(longest) = report.away.iter().filter_map(|away| away.producers).max() {
+        let note = format!("the longest pause of producers; {} records waited at most", thousands(waiting));
+        tile("Away", &micros(longest.lasts_us), &note);
+    } else if outage_us > 0 {
         tile("Log away", &micros(outage_us), &format!("{} records waited at most", thousands(waiting)));
     }
     put!(page, "</dl>");
@@ -184,8 +187,8 @@ fn sides(page: &mut String, report: &Report) {
     put!(page, "<section>\n<h2>The two sides</h2>");
     put!(
         page,
-        "<p class=\"lead\">The side that orders records, as the relay said it every 200 ms; pale where it acknowledged \
-         alone. Below, the records that the other side lacked (<span class=\"key lag\">lag</span>).</p>"
+        "<p class=\"lead\">The side that orders records, as the relay said it every 200 ms; outlined where it \
+         acknowledged alone. Below, the records that the other side lacked (<span class=\"key lag\">lag</span>).</p>"
     );
     figure(page, "sides", &charts::sides(report));
     put!(
@@ -198,15 +201,15 @@ fn sides(page: &mut String, report: &Report) {
         Some(pause) => format!("{} from {:.2} s", micros(pause.lasts_us), pause.from_us as f64 / 1e6),
     };
     for away in &report.away {
-        let what = match away.kind {
-            AwayKind::Loss => "lost",
-            AwayKind::Switch => "switched",
+        let event = match away.kind {
+            AwayKind::Loss => format!("{} lost", away.subject),
+            AwayKind::Switch => format!("switched {}", away.subject),
         };
         put!(
             page,
-            "<tr><td>{:.3} s</td><td>{} {what}</td><td class=\"number\">{}</td><td class=\"number\">{}</td></tr>",
+            "<tr><td>{:.3} s</td><td>{}</td><td class=\"number\">{}</td><td class=\"number\">{}</td></tr>",
             away.at_us as f64 / 1e6,
-            escape(&away.subject),
+            escape(&event),
             shown(away.producers),
             shown(away.consumers)
         );
