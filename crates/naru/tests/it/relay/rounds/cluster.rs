@@ -43,7 +43,9 @@ impl Cast {
         let dir = TempDir::new().unwrap();
         let start = async |name: &str| {
             let kind = NodeKind::StandIn { exe: NARU.into() };
-            let options = NodeOptions::new(kind, dir.path().join(name)).arg("--flush").arg("fsync");
+            let mut options = NodeOptions::new(kind, dir.path().join(name)).arg("--flush").arg("fsync");
+            // A relay refuses two sides that are one cluster.
+            options.cluster_id = format!("naru-cluster-00000000{name}");
             let options = options.arg("--admin").arg("127.0.0.1:0").arg("--group-initial-rebalance-delay").arg("0s");
             let node = Node::start(options).await.unwrap();
             lose_unflushed_tail(&node).await;
