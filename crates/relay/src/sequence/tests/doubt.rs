@@ -213,7 +213,7 @@ fn after_a_retriable_refusal_only_that_sequence_is_admitted_next() {
          produce 2 p7:1    =>
          after 500         => refuse 1 6; refuse 2 6
          resume            =>
-         produce 3 p7:1    => refuse 3 45
+         produce 3 p7:1    => refuse 3 6
          produce 4 p7:0    => a<p7:0
          produce 5 p8:9    => a<p8:9",
     );
