@@ -174,30 +174,36 @@ pub fn bounds(scenario: &Scenario, services: &[ServiceFigures], consumers: &Cons
     verdicts
 }
 
+/// The pause of those whom a bound is about; the inner `None` if they did not come back.
+type Bounded = fn(&Away) -> Option<Option<Pause>>;
+
 /// The scenario's bounds on how long clients may be away.
 pub fn away(scenario: &Scenario, away: &[Away]) -> Vec<Verdict> {
+    let of_loss: Bounded = |away| (away.kind == AwayKind::Loss).then_some(away.producers);
+    let of_switch: Bounded = |away| (away.kind == AwayKind::Switch).then_some(away.producers);
+    let of_either: Bounded = |away| Some(away.consumers);
+    let expect = &scenario.expect;
     let bounds = [
-        (AwayKind::Loss, "takeover", scenario.expect.takeover_max, "a side is lost"),
-        (AwayKind::Switch, "switch-stall", scenario.expect.switch_stall_max, "the sides are switched"),
+        ("takeover", expect.takeover_max, "producers", "when a side is lost", of_loss),
+        ("switch-stall", expect.switch_stall_max, "producers", "when the sides are switched", of_switch),
+        ("rejoin", expect.rejoin_max, "consumers", "when the sides change", of_either),
     ];
     let mut verdicts = Vec::new();
-    for (kind, check, bound, what) in bounds {
+    for (check, bound, who, when, pause) in bounds {
         let Some(bound) = bound else { continue };
-        let (bound_us, bound_ms) = (bound.as_micros(), bound.as_secs_f64() * 1e3);
-        let sentence = format!("producers and consumers are away for at most {bound_ms:.0} ms when {what}");
+        let sentence = format!("{who} are away for at most {:.0} ms {when}", bound.as_secs_f64() * 1e3);
         let mut verdict = Verdict::open(check, &sentence, "pauses");
-        for Away { subject, at_us, producers, consumers, .. } in away.iter().filter(|away| away.kind == kind) {
-            for (who, pause) in [("producers", producers), ("consumers", consumers)] {
-                verdict.examined += 1;
-                let record = || format!("{who} at {:.3} s ({subject})", *at_us as f64 / 1e6);
-                match pause {
-                    None => verdict.find(record, || "did not come back in every partition".to_owned()),
-                    Some(Pause { lasts_us, from_us }) if u128::from(*lasts_us) > bound_us => verdict
-                        .find(record, || {
-                            format!("away for {:.0} ms from {:.3} s on", *lasts_us as f64 / 1e3, *from_us as f64 / 1e6)
-                        }),
-                    Some(_) => {}
-                }
+        for event in away {
+            let Some(pause) = pause(event) else { continue };
+            verdict.examined += 1;
+            let record = || format!("{who} at {:.3} s ({})", event.at_us as f64 / 1e6, event.subject);
+            match pause {
+                None => verdict.find(record, || "did not come back in every partition".to_owned()),
+                Some(Pause { lasts_us, from_us }) if u128::from(lasts_us) > bound.as_micros() => verdict
+                    .find(record, || {
+                        format!("away for {:.0} ms from {:.3} s on", lasts_us as f64 / 1e3, from_us as f64 / 1e6)
+                    }),
+                Some(_) => {}
             }
         }
         verdicts.push(verdict);
@@ -350,5 +356,53 @@ mod tests {
         check(None, false);
         check(Some(latency(10_000)), true);
         check(Some(latency(10_001)), false);
+    }
+
+    #[test]
+    fn clients_that_are_away_for_too_long_are_named() {
+        let text = include_str!("../../../scenarios/takeover.toml");
+        let mut scenario = Scenario::parse("takeover.toml", text).unwrap();
+        scenario.expect.takeover_max = Some(Duration::from_millis(3_000));
+        scenario.expect.switch_stall_max = Some(Duration::from_millis(500));
+        scenario.expect.rejoin_max = Some(Duration::from_millis(5_000));
+        let pause = |ms: u64| Some(Pause { lasts_us: ms * 1_000, from_us: 0 });
+        let check = |kind, producers, consumers, expect: &[&str]| {
+            // One event of each kind, so that every check looks at something.
+            let other = if kind == AwayKind::Loss { AwayKind::Switch } else { AwayKind::Loss };
+            let event = |kind, producers, consumers| Away {
+                kind,
+                subject: "cluster a".to_owned(),
+                at_us: 1,
+                producers,
+                consumers,
+            };
+            let events = [event(kind, producers, consumers), event(other, pause(1), pause(1))];
+            let verdicts = away(&scenario, &events);
+            assert!(verdicts.len() == 3 && verdicts.iter().all(|verdict| verdict.examined > 0), "{verdicts:?}");
+            let failed: Vec<&str> = verdicts.iter().filter(|v| !v.passed).map(|v| v.check.as_str()).collect();
+            assert_eq!(failed, expect, "{verdicts:?}");
+        };
+        check(AwayKind::Loss, pause(3_000), pause(5_000), &[]);
+        check(AwayKind::Loss, pause(3_001), pause(5_001), &["takeover", "rejoin"]);
+        check(AwayKind::Switch, pause(500), pause(5_000), &[]);
+        check(AwayKind::Switch, pause(501), pause(1), &["switch-stall"]);
+        check(AwayKind::Loss, None, pause(1), &["takeover"]);
+        check(AwayKind::Switch, pause(1), None, &["rejoin"]);
+    }
+
+    #[test]
+    fn a_side_that_is_not_in_sync_at_the_end_is_named() {
+        let check = |in_sync: Option<&[&str]>, findings: u64| {
+            let standing = in_sync.map(|in_sync| Standing {
+                active: "a".to_owned(),
+                in_sync: in_sync.iter().map(|side| (*side).to_owned()).collect(),
+                lag: Some(3),
+            });
+            let verdict = super::in_sync(standing.as_ref());
+            assert_eq!((verdict.examined, verdict.findings_total), (2, findings), "{verdict:?}");
+        };
+        check(Some(&["a", "b"]), 0);
+        check(Some(&["a"]), 1);
+        check(None, 2);
     }
 }

@@ -132,6 +132,7 @@ at_seconds = 6
 # On a machine that does nothing else it is some 2 s; a test run is never alone.
 takeover_ms_max = 15000
 switch_stall_ms_max = 10000
+rejoin_ms_max = 15000
 lateness_ms_max = 2000
 "#;
 
@@ -219,7 +220,7 @@ fn a_takeover_and_a_planned_switch_lose_nothing() {
     let report = report(dir.path());
     let checks: Vec<&str> =
         report["verdicts"].as_array().unwrap().iter().map(|verdict| verdict["check"].as_str().unwrap()).collect();
-    for check in ["RELAY-1", "RELAY-4", "sends", "in-sync", "takeover", "switch-stall"] {
+    for check in ["RELAY-1", "RELAY-4", "sends", "in-sync", "takeover", "switch-stall", "rejoin"] {
         assert!(checks.contains(&check), "{check} is not among {checks:?}");
     }
     let away = report["away"].as_array().unwrap();

@@ -267,10 +267,12 @@ pub struct Expect {
     pub service_p99_max: Option<Duration>,
     /// Bound on the p99 from the planned time until the consumer group has seen the record.
     pub consumer_p99_max: Option<Duration>,
-    /// Bound on how long producers or consumers may be away when the active side, or the relay, is lost.
+    /// Bound on how long producers may be away when a side is lost.
     pub takeover_max: Option<Duration>,
     /// The same for a planned switch.
     pub switch_stall_max: Option<Duration>,
+    /// Bound on how long consumers may be away at either: they join their group again.
+    pub rejoin_max: Option<Duration>,
 }
 
 impl Scenario {

@@ -99,6 +99,7 @@ fn root_table(reader: &mut Reader<'_>, root: &Spanned<DeTable<'_>>) -> Option<Sc
             consumer_p99_max: None,
             takeover_max: None,
             switch_stall_max: None,
+            rejoin_max: None,
         }),
         Some(value) => match value.get_ref().as_table() {
             Some(table) => expect(reader, Fields::new("[expect]", table, value.span()), has_relay),
@@ -419,7 +420,7 @@ fn expect(reader: &mut Reader<'_>, mut fields: Fields<'_, '_>, has_relay: bool) 
     let lateness_max = fields.millis(reader, "lateness_ms_max").unwrap_or(LATENESS_MAX);
     let service_p99_max = fields.millis(reader, "service_p99_ms_max");
     let consumer_p99_max = fields.millis(reader, "consumer_p99_ms_max");
-    let (takeover_max, switch_stall_max) = relay::bounds(reader, &mut fields, has_relay);
+    let [takeover_max, switch_stall_max, rejoin_max] = relay::bounds(reader, &mut fields, has_relay);
     fields.finish(reader);
     Some(Expect {
         failed_max: failed_max?,
@@ -429,5 +430,6 @@ fn expect(reader: &mut Reader<'_>, mut fields: Fields<'_, '_>, has_relay: bool) 
         consumer_p99_max,
         takeover_max,
         switch_stall_max,
+        rejoin_max,
     })
 }

@@ -71,6 +71,7 @@ impl Scenario {
         });
         self.expect.takeover_max = None;
         self.expect.switch_stall_max = None;
+        self.expect.rejoin_max = None;
         Some(self)
     }
 }
@@ -133,19 +134,18 @@ pub(super) fn switch(
     Some(FaultKind::Switch { to })
 }
 
-/// Bounds that only a run with a relay can keep or break.
+/// Bounds that only a run with a relay can keep or break: takeover, switch, rejoin.
 pub(super) fn bounds(
     reader: &mut Reader<'_>,
     fields: &mut Fields<'_, '_>,
     through_relay: bool,
-) -> (Option<Duration>, Option<Duration>) {
-    let [takeover, switch] = ["takeover_ms_max", "switch_stall_ms_max"].map(|key| {
+) -> [Option<Duration>; 3] {
+    ["takeover_ms_max", "switch_stall_ms_max", "rejoin_ms_max"].map(|key| {
         let bound = fields.millis(reader, key);
         if bound.is_some() && !through_relay {
             let fix = format!("remove `{key}`, or add a [relay]");
             reader.mistake(fields.span_of(key), format!("`{key}` without a [relay] bounds nothing"), fix);
         }
         bound
-    });
-    (takeover, switch)
+    })
 }

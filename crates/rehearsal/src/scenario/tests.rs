@@ -214,6 +214,7 @@ fn without_a_relay_there_is_nothing_to_switch_kill_or_bound() {
     check(kill, "kind = \"kill\"\nrelay = true", "the scenario has no relay");
     check(kill, "kind = \"pause\"\nrelay = true", "the scenario has no relay");
     check("failed_max = 0", "failed_max = 0\ntakeover_ms_max = 9", "without a [relay] bounds nothing");
+    check("failed_max = 0", "failed_max = 0\nrejoin_ms_max = 9", "without a [relay] bounds nothing");
     check("failed_max = 0", "failed_max = 0\nswitch_stall_ms_max = 9", "without a [relay] bounds nothing");
 }
 
