@@ -65,7 +65,8 @@ impl Client {
         self.list_offsets(&[(at.clone(), place)]).await.pop().expect("one asked for, one answered")
     }
 
-    /// Places in partitions, answered in the order asked. A partition that is not there is its own error.
+    /// Places in partitions, each partition once (an answer names it once), answered in the order asked. A partition that
+    /// is not there is its own error.
     pub async fn list_offsets(&self, asked: &[(TopicPartition, OffsetAt)]) -> Vec<Result<ListedOffset, ClientError>> {
         let partitions: Vec<_> = asked.iter().map(|(partition, _)| partition.clone()).collect();
         let make = |places: &[usize]| {

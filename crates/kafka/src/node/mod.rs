@@ -21,6 +21,8 @@ use std::time::{Duration, Instant};
 pub use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
+pub use self::spawn::tie;
+
 /// How long the loops below rest between two looks at a child: short beside the stand-in's start (tens of milliseconds).
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 

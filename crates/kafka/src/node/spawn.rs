@@ -27,6 +27,13 @@ pub(super) fn spawn(mut command: Command, log: &Path) -> Result<Child, NodeError
     let output = OpenOptions::new().create(true).append(true).open(log).map_err(file_error)?;
     let errors = output.try_clone().map_err(file_error)?;
     command.stdin(Stdio::null()).stdout(output).stderr(errors).process_group(0);
+    tie(&mut command);
+    let program = Path::new(command.get_program()).to_owned();
+    on_spawner(command).map_err(|source| NodeError::Spawn { program, source })
+}
+
+/// Ties a process to the thread that starts it: however that one ends, the kernel ends the process.
+pub fn tie(command: &mut Command) -> &mut Command {
     let owner = nix::unistd::getpid();
     // SAFETY: between fork and exec only the async-signal-safe calls prctl and getppid are made, nothing allocates.
     unsafe {
@@ -34,10 +41,8 @@ pub(super) fn spawn(mut command: Command, log: &Path) -> Result<Child, NodeError
             nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
             // The owner may have died between fork and prctl: then nobody would send the signal.
             if nix::unistd::getppid() == owner { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
-        });
+        })
     }
-    let program = Path::new(command.get_program()).to_owned();
-    on_spawner(command).map_err(|source| NodeError::Spawn { program, source })
 }
 
 fn on_spawner(command: Command) -> io::Result<Child> {

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
+use super::buffers::{Buffers, Lent};
 use super::memory::{Budget, Growing};
 use crate::wire::frame::RequestHeader;
 use crate::wire::{ApiKey, OutFrame, WireError};
@@ -17,7 +18,8 @@ const HEAD_BYTES: usize = 8;
 /// What a connection at rest holds for the beginning of the next request: enough for a small one in one read, and
 /// bounded by the number of connections.
 const REST_BYTES: usize = 16 << 10;
-/// What is read from the socket in one piece at first: memory grows with what has arrived, not with what was announced.
+/// A request up to this size is read where its beginning stands; a larger one gets memory of its own, this much at
+/// first: it grows with what has arrived, not with what was announced.
 const READ_BYTES: usize = 64 << 10;
 
 /// Bounds on one connection's requests.
@@ -37,6 +39,8 @@ pub struct Memory {
     requests: Budget,
     /// What one request, whichever, may take to come to its end when the rest is taken.
     last: Budget,
+    /// Memory that large requests use one after the other.
+    buffers: Option<Buffers>,
 }
 
 impl Memory {
@@ -45,12 +49,33 @@ impl Memory {
         Self {
             requests: Budget::new(total_bytes.saturating_sub(request_bytes_max)),
             last: Budget::new(request_bytes_max),
+            buffers: None,
         }
+    }
+
+    /// Lets large requests use the same memory one after the other, which spares the kernel's work on fresh memory. For
+    /// who lets go of a request once it is answered: a part that is kept keeps the whole buffer.
+    #[must_use]
+    pub fn with_buffers(self) -> Self {
+        Self { buffers: Some(Buffers::default()), ..self }
     }
 
     /// Bytes taken now, rounded up.
     pub fn taken_bytes(&self) -> usize {
         self.requests.taken_bytes() + self.last.taken_bytes()
+    }
+
+    /// All bytes there are.
+    pub fn total_bytes(&self) -> usize {
+        self.requests.total_bytes() + self.last.total_bytes()
+    }
+
+    /// Counts what has come of a request: a size that is announced and never sent holds nobody up.
+    async fn count(&self, share: &mut Growing, arrived: usize, whole: usize) -> Result<(), Ended> {
+        while share.bytes() < whole && arrived >= share.bytes() {
+            share.grow(&self.requests, &self.last, whole).await.ok_or(Ended::Cut)?;
+        }
+        Ok(())
     }
 }
 
@@ -154,9 +179,9 @@ impl<R: AsyncRead + Unpin> RequestReader<R> {
                 Err(_) => return Err(Ended::Idle(idle)),
             }
         };
-        let share = timeout(transfer, self.arrive(size, taken, memory)).await.map_err(|_| Ended::Slow(transfer))??;
         self.buffer.advance(LENGTH_BYTES);
-        let mut body = self.buffer.split_to(size).freeze();
+        let arrived = timeout(transfer, self.arrive(size, taken, memory)).await;
+        let (mut body, share) = arrived.map_err(|_| Ended::Slow(transfer))??;
         if self.buffer.is_empty() {
             // The rest of the allocation lives in the frame; a connection at rest holds none.
             self.buffer = BytesMut::new();
@@ -167,20 +192,43 @@ impl<R: AsyncRead + Unpin> RequestReader<R> {
         Ok(Some(Arrived { api, header, body, frame_bytes: size, share }))
     }
 
-    async fn arrive(&mut self, size: usize, taken: Served, memory: &Memory) -> Result<Growing, Ended> {
+    /// The whole request behind its length field, which is taken off the buffer.
+    async fn arrive(&mut self, size: usize, taken: Served, memory: &Memory) -> Result<(Bytes, Growing), Ended> {
         let whole = LENGTH_BYTES + size;
         let mut share = Growing::new(taken.uncounted_bytes);
+        if size > READ_BYTES {
+            let lent = self.arrive_large(size, &mut share, memory).await?;
+            return Ok((lent.freeze(), share));
+        }
         loop {
-            // Counted as it comes: a size that is announced and never sent holds nobody up.
-            while share.bytes() < whole && self.buffer.len() >= share.bytes() {
-                share.grow(&memory.requests, &memory.last, whole).await.ok_or(Ended::Cut)?;
+            memory.count(&mut share, LENGTH_BYTES + self.buffer.len(), whole).await?;
+            if self.buffer.len() >= size {
+                return Ok((self.buffer.split_to(size).freeze(), share));
             }
-            if self.buffer.len() >= whole {
-                return Ok(share);
-            }
-            // Doubling, as a vector grows, up to what is missing.
-            self.buffer.reserve((whole - self.buffer.len()).min(self.buffer.len().max(READ_BYTES)));
+            self.buffer.reserve(size - self.buffer.len());
             if self.input.read_buf(&mut self.buffer).await? == 0 {
+                return Err(Ended::Cut);
+            }
+        }
+    }
+
+    async fn arrive_large(&mut self, size: usize, share: &mut Growing, memory: &Memory) -> Result<Lent, Ended> {
+        let whole = LENGTH_BYTES + size;
+        let mut lent = memory.buffers.as_ref().map_or_else(|| Lent::fresh(READ_BYTES), Buffers::take);
+        let bytes = lent.bytes_mut();
+        bytes.extend_from_slice(&self.buffer.split_to(self.buffer.len().min(size)));
+        loop {
+            let arrived = LENGTH_BYTES + bytes.len();
+            memory.count(share, arrived, whole).await?;
+            if bytes.len() == size {
+                return Ok(lent);
+            }
+            if bytes.len() == bytes.capacity() {
+                // Doubling, up to what is missing: no more memory than twice of what has come.
+                bytes.reserve_exact(bytes.len().min(size - bytes.len()));
+            }
+            let room = whole.min(share.bytes()) - arrived;
+            if self.input.read_buf(&mut bytes.limit(room)).await? == 0 {
                 return Err(Ended::Cut);
             }
         }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use naru_kafka::serve::fetch::{failed, refuse, refuse_session};
 use naru_kafka::serve::memory::Share;
 use naru_kafka::wire::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchedPartition};
 use naru_kafka::wire::{ErrorCode, RecordData, WireError};
@@ -56,7 +57,7 @@ pub(crate) async fn answer(
 ) -> Result<Fetched, WireError> {
     let request = FetchRequest::decode(version, body)?;
     if let Some(code) = refuse_session(&request) {
-        return Ok(refuse(&request, code));
+        return Ok(Fetched { response: refuse(&request, code), share: None, bytes: 0 });
     }
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)).min(WAIT_MAX);
     let deadline = Instant::now() + wait;
@@ -83,34 +84,6 @@ pub(crate) async fn answer(
             () = tokio::time::sleep_until(deadline) => {}
             () = relay.stopping.cancelled() => {}
         }
-    }
-}
-
-/// Sessions are never made (the answer's session id is 0), so a client that continues one is told that it is unknown.
-fn refuse_session(request: &FetchRequest) -> Option<ErrorCode> {
-    match (request.session_id, request.session_epoch) {
-        (0, -1 | 0) | (_, -1) => None,
-        (0, _) => Some(ErrorCode::INVALID_FETCH_SESSION_EPOCH),
-        _ => Some(ErrorCode::FETCH_SESSION_ID_NOT_FOUND),
-    }
-}
-
-fn refuse(request: &FetchRequest, code: ErrorCode) -> Fetched {
-    let mut response = FetchResponse { error: code, ..FetchResponse::default() };
-    // Where the version has no code of its own for the whole, the partitions carry it.
-    for (topic, partitions) in request.topics.iter() {
-        response.topics.push_topic(topic.clone());
-        partitions.iter().for_each(|asked| response.topics.push(failed(asked, code)));
-    }
-    Fetched { response, share: None, bytes: 0 }
-}
-
-fn failed(asked: &FetchPartition, code: ErrorCode) -> FetchedPartition {
-    FetchedPartition {
-        partition: asked.partition,
-        error: code,
-        records: RecordData::Chunks(Vec::new()),
-        ..FetchedPartition::default()
     }
 }
 

@@ -6,13 +6,13 @@ use std::sync::atomic::AtomicUsize;
 
 use tokio_util::sync::CancellationToken;
 
-use super::buffers::Buffers;
 use super::clock::Clock;
 use super::connection::Caller;
 use super::coordinator::Coordinator;
 use super::figures::Requested;
-use super::memory::Budget;
 use super::topics::Topics;
+use crate::serve::Memory;
+use crate::serve::memory::Budget;
 use crate::standin::StandinConfig;
 use crate::standin::faults::Faults;
 use crate::standin::storage::Disk;
@@ -29,11 +29,7 @@ pub(crate) struct Broker {
     pub(crate) coordinator: Coordinator,
     pub(crate) faults: Mutex<Faults>,
     /// Memory of requests in flight.
-    pub(crate) requests: Budget,
-    /// Memory with which one of them comes to its end when `requests` is used up.
-    pub(crate) last_request: Budget,
-    /// Memory that large requests use one after the other.
-    pub(crate) buffers: Buffers,
+    pub(crate) requests: Memory,
     /// Memory of records on their way out.
     pub(crate) answers: Budget,
     pub(crate) connections: AtomicUsize,

@@ -8,14 +8,18 @@ use kafka_protocol::messages::ApiVersionsRequest;
 use super::api::{self, Api, api_versions};
 use super::broker::Broker;
 use super::connection::{Caller, Ended, finish};
-use super::memory::Share;
 use super::partition::lock;
+use crate::serve::memory::Share;
+use crate::serve::{Ended as Broken, Served};
 use crate::standin::faults::{Action, Drop};
 use crate::wire::fetch::FetchRequest;
 use crate::wire::frame::ResponseHeader;
 use crate::wire::produce::ProduceRequest;
 use crate::wire::{ApiKey, ErrorCode, OutFrame, WireError, cold};
 
+/// A request up to this size takes no share of the memory for requests: the bound on connections bounds them, and they
+/// never wait behind large ones.
+const UNCOUNTED_BYTES: usize = 64 << 10;
 /// Answers up to this size are not counted: a connection has one at a time, and as much of a buffer anyway.
 const SMALL_ANSWER_BYTES: usize = 64 << 10;
 
@@ -28,13 +32,14 @@ pub(crate) enum Answered {
 }
 
 /// Whether a request of this key and version can be answered at all. ApiVersions always can: its answer says in which.
-pub(crate) fn check_served(key: i16, version: i16) -> Result<(), Ended> {
+pub(crate) fn served(key: i16, version: i16) -> Result<Served, Broken> {
     let api = ApiKey::from_i16(key).filter(|api| api_versions::SERVED.contains(api));
     match api {
         None => Err(WireError::Unsupported { api: key, version }.into()),
-        Some(ApiKey::ApiVersions) => Ok(()),
-        Some(api) if api_versions::is_served(api, version) => Ok(()),
-        Some(api) => Err(Ended::Version { api: api.name(), version }),
+        Some(api) if api == ApiKey::ApiVersions || api_versions::is_served(api, version) => {
+            Ok(Served { uncounted_bytes: UNCOUNTED_BYTES, bytes_max: usize::MAX })
+        }
+        Some(api) => Err(Broken::Version { api: api.name(), version }),
     }
 }
 
@@ -87,7 +92,7 @@ async fn route(
         ApiKey::ApiVersions if !api_versions::is_served(api, caller.version) => {
             // Kafka's own way: the client reads version 0 whatever it asked for, and asks again.
             begin(ApiKey::ApiVersions, 0, id, out);
-            let response = api_versions::answer(ErrorCode::UNSUPPORTED_VERSION);
+            let response = api_versions::shown(ErrorCode::UNSUPPORTED_VERSION);
             cold::encode_response::<ApiVersionsRequest>(0, &response, out)?;
             finish(out)?;
             Ok(Answered::Written(None))

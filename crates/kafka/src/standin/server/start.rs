@@ -15,14 +15,14 @@ use tokio_util::task::TaskTracker;
 
 use super::blocking::blocking;
 use super::broker::Broker;
-use super::buffers::Buffers;
 use super::clock::Clock;
 use super::coordinator::Coordinator;
 use super::figures::{Figures, Requested};
 use super::identity::fresh;
-use super::memory::Budget;
 use super::topics::Topics;
 use super::{admin, connection, housekeeping};
+use crate::serve::Memory;
+use crate::serve::memory::Budget;
 use crate::standin::StandinConfig;
 use crate::standin::faults::Faults;
 use crate::standin::storage::{Disk, DiskConfig, StoreError};
@@ -129,9 +129,7 @@ impl Standin {
             topics: Arc::new(topics),
             coordinator,
             faults: Mutex::new(Faults::default()),
-            requests: Budget::new(config.request_memory_bytes.saturating_sub(config.request_bytes_max)),
-            last_request: Budget::new(config.request_bytes_max),
-            buffers: Buffers::default(),
+            requests: Memory::new(config.request_memory_bytes, config.request_bytes_max).with_buffers(),
             answers: Budget::new(config.answer_memory_bytes),
             connections: 0.into(),
             requested: Requested::default(),

@@ -6,9 +6,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::list_offsets::check_epoch;
+use crate::serve;
+use crate::serve::fetch::{failed, refuse_session};
+use crate::serve::memory::Share;
 use crate::standin::server::blocking::blocking;
 use crate::standin::server::broker::Broker;
-use crate::standin::server::memory::Share;
 use crate::standin::server::partition::{Partition, Watched};
 use crate::standin::server::topics::Topic;
 use crate::standin::storage::{ReadError, ReadOut};
@@ -62,35 +64,8 @@ pub(crate) async fn answer(broker: &Arc<Broker>, request: FetchRequest) -> Fetch
     }
 }
 
-/// Sessions are never made (the answer's session id is 0), so a client that continues one is told that it is unknown.
-fn refuse_session(request: &FetchRequest) -> Option<ErrorCode> {
-    match (request.session_id, request.session_epoch) {
-        (0, -1 | 0) => None,
-        (_, -1) => None,
-        (0, _) => Some(ErrorCode::INVALID_FETCH_SESSION_EPOCH),
-        _ => Some(ErrorCode::FETCH_SESSION_ID_NOT_FOUND),
-    }
-}
-
 pub(crate) fn refuse(request: &FetchRequest, code: ErrorCode) -> Fetched {
-    let mut response = FetchResponse { error: code, ..FetchResponse::default() };
-    // Where the version has no code of its own for the whole, the partitions carry it.
-    for (topic, partitions) in request.topics.iter() {
-        response.topics.push_topic(topic.clone());
-        for asked in partitions {
-            response.topics.push(failed(asked, code));
-        }
-    }
-    Fetched { response, share: None }
-}
-
-fn failed(asked: &FetchPartition, code: ErrorCode) -> FetchedPartition {
-    FetchedPartition {
-        partition: asked.partition,
-        error: code,
-        records: RecordData::Chunks(Vec::new()),
-        ..FetchedPartition::default()
-    }
+    Fetched { response: serve::fetch::refuse(request, code), share: None }
 }
 
 fn find(broker: &Broker, name: &str, id: TopicId) -> Result<Arc<Topic>, ErrorCode> {

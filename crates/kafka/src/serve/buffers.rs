@@ -1,10 +1,8 @@
 //! Memory for large requests that is used again: fresh memory costs the kernel as much as reading the request into it.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-
-use super::partition::lock;
 
 /// Size of a buffer that is kept: both librdkafka's and Kafka's own producer send at most about a megabyte at once.
 pub(crate) const BUFFER_BYTES: usize = 1 << 20;
@@ -21,19 +19,28 @@ impl Buffers {
     /// An empty buffer of at least [`BUFFER_BYTES`]. It comes back when it is dropped, or the last part of what it was
     /// frozen to.
     pub(crate) fn take(&self) -> Lent {
-        let kept = lock(&self.0).pop();
-        Lent { bytes: kept.unwrap_or_else(|| Vec::with_capacity(BUFFER_BYTES)), home: self.clone() }
+        let kept = self.kept().pop();
+        Lent { bytes: kept.unwrap_or_else(|| Vec::with_capacity(BUFFER_BYTES)), home: Some(self.clone()) }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A buffer that goes back to where it was taken.
+/// A buffer that goes back to where it was taken, if it was taken anywhere.
 #[derive(Debug)]
 pub(crate) struct Lent {
     bytes: Vec<u8>,
-    home: Buffers,
+    home: Option<Buffers>,
 }
 
 impl Lent {
+    /// A fresh buffer, let go of after its use.
+    pub(crate) fn fresh(capacity: usize) -> Self {
+        Self { bytes: Vec::with_capacity(capacity), home: None }
+    }
+
     pub(crate) fn bytes_mut(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
@@ -53,9 +60,11 @@ impl Drop for Lent {
     fn drop(&mut self) {
         let mut bytes = std::mem::take(&mut self.bytes);
         // One that had to grow is let go.
-        if bytes.capacity() == BUFFER_BYTES {
+        if let Some(home) = &self.home
+            && bytes.capacity() == BUFFER_BYTES
+        {
             bytes.clear();
-            let mut kept = lock(&self.home.0);
+            let mut kept = home.kept();
             if kept.len() < KEPT_MAX {
                 kept.push(bytes);
             }
@@ -87,10 +96,10 @@ mod tests {
         let buffers = Buffers::default();
         let lent: Vec<Lent> = (0..2 * KEPT_MAX).map(|_| buffers.take()).collect();
         drop(lent);
-        assert_eq!(lock(&buffers.0).len(), KEPT_MAX);
+        assert_eq!(buffers.kept().len(), KEPT_MAX);
         let mut large = buffers.take();
         large.bytes_mut().resize(BUFFER_BYTES + 1, 0);
         drop(large);
-        assert_eq!(lock(&buffers.0).len(), KEPT_MAX - 1);
+        assert_eq!(buffers.kept().len(), KEPT_MAX - 1);
     }
 }
