@@ -133,8 +133,7 @@ async fn look_at_configs(relay: &Arc<Relay>, seen: &mut Seen) {
             continue;
         };
         is_sound(relay, name, SideMap { a: &a, b: &b }, None, seen);
-        let limit = |there: &Present| there.configs.get(BATCH_BYTES_MAX_CONFIG)?.value.parse::<usize>().ok();
-        let Some(limit) = limit(&a).zip(limit(&b)).map(|(a, b)| a.min(b).to_string()) else { continue };
+        let Some(limit) = smaller_limit(&a, &b) else { continue };
         if record.configs.get(BATCH_BYTES_MAX_CONFIG) != Some(&limit) {
             tracing::info!(topic = %name, limit, "the limit on batches was changed by hand");
             if let Err(error) = relay.topics.note(name, BATCH_BYTES_MAX_CONFIG, limit).await {
@@ -144,9 +143,10 @@ async fn look_at_configs(relay: &Arc<Relay>, seen: &mut Seen) {
     }
 }
 
-/// Serves what is kept: also while a side is away, and partitions go on from their checkpoints.
-pub(crate) fn serve_kept(relay: &Arc<Relay>) {
-    show(relay);
+/// The limit on batches that neither side refuses; none where a side does not say its own.
+fn smaller_limit(a: &Present, b: &Present) -> Option<String> {
+    let limit = |there: &Present| there.configs.get(BATCH_BYTES_MAX_CONFIG)?.value.parse::<usize>().ok();
+    Some(limit(a)?.min(limit(b)?).to_string())
 }
 
 type Topics = BTreeMap<Arc<str>, TopicMetadata>;
@@ -238,9 +238,8 @@ async fn adopt_both(
     let active = relay.group_of_topic(name).standing.borrow().active;
     let mut record = record(name, &there[active], life);
     // Either side could refuse more than this.
-    let limit = |side: Side| there[side].configs.get(BATCH_BYTES_MAX_CONFIG)?.value.parse::<usize>().ok();
-    if let Some(limit) = Side::BOTH.into_iter().filter_map(limit).min() {
-        record.configs.insert(BATCH_BYTES_MAX_CONFIG.to_owned(), limit.to_string());
+    if let Some(limit) = smaller_limit(&there.a, &there.b) {
+        record.configs.insert(BATCH_BYTES_MAX_CONFIG.to_owned(), limit);
     }
     record.sides = SideMap::from_fn(|side| Some(there[side].id));
     if there.a.replication != there.b.replication {

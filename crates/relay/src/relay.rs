@@ -244,7 +244,8 @@ impl Relay {
         let listening = status::serve(self, addr, &self.metrics).await;
         let listening = listening.map_err(|source| RelayError::Listen { addr, source })?;
         self.status_address.get_or_init(|| listening);
-        discover::serve_kept(self);
+        // Also while a side is away.
+        crate::topics::show::show(self);
         for name in self.groups.keys() {
             self.tasks.spawn("finding consumer groups", find_consumers(Arc::clone(self), name.clone()));
         }

@@ -1,6 +1,7 @@
 //! What a relay remembers of a producer in one partition: its last five batches (RELAY-11, RELAY-14).
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 
 use naru_kafka::wire::BatchHeader;
 use naru_model::invariant;
@@ -80,11 +81,38 @@ struct Producer {
 pub(super) struct Producers {
     known: HashMap<i64, Producer>,
     /// Epoch and sequence that must come next, of producers with nothing below the gate.
-    refused: HashMap<i64, (i16, i32)>,
-    refused_order: VecDeque<i64>,
+    refused: Newest<(i16, i32)>,
     /// Producers that were told to come again with a batch and have not.
-    awaited: HashSet<i64>,
-    awaited_order: VecDeque<i64>,
+    awaited: Newest<()>,
+}
+
+/// Notes about producers; beyond [`REFUSALS_MAX`] the oldest are forgotten.
+#[derive(Debug, Default)]
+struct Newest<T> {
+    notes: HashMap<i64, T>,
+    order: VecDeque<i64>,
+}
+
+impl<T> Newest<T> {
+    fn get(&self, producer_id: i64) -> Option<&T> {
+        self.notes.get(&producer_id)
+    }
+
+    fn remove(&mut self, producer_id: i64) -> Option<T> {
+        self.notes.remove(&producer_id)
+    }
+
+    /// Unless there is one already.
+    fn insert(&mut self, producer_id: i64, note: T) {
+        let Entry::Vacant(place) = self.notes.entry(producer_id) else { return };
+        place.insert(note);
+        self.order.push_back(producer_id);
+        if self.order.len() > REFUSALS_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.notes.remove(&oldest);
+        }
+    }
 }
 
 /// The sequence after another. After the largest comes 0.
@@ -121,7 +149,7 @@ impl Producers {
     pub(super) fn verdict(&self, header: &BatchHeader) -> Verdict {
         let (epoch, first, last) = (header.producer_epoch, header.base_sequence, header.last_sequence());
         let Some(known) = self.known.get(&header.producer_id) else {
-            return match self.refused.get(&header.producer_id) {
+            return match self.refused.get(header.producer_id) {
                 Some((refused_epoch, _)) if epoch < *refused_epoch => Verdict::OldEpoch,
                 Some((refused_epoch, sequence)) if epoch == *refused_epoch && first != *sequence => {
                     self.gap(header.producer_id, *sequence, first)
@@ -159,13 +187,13 @@ impl Producers {
     /// What it means that another sequence came than the expected one.
     fn gap(&self, producer_id: i64, expected: i32, first: i32) -> Verdict {
         let is_ahead = (first.wrapping_sub(expected) & i32::MAX) < 1 << 30;
-        if is_ahead && self.awaited.contains(&producer_id) { Verdict::Later } else { Verdict::OutOfOrder }
+        if is_ahead && self.awaited.get(producer_id).is_some() { Verdict::Later } else { Verdict::OutOfOrder }
     }
 
     /// A batch waits from now on.
     pub(super) fn wait(&mut self, key: u64, header: &BatchHeader) {
-        self.awaited.remove(&header.producer_id);
-        if let Some((epoch, sequence)) = self.refused.remove(&header.producer_id) {
+        self.awaited.remove(header.producer_id);
+        if let Some((epoch, sequence)) = self.refused.remove(header.producer_id) {
             let (next_epoch, next) = (header.producer_epoch, header.base_sequence);
             let follows = (next_epoch, next) == (epoch, sequence) || next_epoch > epoch && next == 0;
             invariant!(RELAY_14, follows, "sequence {next} admitted, {sequence} refused before");
@@ -180,7 +208,7 @@ impl Producers {
         if !header.has_producer() {
             return;
         }
-        self.refused.remove(&header.producer_id);
+        self.refused.remove(header.producer_id);
         let producer = self.known.entry(header.producer_id).or_default();
         let (epoch, first, last) = (header.producer_epoch, header.base_sequence, header.last_sequence());
         // What waits comes after what has a place.
@@ -211,26 +239,9 @@ impl Producers {
         if id < 0 {
             return;
         }
-        if self.awaited.insert(id) {
-            self.awaited_order.push_back(id);
-            if self.awaited_order.len() > REFUSALS_MAX
-                && let Some(oldest) = self.awaited_order.pop_front()
-            {
-                self.awaited.remove(&oldest);
-            }
-        }
-        if self.known.contains_key(&id) {
-            return;
-        }
-        if self.refused.contains_key(&id) {
-            return;
-        }
-        self.refused.insert(id, (header.producer_epoch, header.base_sequence));
-        self.refused_order.push_back(id);
-        if self.refused_order.len() > REFUSALS_MAX
-            && let Some(oldest) = self.refused_order.pop_front()
-        {
-            self.refused.remove(&oldest);
+        self.awaited.insert(id, ());
+        if !self.known.contains_key(&id) {
+            self.refused.insert(id, (header.producer_epoch, header.base_sequence));
         }
     }
 
@@ -243,7 +254,7 @@ impl Producers {
             self.forget_silent();
         }
         // What comes next follows from this.
-        self.refused.remove(&header.producer_id);
+        self.refused.remove(header.producer_id);
         let producer = self.known.entry(header.producer_id).or_default();
         if producer.batches.is_empty() || header.producer_epoch > producer.epoch {
             producer.epoch = header.producer_epoch;
