@@ -122,25 +122,8 @@ impl BrokerConfig {
 
 /// Runs the broker until it is told to stop.
 pub fn run(args: &Args) -> ExitCode {
-    let config = match args.load() {
-        Ok(config) => config,
-        Err(errors) => {
-            eprint!("{errors}");
-            return errors.exit_code();
-        }
-    };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
-    let served = match runtime {
-        Ok(runtime) => runtime.block_on(serve(&config)),
-        Err(error) => Err(Failure::System(error)),
-    };
-    match served {
-        Ok(code) => code,
-        Err(failure) => {
-            eprintln!("naru broker: {}", serving::chain(&failure));
-            ExitCode::FAILURE
-        }
-    }
+    let mut threads = tokio::runtime::Builder::new_multi_thread();
+    serving::run("broker", args.load(), threads.worker_threads(WORKERS), serve)
 }
 
 /// Why the broker did not run to its end.
@@ -156,7 +139,7 @@ enum Failure {
     Panicked(&'static str),
 }
 
-async fn serve(config: &BrokerConfig) -> Result<ExitCode, Failure> {
+async fn serve(config: BrokerConfig) -> Result<ExitCode, Failure> {
     // Caught before anyone is told that the broker is ready.
     let mut signals = Signals::listen()?;
     let tasks = Tasks::new();

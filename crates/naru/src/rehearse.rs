@@ -15,6 +15,8 @@ use naru_runtime::tasks::Tasks;
 use naru_runtime::telemetry::{LogFormat, Telemetry, TelemetryConfig};
 use tokio_util::sync::CancellationToken;
 
+use crate::serving::chain;
+
 /// The scenarios that the binary carries, by name; the first is played when none is named.
 const BUILT_IN: [(&str, &str); 3] = [
     ("first", include_str!("../../../scenarios/first.toml")),
@@ -198,16 +200,6 @@ fn quoted(word: &str) -> String {
         return word.to_owned();
     }
     format!("'{}'", word.replace('\'', r"'\''"))
-}
-
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        write!(text, ": {error}").expect("writing to a string cannot fail");
-        cause = error.source();
-    }
-    text
 }
 
 /// The verdict table, and where the rest is.

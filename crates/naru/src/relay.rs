@@ -5,6 +5,7 @@ mod preflight;
 mod status;
 mod switch;
 mod user;
+mod verdict;
 mod verify;
 
 use std::io::Write as _;
@@ -58,25 +59,7 @@ pub fn run(args: &Args) -> ExitCode {
         Some(Verb::User(args)) => return user::run(args),
         None => {}
     }
-    let config = match args.flags.load() {
-        Ok(config) => config,
-        Err(errors) => {
-            eprint!("{errors}");
-            return errors.exit_code();
-        }
-    };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let served = match runtime {
-        Ok(runtime) => runtime.block_on(serve(config)),
-        Err(error) => Err(Failure::System(error)),
-    };
-    match served {
-        Ok(code) => code,
-        Err(failure) => {
-            eprintln!("naru relay: {}", serving::chain(&failure));
-            ExitCode::FAILURE
-        }
-    }
+    serving::run("relay", args.flags.load(), &mut tokio::runtime::Builder::new_multi_thread(), serve)
 }
 
 /// Why the relay did not run to its end.

@@ -72,30 +72,8 @@ pub fn run(args: &Args) -> ExitCode {
         Which::Payment(flags) => (Kind::Payment, flags),
         Which::Transfer(flags) => (Kind::Transfer, flags),
     };
-    let config = match flags.load() {
-        Ok(config) => config,
-        Err(errors) => {
-            eprintln!("{errors}");
-            return errors.exit_code();
-        }
-    };
-    let served = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(Into::into)
-        .and_then(|runtime| runtime.block_on(serve(kind, config)));
-    match served {
-        Ok(code) => code,
-        Err(error) => {
-            let (mut text, mut cause) = (error.to_string(), error.source());
-            while let Some(error) = cause {
-                text = format!("{text}: {error}");
-                cause = error.source();
-            }
-            eprintln!("naru sample: {text}");
-            ExitCode::FAILURE
-        }
-    }
+    let threads = &mut tokio::runtime::Builder::new_multi_thread();
+    serving::run("sample", flags.load(), threads, async |config| serve(kind, config).await)
 }
 
 /// A part of the service panicked or failed; what is in the log says which. Only a restart helps.

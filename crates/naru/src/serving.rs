@@ -1,6 +1,10 @@
-//! What every role that serves shows of itself.
+//! What every role that serves has in common: it is configured, run, and shown in the same way.
+
+use std::error::Error;
+use std::process::ExitCode;
 
 use naru_model::invariant::{self, CATALOGUE, Invariant};
+use naru_runtime::config::ConfigErrors;
 use naru_runtime::telemetry::{Observed, Reading, Telemetry};
 
 /// Counts violated invariants from here on, where a test would panic: a service that stops is worse than one that
@@ -23,8 +27,37 @@ pub fn ready_metrics(telemetry: &Telemetry) -> String {
     telemetry.metrics_address().map(|address| format!(" metrics={address}")).unwrap_or_default()
 }
 
+/// Threads and their timers cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[error("the system refused")]
+struct NoThreads(#[source] std::io::Error);
+
+/// Runs a role by its configuration until it ends, and says on stderr why it did not begin or not end well.
+pub fn run<C, F: Into<Box<dyn Error>>>(
+    role: &str,
+    config: Result<C, ConfigErrors>,
+    threads: &mut tokio::runtime::Builder,
+    serve: impl AsyncFnOnce(C) -> Result<ExitCode, F>,
+) -> ExitCode {
+    let config = match config {
+        Ok(config) => config,
+        Err(errors) => {
+            eprint!("{errors}");
+            return errors.exit_code();
+        }
+    };
+    let served = match threads.enable_all().build() {
+        Ok(runtime) => runtime.block_on(serve(config)).map_err(Into::into),
+        Err(error) => Err(NoThreads(error).into()),
+    };
+    served.unwrap_or_else(|failure| {
+        eprintln!("naru {role}: {}", chain(&*failure));
+        ExitCode::FAILURE
+    })
+}
+
 /// An error with its causes, on one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
+pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

@@ -269,14 +269,7 @@ fn spawn(options: &ServiceOptions, address: SocketAddr) -> Result<(Child, u64), 
     command.args(&options.args).arg("--listen").arg(address.to_string());
     // A process group of its own: Ctrl-C on a terminal reaches the rehearsal alone, which then stops its children.
     command.stdin(Stdio::null()).stdout(output).stderr(errors).process_group(0);
-    let owner = nix::unistd::getpid();
-    // SAFETY: between fork and exec only the async-signal-safe calls prctl and getppid are made.
-    unsafe {
-        command.pre_exec(move || {
-            nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
-            if nix::unistd::getppid() == owner { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
-        });
-    }
+    naru_kafka::node::tie(&mut command);
     let program = &options.program;
     let child =
         command.spawn().map_err(|source| ServiceError::Process { what: "start", program: program.clone(), source })?;

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use naru_relay::config::RelayConfig;
 use naru_relay::status::{ADDRESS_FILE, Order, OrderRefused, StatusReport};
-use naru_runtime::config::{ConfigErrors, Sources, process_environment};
+use naru_runtime::config::ConfigErrors;
 
+use super::verdict::configuration;
 use crate::serving::chain;
 
 /// Longer than a relay takes to carry a command out or to refuse it.
@@ -92,8 +92,7 @@ impl Target {
             (Some(state), _) => state.clone(),
             (None, config) => {
                 let file = config.clone().unwrap_or_default();
-                let loaded = Sources::default().environment(process_environment()).file(file).load();
-                loaded.map(|config: RelayConfig| config.state).map_err(AskError::Configuration)?
+                configuration(&file).map_err(AskError::Configuration)?.state
             }
         };
         let path = state.join(ADDRESS_FILE);

@@ -1,20 +1,13 @@
 //! `naru relay preflight`: what would break if a relay served these two clusters, and the command that mends it.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use naru_relay::config::RelayConfig;
 use naru_relay::preflight::{self, PreflightError, Report};
-use naru_runtime::config::{Sources, process_environment};
 
-use crate::serving;
-
-/// The relay would refuse something.
-const EXIT_REFUSED: u8 = 1;
-/// There is no verdict: a side could not be looked at.
-const EXIT_NO_VERDICT: u8 = 3;
+use super::verdict::{self, Verdict};
 
 /// Arguments of `naru relay preflight`.
 #[derive(Debug, clap::Args)]
@@ -42,38 +35,17 @@ enum Failure {
 
 /// Looks at both sides and says what stands in the way.
 pub fn run(args: &Args) -> ExitCode {
-    let sources = Sources::default().environment(process_environment()).file(&args.config);
-    let config: RelayConfig = match sources.load() {
-        Ok(config) => config,
-        Err(errors) => {
-            eprint!("{errors}");
-            return errors.exit_code();
-        }
-    };
-    match look(args, &config).and_then(|report| Ok((said(args, &report)?, report))) {
-        Ok((text, report)) => {
-            // A closed pipe must not turn a verdict into a panic.
-            if std::io::stdout().write_all(text.as_bytes()).is_err() {
-                eprintln!("naru relay preflight: the report could not be printed");
-            }
-            if report.refuses() { ExitCode::from(EXIT_REFUSED) } else { ExitCode::SUCCESS }
-        }
-        Err(failure) => {
-            eprintln!("naru relay preflight: {}", serving::chain(&failure));
-            ExitCode::from(EXIT_NO_VERDICT)
-        }
-    }
+    verdict::run("preflight", &args.config, |config| look(args, config))
 }
 
-fn look(args: &Args, config: &RelayConfig) -> Result<Report, Failure> {
+fn look(args: &Args, config: &RelayConfig) -> Result<Verdict, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    Ok(runtime.block_on(preflight::run(config, &args.topics))?)
+    let report = runtime.block_on(preflight::run(config, &args.topics))?;
+    let text = if args.json { verdict::json(&report)? } else { said(&report) };
+    Ok(Verdict { text, passes: !report.refuses() })
 }
 
-fn said(args: &Args, report: &Report) -> Result<String, Failure> {
-    if args.json {
-        return Ok(serde_json::to_string_pretty(report).map_err(std::io::Error::from)? + "\n");
-    }
+fn said(report: &Report) -> String {
     let mut text = String::new();
     for finding in &report.findings {
         // Writing to a string does not fail.
@@ -85,5 +57,5 @@ fn said(args: &Args, report: &Report) -> Result<String, Failure> {
         (false, true) => "the relay would serve all of this, nothing to say",
     };
     writeln!(text, "{} topics, {} consumer groups: {verdict}", report.topics, report.groups).unwrap_or_default();
-    Ok(text)
+    text
 }

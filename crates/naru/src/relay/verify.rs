@@ -1,7 +1,6 @@
 //! `naru relay verify`: both sides compared once, now.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,14 +11,10 @@ use naru_relay::config::RelayConfig;
 use naru_relay::upstream::{Upstream, UpstreamError};
 use naru_relay::verify::{Options, Producers, Report, Verifier, VerifyError};
 use naru_relay::{Side, SideMap};
-use naru_runtime::config::{ByteSize, Scalar as _, Sources, parse_duration, process_environment};
+use naru_runtime::config::{ByteSize, Scalar as _, parse_duration};
 
-use crate::serving;
+use super::verdict::{self, Verdict};
 
-/// The sides differ.
-const EXIT_DIFFERENT: u8 = 1;
-/// There is no verdict: a side could not be read.
-const EXIT_NO_VERDICT: u8 = 3;
 /// What ending the connections may take.
 const CLOSE_MAX: Duration = Duration::from_secs(2);
 
@@ -79,27 +74,11 @@ enum Failure {
 
 /// Compares and says what differs.
 pub fn run(args: &Args) -> ExitCode {
-    let sources = Sources::default().environment(process_environment()).file(&args.config);
-    let config: RelayConfig = match sources.load() {
-        Ok(config) => config,
-        Err(errors) => {
-            eprint!("{errors}");
-            return errors.exit_code();
-        }
-    };
-    match compare(args, &config).and_then(|report| Ok((said(args, &report)?, report))) {
-        Ok((text, report)) => {
-            // A closed pipe must not turn a verdict into a panic.
-            if std::io::stdout().write_all(text.as_bytes()).is_err() {
-                eprintln!("naru relay verify: the verdict could not be printed");
-            }
-            if report.equal() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_DIFFERENT) }
-        }
-        Err(failure) => {
-            eprintln!("naru relay verify: {}", serving::chain(&failure));
-            ExitCode::from(EXIT_NO_VERDICT)
-        }
-    }
+    verdict::run("verify", &args.config, |config| {
+        let report = compare(args, config)?;
+        let text = if args.json { verdict::json(&report)? } else { said(&report) };
+        Ok::<_, Failure>(Verdict { text, passes: report.equal() })
+    })
 }
 
 fn compare(args: &Args, config: &RelayConfig) -> Result<Report, Failure> {
@@ -127,10 +106,7 @@ fn compare(args: &Args, config: &RelayConfig) -> Result<Report, Failure> {
     })
 }
 
-fn said(args: &Args, report: &Report) -> Result<String, Failure> {
-    if args.json {
-        return Ok(serde_json::to_string_pretty(report).map_err(std::io::Error::from)? + "\n");
-    }
+fn said(report: &Report) -> String {
     let mut text = format!(
         "compared {} topics, {} partitions, {} batches ({} under the relay's stamp), {} bytes; {} groups, {} committed \
          offsets\n",
@@ -157,5 +133,5 @@ fn said(args: &Args, report: &Report) -> Result<String, Failure> {
     if report.not_kept > 0 {
         writeln!(text, "  and {} more", report.not_kept).unwrap_or_default();
     }
-    Ok(text)
+    text
 }
