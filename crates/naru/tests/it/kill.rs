@@ -20,6 +20,8 @@ use rand_chacha::ChaCha8Rng;
 use judge::{Stored, read_all, violations};
 use load::{History, Load};
 
+use crate::variables::number;
+
 const TOPIC: &str = "killed";
 const PARTITIONS: i32 = 4;
 
@@ -32,19 +34,14 @@ const ALIVE_MS: std::ops::Range<u64> = 5..150;
 /// How long a restarted broker and its clients may take until something is acknowledged again.
 const PROGRESS_WITHIN: Duration = Duration::from_secs(60);
 
-struct Plan {
-    rounds: u32,
-    seed: u64,
+/// How much is played, for this suite and for the relay's rounds.
+pub(crate) struct Plan {
+    pub(crate) rounds: u32,
+    pub(crate) seed: u64,
 }
 
 impl Plan {
-    /// The one place where this suite reads variables.
-    fn from_environment() -> Self {
-        #[allow(clippy::disallowed_methods)] // how long a test runs is not the binary's configuration
-        let number = |name: &str| -> Option<u64> {
-            let text = std::env::var(name).ok()?;
-            Some(text.parse().unwrap_or_else(|_| panic!("{name}={text}: not a number")))
-        };
+    pub(crate) fn from_environment() -> Self {
         Self {
             rounds: number("NARU_KILL_ROUNDS").map_or(60, |rounds| u32::try_from(rounds).unwrap()),
             seed: number("NARU_KILL_SEED").unwrap_or(1),

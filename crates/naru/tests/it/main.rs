@@ -10,3 +10,4 @@ mod node;
 mod outside;
 mod rehearse;
 mod relay;
+mod variables;

@@ -7,10 +7,9 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use naru_kafka::node;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-
-use crate::outside::tied;
 
 /// Payments and transfers, a rebalance and a kill, in seven seconds.
 const SHORT: &str = r#"
@@ -140,7 +139,7 @@ fn naru_rehearse(scenario: &Path, out: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_naru"));
     command.arg("rehearse").arg(scenario).arg("--out").arg(out).arg("--plain");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    tied(&mut command);
+    node::tie(&mut command);
     command
 }
 

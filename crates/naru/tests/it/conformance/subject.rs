@@ -10,6 +10,7 @@ use std::thread;
 use naru_kafka::node::{Node, NodeKind, NodeOptions};
 
 use crate::relay::process::Pair;
+use crate::variables::variable;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subject {
@@ -30,12 +31,6 @@ const QUICK: [(&str, &str); 5] = [
 
 /// The same for the stand-in, which looks at everything in one interval.
 const QUICK_STAND_IN: [&str; 4] = ["--housekeeping-interval", "200ms", "--group-initial-rebalance-delay", "0s"];
-
-/// A variable of the test run.
-#[allow(clippy::disallowed_methods)] // the tests' configuration is read here and nowhere else
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok()
-}
 
 pub fn subject() -> Subject {
     match variable("NARU_SUBJECT").as_deref() {

@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use naru_kafka::node;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::process::{Child, Command};
 
-use super::{PATIENCE, Subject, peer, read_all, run, tied};
+use super::{PATIENCE, Subject, peer, read_all, run};
 
 const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
 const GROUPS: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
@@ -97,7 +98,7 @@ impl Consumer {
         let lines = subject.path(name);
         let mut command = tool(subject, CONSUMER, args);
         command.stdout(File::create(&lines).unwrap()).stderr(Stdio::null()).kill_on_drop(true);
-        tied(command.as_std_mut());
+        node::tie(command.as_std_mut());
         Self { child: command.spawn().unwrap(), lines }
     }
 

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
@@ -14,6 +13,7 @@ use rdkafka::message::{Header, Headers, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::{ClientContext, Message, Offset, TopicPartitionList};
 
+use super::member::{Member, poll_until};
 use super::{PATIENCE, Subject, client, read_all};
 
 fn admin(bootstrap: &str) -> (AdminClient<DefaultClientContext>, AdminOptions) {
@@ -159,53 +159,6 @@ async fn an_idempotent_producer_goes_through_kills_without_loss_or_double() {
     }
 }
 
-/// A member of a group, polled by the test.
-struct Member {
-    consumer: BaseConsumer,
-    seen: Vec<String>,
-}
-
-impl Member {
-    fn join(bootstrap: &str, group: &str, topic: &str, settings: &[(&str, &str)]) -> Self {
-        let mut config = client(bootstrap);
-        config
-            .set("group.id", group)
-            .set("auto.offset.reset", "earliest")
-            .set("enable.auto.commit", "false")
-            .set("heartbeat.interval.ms", "200")
-            .set("session.timeout.ms", "6000");
-        for (name, value) in settings {
-            config.set(*name, *value);
-        }
-        let consumer: BaseConsumer = config.create().unwrap();
-        consumer.subscribe(&[topic]).unwrap();
-        Self { consumer, seen: Vec::new() }
-    }
-
-    fn poll(&mut self) {
-        if let Some(message) = self.consumer.poll(Duration::from_millis(20)) {
-            let value = message.unwrap().payload().unwrap().to_vec();
-            self.seen.push(String::from_utf8(value).unwrap());
-        }
-    }
-
-    fn partitions(&self) -> BTreeSet<i32> {
-        self.consumer.assignment().unwrap().elements().iter().map(|element| element.partition()).collect()
-    }
-}
-
-/// Polls the members until it holds.
-fn poll_until(what: &str, members: &mut [&mut Member], holds: impl Fn(&[&mut Member]) -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds(members) {
-        let state: Vec<_> = members.iter().map(|member| (member.partitions(), member.seen.len())).collect();
-        assert!(Instant::now() < deadline, "{what} did not come about: {state:?}");
-        for member in &mut *members {
-            member.poll();
-        }
-    }
-}
-
 fn produce(bootstrap: &str, topic: &str, partitions: i32, values: impl Iterator<Item = usize>) {
     let answers = Answers::default();
     let producer = answers.producer(bootstrap, &[]);
@@ -231,18 +184,18 @@ async fn a_group_shares_and_hands_over(strategy: &str) {
     let expected = |range: std::ops::Range<usize>| range.map(|n| n.to_string()).collect::<BTreeSet<_>>();
 
     let mut first = join();
-    poll_until("first alone", &mut [&mut first], |members| members[0].partitions().len() == 4);
+    poll_until(PATIENCE, "first alone", &mut [&mut first], |members| members[0].partitions().len() == 4);
     produce(&bootstrap, "shared", 4, 0..400);
-    poll_until("the first 400", &mut [&mut first], |members| members[0].seen.len() == 400);
+    poll_until(PATIENCE, "the first 400", &mut [&mut first], |members| members[0].seen.len() == 400);
     first.consumer.commit_consumer_state(CommitMode::Sync).unwrap();
 
     let mut second = join();
-    poll_until("two and two", &mut [&mut first, &mut second], |members| {
+    poll_until(PATIENCE, "two and two", &mut [&mut first, &mut second], |members| {
         members.iter().all(|member| member.partitions().len() == 2)
             && members[0].partitions().is_disjoint(&members[1].partitions())
     });
     produce(&bootstrap, "shared", 4, 400..800);
-    poll_until("the next 400", &mut [&mut first, &mut second], |members| {
+    poll_until(PATIENCE, "the next 400", &mut [&mut first, &mut second], |members| {
         members[0].seen.len() + members[1].seen.len() >= 800
     });
     assert_eq!(second.seen.len(), 200, "the second was given what the first had committed");
@@ -253,11 +206,11 @@ async fn a_group_shares_and_hands_over(strategy: &str) {
 
     // Leaves; what it had goes to the one that stays.
     drop(first);
-    poll_until("second alone", &mut [&mut second], |members| members[0].partitions().len() == 4);
+    poll_until(PATIENCE, "second alone", &mut [&mut second], |members| members[0].partitions().len() == 4);
     drop(second);
     produce(&bootstrap, "shared", 4, 800..1000);
     let mut third = join();
-    poll_until("the last 200", &mut [&mut third], |members| members[0].seen.len() >= 200);
+    poll_until(PATIENCE, "the last 200", &mut [&mut third], |members| members[0].seen.len() >= 200);
     assert_eq!(third.seen.into_iter().collect::<BTreeSet<_>>(), expected(800..1000));
 }
 
@@ -278,13 +231,13 @@ async fn a_static_member_comes_back_to_its_partitions() {
     create_topic(&bootstrap, "static", 4).await;
     let join = |name| Member::join(&bootstrap, "statics", "static", &[("group.instance.id", name)]);
     let (mut first, mut second) = (join("one"), join("two"));
-    poll_until("two and two", &mut [&mut first, &mut second], |members| {
+    poll_until(PATIENCE, "two and two", &mut [&mut first, &mut second], |members| {
         members.iter().all(|member| member.partitions().len() == 2)
     });
     let (before, kept) = (first.partitions(), second.partitions());
     drop(first);
     let mut again = join("one");
-    poll_until("back again", &mut [&mut again, &mut second], |members| members[0].partitions().len() == 2);
+    poll_until(PATIENCE, "back again", &mut [&mut again, &mut second], |members| members[0].partitions().len() == 2);
     assert_eq!((again.partitions(), second.partitions()), (before, kept));
 }
 
@@ -371,7 +324,7 @@ async fn topics_and_groups_are_administered() {
     assert_eq!(left[0], (0, 4));
 
     let mut member = Member::join(&bootstrap, "managed-group", "managed", &[]);
-    poll_until("all that is left", &mut [&mut member], |members| members[0].seen.len() == 36);
+    poll_until(PATIENCE, "all that is left", &mut [&mut member], |members| members[0].seen.len() == 36);
     member.consumer.commit_consumer_state(CommitMode::Sync).unwrap();
     let busy = admin.delete_groups(&["managed-group"], &options).await.unwrap();
     assert_eq!(busy, [Err(("managed-group".to_owned(), RDKafkaErrorCode::NonEmptyGroup))]);

@@ -7,14 +7,15 @@ mod java;
 mod kafka_python;
 mod kcat;
 pub(crate) mod librdkafka;
+pub(crate) mod member;
 mod sample;
 
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use naru_kafka::node::{Node, NodeKind, NodeOptions, Signal};
+use naru_kafka::node::{self, Node, NodeKind, NodeOptions, Signal};
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{Message, Offset, TopicPartitionList};
@@ -23,18 +24,13 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 use crate::relay::process::{Pair, RelayProcess};
+use crate::variables::variable;
 
 /// How long a client may take for what it is asked: two cores may be compiling, and a JVM starts in it.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The `naru` under test.
 const NARU: &str = env!("CARGO_BIN_EXE_naru");
-
-/// A variable of the test run.
-#[allow(clippy::disallowed_methods)] // the tests' configuration is read here
-pub(crate) fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok()
-}
 
 /// What the clients are told to connect to.
 enum Running {
@@ -158,30 +154,17 @@ pub(crate) fn read_all(bootstrap: &str, topic: &str) -> Vec<Seen> {
     seen
 }
 
-/// Ties a process to the thread that starts it, which a test's own is: a test that is killed leaves nothing behind.
-pub(crate) fn tied(command: &mut std::process::Command) -> &mut std::process::Command {
-    let owner = nix::unistd::getpid();
-    // SAFETY: between fork and exec only the async-signal-safe calls prctl and getppid are made.
-    unsafe {
-        command.pre_exec(move || {
-            nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
-            // The owner may have died between fork and prctl: then nobody would send the signal.
-            if nix::unistd::getppid() == owner { Ok(()) } else { Err(std::io::ErrorKind::BrokenPipe.into()) }
-        })
-    }
-}
-
 #[test]
 fn a_tied_process_ends_with_the_thread_that_started_it() {
     let started = std::thread::scope(|scope| {
-        scope.spawn(|| tied(std::process::Command::new("sleep").arg("60")).spawn().unwrap()).join()
+        scope.spawn(|| node::tie(std::process::Command::new("sleep").arg("60")).spawn().unwrap()).join()
     });
     assert_eq!(started.unwrap().wait().unwrap().signal(), Some(Signal::SIGKILL as i32));
 }
 
 /// Runs a client's program to its end, and gives what it wrote. It must end well and in time.
 async fn run(command: &mut Command, input: &str) -> String {
-    tied(command.as_std_mut());
+    node::tie(command.as_std_mut());
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let what = format!("{:?}", command.as_std());
     let mut child =

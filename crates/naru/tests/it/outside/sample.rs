@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use naru_kafka::node;
 use naru_kafka::node::Signal;
 use nix::unistd::Pid;
 use tokio::task::JoinSet;
 
-use super::{NARU, PATIENCE, Subject, read_all, tied};
+use super::{NARU, PATIENCE, Subject, read_all};
 
 /// A sample service as a child process. Dropping it kills the process.
 struct Service {
@@ -37,7 +38,7 @@ impl Service {
             .arg(subject.path("sample"))
             .stdout(Stdio::piped())
             .stderr(log);
-        let mut child = tied(&mut command).spawn().unwrap();
+        let mut child = node::tie(&mut command).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let address = line.trim().strip_prefix("ready listen=").unwrap_or_else(|| panic!("not ready: {line:?}"));

@@ -7,81 +7,34 @@ use std::time::{Duration, Instant};
 use naru_kafka::client::admin::NewTopic;
 use naru_kafka::client::groups::GroupOffset;
 use naru_kafka::client::{Client, TopicPartition};
+use naru_kafka::node;
 use naru_relay::Side;
-use rdkafka::Message as _;
-use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::Command;
 
 use super::process::{PATIENCE, Pair, RelayProcess, client};
-use crate::outside::{peer, tied};
+use crate::outside::member::{Member, poll_until};
+use crate::outside::{self, peer};
 
-fn outside(bootstrap: &str) -> ClientConfig {
-    let mut config = ClientConfig::new();
-    config
-        .set("bootstrap.servers", bootstrap)
-        .set("reconnect.backoff.max.ms", "500")
-        .set("log.connection.close", "false")
-        .set_log_level(RDKafkaLogLevel::Emerg);
-    config
+/// A member whose brokers come and go.
+fn join(relay: &RelayProcess, group: &str, topic: &str, settings: &[(&str, &str)]) -> Member {
+    Member::join(&relay.bootstrap(), group, topic, settings).tolerant()
 }
 
-/// A member of a group, polled by the test.
-struct Member {
-    consumer: BaseConsumer,
-    seen: Vec<u32>,
-}
-
-impl Member {
-    fn join(relay: &RelayProcess, group: &str, topic: &str, settings: &[(&str, &str)]) -> Self {
-        let mut config = outside(&relay.bootstrap());
-        config
-            .set("group.id", group)
-            .set("auto.offset.reset", "earliest")
-            .set("enable.auto.commit", "false")
-            .set("heartbeat.interval.ms", "200")
-            .set("session.timeout.ms", "6000");
-        for (name, value) in settings {
-            config.set(*name, *value);
-        }
-        let consumer: BaseConsumer = config.create().unwrap();
-        consumer.subscribe(&[topic]).unwrap();
-        Self { consumer, seen: Vec::new() }
-    }
-
-    fn poll(&mut self) {
-        // Errors here are what librdkafka tells and handles itself, such as a broker that is not there.
-        if let Some(Ok(message)) = self.consumer.poll(Duration::from_millis(20)) {
-            self.seen.push(std::str::from_utf8(message.payload().unwrap()).unwrap().parse().unwrap());
-        }
-    }
-
-    fn partitions(&self) -> BTreeSet<i32> {
-        self.consumer.assignment().unwrap().elements().iter().map(|element| element.partition()).collect()
-    }
-}
-
-fn poll_until(what: &str, members: &mut [&mut Member], holds: impl Fn(&[&mut Member]) -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds(members) {
-        let state: Vec<_> = members.iter().map(|member| (member.partitions(), member.seen.len())).collect();
-        assert!(Instant::now() < deadline, "{what} did not come about: {state:?}");
-        for member in &mut *members {
-            member.poll();
-        }
-    }
+fn number(text: &str) -> u32 {
+    text.parse().unwrap()
 }
 
 /// How many records the members have seen.
 fn seen(members: &[&mut Member]) -> usize {
-    members.iter().flat_map(|member| &member.seen).collect::<BTreeSet<_>>().len()
+    members.iter().flat_map(|member| &member.seen).map(|text| number(text)).collect::<BTreeSet<_>>().len()
 }
 
 async fn produce(relay: &RelayProcess, topic: &str, numbers: std::ops::Range<u32>) {
     let producer: FutureProducer =
-        outside(&relay.bootstrap()).set("enable.idempotence", "true").set("linger.ms", "2").create().unwrap();
+        outside::client(&relay.bootstrap()).set("enable.idempotence", "true").set("linger.ms", "2").create().unwrap();
     let sent: Vec<_> = numbers
         .map(|number| {
             let (key, value) = ((number % 10).to_string(), number.to_string());
@@ -124,13 +77,13 @@ async fn members_go_on_from_their_offsets_after_the_active_side_was_killed() {
     let relay = pair.relay("takeover", "").await;
     let client = with_topic(&pair, &relay, "orders").await;
     let cooperative = [("partition.assignment.strategy", "cooperative-sticky")];
-    let mut first = Member::join(&relay, "sharers", "orders", &cooperative);
-    let mut second = Member::join(&relay, "sharers", "orders", &cooperative);
-    poll_until("two and two", &mut [&mut first, &mut second], |members| {
+    let mut first = join(&relay, "sharers", "orders", &cooperative);
+    let mut second = join(&relay, "sharers", "orders", &cooperative);
+    poll_until(PATIENCE, "two and two", &mut [&mut first, &mut second], |members| {
         members.iter().all(|member| member.partitions().len() == 2)
     });
     produce(&relay, "orders", 0..300).await;
-    poll_until("the first 300", &mut [&mut first, &mut second], |members| seen(members) >= 300);
+    poll_until(PATIENCE, "the first 300", &mut [&mut first, &mut second], |members| seen(members) >= 300);
     first.consumer.commit_consumer_state(CommitMode::Sync).unwrap();
     second.consumer.commit_consumer_state(CommitMode::Sync).unwrap();
     // What was acknowledged is on each side alone.
@@ -143,10 +96,11 @@ async fn members_go_on_from_their_offsets_after_the_active_side_was_killed() {
     pair.nodes.a.kill().unwrap();
     let killed = Instant::now();
     produce(&relay, "orders", 300..600).await;
-    poll_until("the next 300", &mut [&mut first, &mut second], |members| seen(members) >= 600);
+    poll_until(PATIENCE, "the next 300", &mut [&mut first, &mut second], |members| seen(members) >= 600);
     let resumed = killed.elapsed();
     // What was read and not yet committed when the group came together again may be read again, nothing else.
-    let again: Vec<_> = first.seen.iter().chain(&second.seen).filter(|number| **number < 300).collect();
+    let again: Vec<_> =
+        first.seen.iter().chain(&second.seen).map(|text| number(text)).filter(|number| *number < 300).collect();
     assert_eq!(again.len(), 300, "committed, and read again: {again:?}");
     assert!(resumed < Duration::from_secs(30), "it took {resumed:?}");
     println!("consumed again {resumed:?} after the kill");
@@ -181,15 +135,15 @@ async fn a_static_member_keeps_its_partitions_over_a_takeover() {
     let relay = pair.relay("static", "").await;
     with_topic(&pair, &relay, "orders").await;
     let names = ["one", "two"];
-    let mut members = names.map(|name| Member::join(&relay, "fixed", "orders", &[("group.instance.id", name)]));
+    let mut members = names.map(|name| join(&relay, "fixed", "orders", &[("group.instance.id", name)]));
     let [first, second] = &mut members;
-    poll_until("two and two", &mut [&mut *first, &mut *second], |members| {
+    poll_until(PATIENCE, "two and two", &mut [&mut *first, &mut *second], |members| {
         members.iter().all(|member| member.partitions().len() == 2)
     });
     let before = [first.partitions(), second.partitions()];
     pair.nodes.a.kill().unwrap();
     produce(&relay, "orders", 0..200).await;
-    poll_until("the records", &mut [&mut *first, &mut *second], |members| {
+    poll_until(PATIENCE, "the records", &mut [&mut *first, &mut *second], |members| {
         seen(members) >= 200 && members.iter().all(|member| member.partitions().len() == 2)
     });
     assert_eq!([first.partitions(), second.partitions()], before);
@@ -225,7 +179,7 @@ async fn kafka_python_goes_through_a_takeover_without_an_error() {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/relay/takeover.py");
     let mut command = Command::new(peer("venv/bin/python"));
     command.args([script, &relay.bootstrap(), "orders"]);
-    tied(command.as_std_mut()).stdin(Stdio::piped()).stdout(Stdio::piped());
+    node::tie(command.as_std_mut()).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.kill_on_drop(true).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut go = child.stdin.take().unwrap();

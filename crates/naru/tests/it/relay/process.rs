@@ -10,7 +10,8 @@ use naru_rehearsal::service_process::{ServiceOptions, ServiceProcess};
 use naru_relay::{Side, SideMap};
 use tempfile::TempDir;
 
-use crate::outside::{peer, variable};
+use crate::outside::peer;
+use crate::variables::variable;
 
 /// Longer than anything here takes beside a compiler.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);

@@ -17,6 +17,7 @@ use rand_chacha::ChaCha8Rng;
 
 use self::cluster::{Cast, Role};
 use self::load::Load;
+use crate::kill::Plan;
 
 const TOPIC: &str = "rounds";
 const PARTITIONS: i32 = 4;
@@ -34,26 +35,6 @@ const STOPPED_MS: std::ops::Range<u64> = 500..2_000;
 const WHOLE_AFTER_PERCENT: u32 = 50;
 /// How long what was struck may take until something is acknowledged, and until both sides are in sync.
 const BACK_WITHIN: Duration = Duration::from_secs(60);
-
-struct Plan {
-    rounds: u32,
-    seed: u64,
-}
-
-impl Plan {
-    /// The one place where this suite reads variables.
-    fn from_environment() -> Self {
-        #[allow(clippy::disallowed_methods)] // how long a test runs is not the binary's configuration
-        let number = |name: &str| -> Option<u64> {
-            let text = std::env::var(name).ok()?;
-            Some(text.parse().unwrap_or_else(|_| panic!("{name}={text}: not a number")))
-        };
-        Self {
-            rounds: number("NARU_KILL_ROUNDS").map_or(60, |rounds| u32::try_from(rounds).unwrap()),
-            seed: number("NARU_KILL_SEED").unwrap_or(1),
-        }
-    }
-}
 
 /// What happens to one process in one round.
 #[derive(Debug, Clone, Copy)]

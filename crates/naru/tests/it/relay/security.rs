@@ -20,6 +20,8 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, 
 use rustls::pki_types::CertificateDer;
 use tempfile::TempDir;
 
+use crate::outside::peer;
+
 /// Longer than anything here takes beside a compiler.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -277,11 +279,10 @@ async fn where_certificates_are_required_strangers_are_cut_off_and_a_quota_is_ke
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kafka_python_authenticates_by_every_mechanism() {
     let secured = Secured::start("wanted").await;
-    #[allow(clippy::disallowed_methods)] // the tests' configuration is read here
-    let peers = std::env::var("NARU_PEERS").expect("NARU_PEERS names the folder of outside clients: run ./x test");
+    let python = peer("venv/bin/python");
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/relay/secured.py");
     for mechanism in ["SCRAM-SHA-256", "SCRAM-SHA-512", "PLAIN"] {
-        let mut python = tokio::process::Command::new(Path::new(&peers).join("venv/bin/python"));
+        let mut python = tokio::process::Command::new(&python);
         python.arg(script).arg(secured.relay.address().to_string()).arg(secured.dir.path().join("authority.pem"));
         python.args([mechanism, "alice", "alice's pencil"]).kill_on_drop(true);
         let said = tokio::time::timeout(2 * PATIENCE, python.output()).await.unwrap().unwrap();

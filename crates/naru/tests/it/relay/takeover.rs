@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use naru_kafka::node;
 use rdkafka::Message as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::producer::{BaseRecord, Producer as _};
@@ -15,7 +16,7 @@ use tokio::process::{Child, Command};
 
 use super::process::{PATIENCE, Pair, RelayProcess};
 use crate::outside::librdkafka::Answers;
-use crate::outside::{self, Seen, peer, read_all, tied};
+use crate::outside::{self, Seen, peer, read_all};
 
 /// Records that a client sends; the kill comes when a third is acknowledged.
 const RECORDS: usize = 6000;
@@ -50,7 +51,7 @@ impl Tool {
         command.arg(peer("kafka-4.3.1/libs").join("*")).arg(format!("org.apache.kafka.tools.{class}"));
         command.args(["--bootstrap-server", &relay.bootstrap()]).args(args.split_whitespace());
         command.stdout(File::create(&events).unwrap()).stderr(Stdio::null()).kill_on_drop(true);
-        tied(command.as_std_mut());
+        node::tie(command.as_std_mut());
         Self { child: command.spawn().unwrap(), events }
     }
 
@@ -141,7 +142,7 @@ async fn librdkafka_and_kcat_go_through_the_loss_of_the_active_side() {
     let bootstrap = relay.bootstrap();
     let mut kcat = Command::new("kcat");
     kcat.args(["-b", &bootstrap, "-P", "-t", "cat", "-X", "enable.idempotence=true", "-X", "linger.ms=5"]);
-    tied(kcat.as_std_mut()).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    node::tie(kcat.as_std_mut()).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut kcat = kcat.kill_on_drop(true).spawn().unwrap();
     let mut lines = kcat.stdin.take().unwrap();
 
