@@ -1,0 +1,9 @@
+//! The edge: keeps traffic in the owned sites, sends only the marginal request of an open route to rented ones, and
+//! shows a waiting room instead of an error.
+//!
+//! Owns every decision about where a request goes, and the proof of it afterwards. Its invariants are EDGE-1 to EDGE-3
+//! of `naru_model::invariant`. It never depends on the log, the lake, or a database.
+//!
+//! `policy` decides: pure, no I/O, no clock, no randomness; a time and a random number are given with every event.
+
+pub mod policy;

@@ -1,0 +1,1 @@
+//! Where a request goes, as pure functions over values and atomics.
