@@ -6,8 +6,11 @@ use std::time::{Duration, Instant};
 
 use naru_kafka::client::admin::NewTopic;
 use naru_kafka::client::groups::GroupOffset;
-use naru_kafka::client::{Client, TopicPartition};
+use naru_kafka::client::{CallOptions, Client, Connection, TopicPartition};
 use naru_kafka::node;
+use naru_kafka::serve::messages::join_group_request::JoinGroupRequestProtocol;
+use naru_kafka::serve::messages::{GroupId, HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, SyncGroupRequest};
+use naru_kafka::wire::{ErrorCode, StrBytes};
 use naru_relay::Side;
 use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::producer::{FutureProducer, FutureRecord};
@@ -189,4 +192,73 @@ async fn kafka_python_goes_through_a_takeover_without_an_error() {
     go.write_all(b"killed\n").await.unwrap();
     assert_eq!(line().await.as_deref(), Some("committed again"), "{}", relay.log());
     assert!(child.wait().await.unwrap().success());
+}
+
+/// Joins once the group is loaded, and again under the name that a newcomer is given first.
+async fn join_raw(broker: &Connection, request: &mut JoinGroupRequest) -> JoinGroupResponse {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let answer = broker.call_with(request, &CallOptions::default().versions(5, 9)).await.unwrap();
+        match ErrorCode(answer.error_code) {
+            ErrorCode::MEMBER_ID_REQUIRED => request.member_id = answer.member_id,
+            ErrorCode::COORDINATOR_LOAD_IN_PROGRESS => assert!(Instant::now() < deadline, "the group is not loaded"),
+            _ => return answer,
+        }
+    }
+}
+
+/// A member of a killed side is asked to join again, and is never told that it is unknown: librdkafka would lose a
+/// second, and a cooperative member all of its partitions.
+async fn check_rejoin(group: &str, instance: Option<&'static str>) {
+    let mut pair = Pair::start().await;
+    let relay = pair.relay("rejoin", "").await;
+    let client = with_topic(&pair, &relay, "orders").await;
+    let broker = client.dedicated(&client.coordinator(group).await.unwrap()).await.unwrap();
+    let group = GroupId(StrBytes::from_string(group.to_owned()));
+    let protocol = JoinGroupRequestProtocol::default().with_name(StrBytes::from_static_str("range"));
+    let mut request = JoinGroupRequest::default()
+        .with_group_id(group.clone())
+        .with_session_timeout_ms(30_000)
+        .with_rebalance_timeout_ms(10_000)
+        .with_group_instance_id(instance.map(StrBytes::from_static_str))
+        .with_protocol_type(StrBytes::from_static_str("consumer"))
+        .with_protocols(vec![protocol]);
+    let joined = join_raw(&broker, &mut request).await;
+    assert_eq!(joined.error_code, 0);
+    request.member_id = joined.member_id.clone();
+
+    pair.nodes.a.kill().unwrap();
+    let beat = HeartbeatRequest::default()
+        .with_group_id(group.clone())
+        .with_generation_id(joined.generation_id)
+        .with_member_id(joined.member_id.clone())
+        .with_group_instance_id(request.group_instance_id.clone());
+    let sync = SyncGroupRequest::default()
+        .with_group_id(group)
+        .with_generation_id(joined.generation_id)
+        .with_member_id(joined.member_id.clone())
+        .with_group_instance_id(request.group_instance_id.clone());
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match ErrorCode(broker.call_with(&beat, &CallOptions::default().versions(3, 4)).await.unwrap().error_code) {
+            ErrorCode::REBALANCE_IN_PROGRESS => break,
+            code => assert!(code.is_retriable(), "{code:?}"),
+        }
+        assert!(Instant::now() < deadline, "{}", relay.log());
+    }
+    let synced = broker.call_with(&sync, &CallOptions::default().versions(3, 4)).await.unwrap();
+    assert_eq!(ErrorCode(synced.error_code), ErrorCode::REBALANCE_IN_PROGRESS);
+    let again = broker.call_with(&request, &CallOptions::default().versions(5, 9)).await.unwrap();
+    assert_eq!(ErrorCode(again.error_code), ErrorCode::NONE);
+    assert_ne!(again.member_id, joined.member_id, "the other side's own name for it");
+    // One that never was a member is told so.
+    request.group_id = GroupId(StrBytes::from_static_str("another"));
+    let stranger = join_raw(&broker, &mut request).await;
+    assert_eq!(ErrorCode(stranger.error_code), ErrorCode::UNKNOWN_MEMBER_ID);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_a_takeover_made_unknown_joins_again_at_once() {
+    check_rejoin("moving", None).await;
+    check_rejoin("fixed", Some("one")).await;
 }

@@ -1,4 +1,5 @@
-//! JoinGroup, SyncGroup, Heartbeat, LeaveGroup: between a member and the active side, undecoded.
+//! JoinGroup, SyncGroup, Heartbeat, LeaveGroup: between a member and the active side, undecoded, but for members that a
+//! takeover made unknown.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use naru_kafka::serve::messages::{
     Request, SyncGroupRequest, SyncGroupResponse,
 };
 use naru_kafka::wire::cold::{self, Direction};
-use naru_kafka::wire::{ApiKey, ErrorCode, OutFrame, WireError};
+use naru_kafka::wire::{ApiKey, ErrorCode, OutFrame, StrBytes, WireError};
 
 use super::{check_ready, mirror, of_active};
 use crate::accept::Call;
@@ -104,17 +105,21 @@ async fn pass<M: Membership>(call: &mut Call<'_>, body: Bytes) -> Result<Bytes, 
     let malformed = WireError::Malformed { api: M::API as i16, version };
     let group = peek::group_id(&body, M::API.is_flexible(version)).ok_or(malformed)?.to_owned();
     let permitted = call.session.caller.refuse_unless(Operation::Read, Resource::Group(&group));
-    let answer = match permitted {
-        Ok(()) => forward::<M>(call, &group, body).await,
+    let mut answer = match permitted {
+        Ok(()) => forward::<M>(call, &group, body.clone()).await,
         Err(code) => Err(code),
     };
-    // A member that is unknown loses its partitions at once. One that a takeover made unknown is told that the group
-    // rebalances instead: it may then commit what it has done, gives its partitions up in order, and joins again.
-    let answer = answer.and_then(|answer| {
-        let unknown = peek::error_code(&answer, version >= M::THROTTLED_FROM) == Some(ErrorCode::UNKNOWN_MEMBER_ID);
-        let orphan = M::API == ApiKey::Heartbeat && unknown && mirror(call.relay, &group).has_orphans(&group);
-        if orphan { Err(ErrorCode::REBALANCE_IN_PROGRESS) } else { Ok(answer) }
-    });
+    let is_unknown = |answer: &Bytes| code_of_answer::<M>(version, answer) == Some(ErrorCode::UNKNOWN_MEMBER_ID);
+    if answer.as_ref().is_ok_and(is_unknown) && mirror(call.relay, &group).has_orphans(&group) {
+        answer = match M::API {
+            // A member that is unknown loses its partitions at once. One that a takeover made unknown is told that the
+            // group rebalances instead: it may then commit what it has done, gives its partitions up in order, and
+            // joins again.
+            ApiKey::Heartbeat | ApiKey::SyncGroup => Err(ErrorCode::REBALANCE_IN_PROGRESS),
+            ApiKey::JoinGroup => join_as_new(call, &group, body).await?,
+            _ => answer,
+        };
+    }
     match answer {
         Ok(answer) => Ok(answer),
         Err(code) => {
@@ -123,6 +128,34 @@ async fn pass<M: Membership>(call: &mut Call<'_>, body: Bytes) -> Result<Bytes, 
             Ok(out.to_bytes())
         }
     }
+}
+
+fn code_of_answer<M: Membership>(version: i16, answer: &[u8]) -> Option<ErrorCode> {
+    peek::error_code(answer, version >= M::THROTTLED_FROM)
+}
+
+/// Lets a member join under a name that the side makes up: clients take the one that the answer has. To tell them that
+/// theirs is unknown would cost a second (librdkafka joins no oftener), and their partitions (cooperative members give
+/// up all of them).
+async fn join_as_new(call: &mut Call<'_>, group: &str, body: Bytes) -> Result<Result<Bytes, ErrorCode>, WireError> {
+    let version = call.version;
+    let mut request: JoinGroupRequest = cold::decode_request(version, body)?;
+    request.member_id = StrBytes::default();
+    let mut answer = forward::<JoinGroup>(call, group, encoded(version, &request)?).await;
+    // From version 4 on the side first only makes the name up.
+    if let Ok(named) = &answer
+        && code_of_answer::<JoinGroup>(version, named) == Some(ErrorCode::MEMBER_ID_REQUIRED)
+    {
+        request.member_id = cold::decode_response::<JoinGroupRequest>(version, named.clone())?.member_id;
+        answer = forward::<JoinGroup>(call, group, encoded(version, &request)?).await;
+    }
+    Ok(answer)
+}
+
+fn encoded(version: i16, request: &JoinGroupRequest) -> Result<Bytes, WireError> {
+    let mut body = OutFrame::new();
+    cold::encode_request(version, request, &mut body)?;
+    Ok(body.to_bytes())
 }
 
 async fn forward<M: Membership>(call: &mut Call<'_>, group: &str, body: Bytes) -> Result<Bytes, ErrorCode> {
@@ -145,7 +178,7 @@ async fn forward<M: Membership>(call: &mut Call<'_>, group: &str, body: Bytes) -
             reply.body().await
         };
         let answer = asked.await;
-        let code = answer.as_ref().ok().and_then(|body| peek::error_code(body, version >= M::THROTTLED_FROM));
+        let code = answer.as_ref().ok().and_then(|body| code_of_answer::<M>(version, body));
         if answer.is_err() || code.is_some_and(has_moved) {
             client.forget_coordinator(group);
         }
