@@ -9,7 +9,6 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use nix::unistd::Pid;
 use rand::TryRng as _;
 use rand::rngs::SysRng;
 
@@ -198,13 +197,12 @@ impl ServiceProcess {
         Ok(early)
     }
 
-    /// Sends a signal, such as SIGSTOP and SIGCONT.
+    /// Sends a signal, such as SIGSTOP and SIGCONT. After SIGSTOP it returns when the process stands still.
     ///
     /// # Errors
     /// If the process is out of reach.
     pub fn signal(&self, signal: Signal) -> Result<(), ServiceError> {
-        let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("Linux process ids fit an i32"));
-        nix::sys::signal::kill(pid, signal).map_err(|errno| self.process_error("signal", errno.into()))
+        naru_kafka::node::signal_child(self.child.id(), signal).map_err(|source| self.process_error("signal", source))
     }
 
     /// Asks it to drain (SIGTERM) and waits up to `within`; then it is killed.

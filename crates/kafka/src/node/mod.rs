@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 pub use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
-pub use self::spawn::tie;
+pub use self::spawn::{signal_child, tie};
 
 /// How long the loops below rest between two looks at a child: short beside the stand-in's start (tens of milliseconds).
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
@@ -355,17 +355,14 @@ impl Node {
         Ok(())
     }
 
-    /// Sends a signal, such as SIGSTOP and SIGCONT. For SIGKILL use [`Node::kill`], which also reaps.
+    /// Sends a signal, such as SIGSTOP and SIGCONT. For SIGKILL use [`Node::kill`], which also reaps. After SIGSTOP it
+    /// returns when the process stands still.
     ///
     /// # Errors
     /// [`NodeError::Down`], or [`NodeError::Process`] if the process is gone.
     pub fn signal(&self, signal: Signal) -> Result<(), NodeError> {
         let pid = self.pid().ok_or(NodeError::Down)?;
-        nix::sys::signal::kill(nix_pid(pid), signal).map_err(|errno| NodeError::Process {
-            pid,
-            what: "signalled",
-            source: errno.into(),
-        })
+        signal_child(pid, signal).map_err(|source| NodeError::Process { pid, what: "signalled", source })
     }
 
     /// Asks the node to end (SIGTERM) and waits for it; past `within` it is killed and the call fails.

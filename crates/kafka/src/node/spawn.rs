@@ -10,10 +10,12 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError, mpsc};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 
-use super::NodeError;
+use super::{NodeError, nix_pid};
 
 struct Order {
     command: Command,
@@ -43,6 +45,32 @@ pub fn tie(command: &mut Command) -> &mut Command {
             if nix::unistd::getppid() == owner { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
         })
     }
+}
+
+/// How long a process may take to stand still: each of its threads must be scheduled once.
+const STOP_WITHIN: Duration = Duration::from_secs(10);
+
+/// Sends a signal to a child of this process. SIGSTOP stops each thread when it is scheduled next, and on a busy machine
+/// one may answer a request until then: after SIGSTOP this blocks until all have stopped, or the child has ended.
+///
+/// # Errors
+/// If there is no such child, or it does not stand still within ten seconds.
+pub fn signal_child(pid: u32, signal: Signal) -> io::Result<()> {
+    let pid = nix_pid(pid);
+    nix::sys::signal::kill(pid, signal)?;
+    if signal != Signal::SIGSTOP {
+        return Ok(());
+    }
+    // WNOWAIT leaves what is found to whoever waits for the child's end.
+    let stopped = WaitPidFlag::WSTOPPED | WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    let deadline = Instant::now() + STOP_WITHIN;
+    while waitid(Id::Pid(pid), stopped)? == WaitStatus::StillAlive {
+        if Instant::now() >= deadline {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "it does not stand still"));
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
 }
 
 fn on_spawner(command: Command) -> io::Result<Child> {

@@ -186,6 +186,8 @@ impl Runner {
         }
         let mut actions = Vec::new();
         self.group.on_all(clock::now(), self.events.drain(..), &mut actions);
+        // An operator who is answered sees in the status what he was answered.
+        let answers: Vec<Action> = actions.extract_if(.., |action| matches!(action, Action::Answer { .. })).collect();
         for action in actions {
             self.carry_out(action).await;
         }
@@ -196,6 +198,9 @@ impl Runner {
             self.relay.state.remember(&self.name, &view.record);
         }
         self.view.send_replace(view);
+        for answer in answers {
+            self.carry_out(answer).await;
+        }
     }
 
     async fn carry_out(&mut self, action: Action) {

@@ -1,10 +1,11 @@
 //! Two clusters and a relay between them, as processes that end with the test.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use naru_kafka::client::admin::NewTopic;
-use naru_kafka::client::{Client, ClientConfig};
+use naru_kafka::client::offsets::OffsetAt;
+use naru_kafka::client::{Client, ClientConfig, TopicPartition};
 use naru_kafka::node::{Node, NodeKind, NodeOptions};
 use naru_rehearsal::service_process::{ServiceOptions, ServiceProcess};
 use naru_relay::{Side, SideMap};
@@ -17,6 +18,9 @@ use crate::variables::variable;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 const NARU: &str = env!("CARGO_BIN_EXE_naru");
+
+/// Of a relay's log, where a test failed.
+const SHOWN_LINES: usize = 100;
 
 /// A client without patience of its own: tests that expect a refusal see it at once.
 pub(crate) fn client(bootstrap: impl ToString) -> Client {
@@ -136,10 +140,19 @@ impl RelayProcess {
         self.process.address().to_string()
     }
 
-    /// Waits until the relay shows a topic with so many partitions.
+    /// Waits until the relay shows a topic with so many partitions and has read where each ends on both sides: from
+    /// then on a side that stands still keeps nobody from asking.
     pub(crate) async fn await_topic(&self, name: &str, partitions: usize) -> Client {
         let client = client(self.bootstrap());
         client.await_topic(name, partitions, PATIENCE).await.unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        for partition in 0..i32::try_from(partitions).unwrap() {
+            let at = TopicPartition::new(name, partition);
+            while let Err(error) = client.list_offset(&at, OffsetAt::Latest).await {
+                assert!(error.retry_can_help() && Instant::now() < deadline, "{at} is not served: {error}");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
         client
     }
 
@@ -190,5 +203,17 @@ impl RelayProcess {
 
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.process.log_path()).unwrap()
+    }
+}
+
+/// A test that fails shows what the relay told last.
+impl Drop for RelayProcess {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.process.log_path()).unwrap_or_default();
+            let tail: Vec<&str> = log.lines().rev().take(SHOWN_LINES).collect();
+            println!("the end of {}'s log:", self.config.display());
+            tail.into_iter().rev().for_each(|line| println!("{line}"));
+        }
     }
 }

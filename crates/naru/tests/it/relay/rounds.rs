@@ -78,6 +78,7 @@ async fn session(seed: u64, rounds: u32) -> (Vec<String>, usize) {
     }
     cast.await_in_sync(BACK_WITHIN).await;
     let (history, delivered) = load.stop(&cast.bootstrap().await, BACK_WITHIN).await;
+    cast.await_settled(BACK_WITHIN).await;
     let found = judge::judge(&cast, &history, &delivered).await;
     if !found.is_empty() {
         println!("the relay's log:\n{}", cast.relay_log().await);

@@ -5,8 +5,8 @@ use std::time::Duration;
 use naru_kafka::client::admin::NewTopic;
 use naru_kafka::client::{Client, ClientConfig};
 use naru_kafka::node::{Node, NodeKind, NodeOptions, Signal};
-use naru_rehearsal::relay_status;
 use naru_rehearsal::service_process::{ServiceOptions, ServiceProcess};
+use naru_relay::status::StatusReport;
 use naru_relay::{Side, SideMap};
 use tempfile::TempDir;
 use tokio::sync::Mutex;
@@ -31,6 +31,10 @@ pub(super) struct Cast {
     relay: Mutex<ServiceProcess>,
     _dir: TempDir,
 }
+
+/// Longer than a side that answers again can still be taken for absent (a second, by the relay's defaults) and a change
+/// that was sent can take to hold.
+const SETTLED_AFTER: Duration = Duration::from_secs(3);
 
 const NARU: &str = env!("CARGO_BIN_EXE_naru");
 
@@ -119,27 +123,45 @@ impl Cast {
 
     /// Waits until the relay says that both sides hold everything.
     pub(super) async fn await_in_sync(&self, within: Duration) {
+        self.await_standing(within, Duration::ZERO).await;
+    }
+
+    /// Waits until both sides hold everything and no takeover can come any more of what was struck.
+    pub(super) async fn await_settled(&self, within: Duration) {
+        self.await_standing(within, SETTLED_AFTER).await;
+    }
+
+    /// Waits until both sides answer and hold everything, in one epoch, for so long.
+    async fn await_standing(&self, within: Duration, lasts: Duration) {
         let deadline = Instant::now() + within;
-        let http = reqwest::Client::new();
-        let mut last = String::new();
+        let mut since: Option<(u64, Instant)> = None;
         loop {
-            let url = format!("http://{}/status", self.relay.lock().await.ready_field("status").unwrap());
-            if let Ok(answer) = http.get(url).timeout(Duration::from_secs(2)).send().await
-                && let Ok(text) = answer.text().await
-            {
-                let status = serde_json::from_str(&text).unwrap();
-                if relay_status::standing_of(&status, "default").is_some_and(|standing| standing.in_sync.len() == 2) {
-                    return;
-                }
-                last = text;
+            let report = self.status().await;
+            let group = report.as_ref().and_then(|report| report.groups.iter().find(|group| group.name == "default"));
+            let whole = group.filter(|group| {
+                Side::BOTH.iter().all(|side| group.sides[*side].in_sync && group.sides[*side].absent_seconds.is_none())
+            });
+            since = whole.map(|group| match since {
+                Some((epoch, since)) if epoch == group.epoch => (epoch, since),
+                _ => (group.epoch, Instant::now()),
+            });
+            if since.is_some_and(|(_, since)| since.elapsed() >= lasts) {
+                return;
             }
             if Instant::now() >= deadline {
                 let log = self.relay_log().await;
                 let tail = &log[log.len().saturating_sub(20_000)..];
-                panic!("not in sync within {within:?}; the relay says {last}\nthe end of its log:\n{tail}");
+                panic!("not in sync within {within:?}; the relay says {report:?}\nthe end of its log:\n{tail}");
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// What the relay says now; None if it does not answer.
+    async fn status(&self) -> Option<StatusReport> {
+        let url = format!("http://{}/status", self.relay.lock().await.ready_field("status").unwrap());
+        let answer = reqwest::Client::new().get(url).timeout(Duration::from_secs(2)).send().await.ok()?;
+        Some(serde_json::from_str(&answer.text().await.ok()?).unwrap())
     }
 }
 
