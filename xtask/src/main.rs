@@ -33,7 +33,7 @@ enum Task {
     Check,
     /// The project's own rules alone (part of check)
     Tidy(tidy::Args),
-    /// Benchmarks, both sides in one run: `wire`, `broker`
+    /// Benchmarks, both sides in one run: `wire`, `broker`, `relay`
     Bench(measure::BenchArgs),
     /// The long kill -9 loop: `broker`, `relay`
     Soak(measure::SoakArgs),

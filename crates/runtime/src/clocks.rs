@@ -42,6 +42,7 @@ impl WallClock for SystemClock {
         self.origin.elapsed()
     }
 
+    #[expect(clippy::disallowed_methods, reason = "this is the clock that is injected")]
     fn unix_ms(&self) -> i64 {
         let ms = |length: Duration| i64::try_from(length.as_millis()).unwrap_or(i64::MAX);
         match SystemTime::now().duration_since(UNIX_EPOCH) {

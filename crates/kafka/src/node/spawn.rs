@@ -73,6 +73,7 @@ pub fn signal_child(pid: u32, signal: Signal) -> io::Result<()> {
     Ok(())
 }
 
+#[expect(clippy::disallowed_methods, reason = "it must live as long as the process, so nobody joins it")]
 fn on_spawner(command: Command) -> io::Result<Child> {
     static SPAWNER: OnceLock<Mutex<mpsc::SyncSender<Order>>> = OnceLock::new();
     let spawner = SPAWNER.get_or_init(|| {

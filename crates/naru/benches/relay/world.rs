@@ -88,6 +88,7 @@ impl Batches {
     }
 
     /// The next one.
+    #[expect(clippy::disallowed_methods, reason = "a benchmark dates its records itself")]
     pub fn next(&mut self) -> Result<Bytes, Failure> {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
         let mut batch = BatchBuilder::new(Compression::None).producer(self.id, 0, self.sequence);

@@ -62,6 +62,7 @@ async fn fault(node: &Node, full: bool) {
     assert!(asked.status().is_success(), "{asked:?}");
 }
 
+#[expect(clippy::disallowed_methods, reason = "a test dates its records itself")]
 fn batch(sequence: i32) -> Bytes {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
     let value = format!("0:{sequence}:{}", "x".repeat(VALUE_BYTES));

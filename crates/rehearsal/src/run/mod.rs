@@ -121,6 +121,7 @@ pub struct Rehearsed {
 ///
 /// # Errors
 /// Whenever there is no verdict; all children are stopped then too.
+#[expect(clippy::disallowed_methods, reason = "the date in the report; the run itself is timed by its own clock")]
 pub async fn rehearse(mut options: Options, stop: CancellationToken) -> Result<Rehearsed, RehearsalError> {
     if options.log.is_kafka() {
         options.scenario = options.scenario.on_kafka();

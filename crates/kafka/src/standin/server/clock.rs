@@ -10,6 +10,7 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
+    #[expect(clippy::disallowed_methods, reason = "the broker's one clock: everything behind it is given the time")]
     pub(crate) fn new() -> Self {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self { start: Instant::now(), start_ms: i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX) }

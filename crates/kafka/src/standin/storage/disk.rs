@@ -49,6 +49,7 @@ pub struct Disk {
 
 impl Disk {
     /// Starts the flusher threads.
+    #[expect(clippy::disallowed_methods, reason = "fsync blocks; dropping the disk joins them")]
     pub fn start(config: &DiskConfig) -> Arc<Self> {
         let queue = Arc::new(Queue::default());
         let panicked = CancellationToken::new();

@@ -448,6 +448,7 @@ fn an_append_of_an_ended_leader_epoch_is_refused() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "joined below")]
 fn a_deleted_store_leaves_no_file_and_tells_who_waits() {
     let dir = directory();
     let at = dir.path().join("t-0");

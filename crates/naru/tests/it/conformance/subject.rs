@@ -51,6 +51,7 @@ pub fn shared() -> SocketAddr {
 }
 
 /// Two stand-ins and a relay between them. They end with the thread that started them, so it goes on for ever.
+#[expect(clippy::disallowed_methods, reason = "it must live as long as the process, so nobody joins it")]
 fn relay() -> SocketAddr {
     let (started, address) = mpsc::sync_channel(1);
     thread::spawn(move || {

@@ -23,6 +23,7 @@ fn partition(index: i32, value: &[u8]) -> ProducePartition {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[expect(clippy::disallowed_methods, reason = "joined below")]
 async fn every_partition_of_a_produce_is_appended_before_any_is_waited_for() {
     let home = home(|config| config.default_partitions = 2).await;
     let mut client = Client::connect(&home).await;

@@ -68,6 +68,7 @@ pub(super) struct Load {
 }
 
 impl Load {
+    #[expect(clippy::disallowed_methods, reason = "`stop` joins them")]
     pub(super) fn start(bootstrap: &str, seed: u64) -> Self {
         let (history, unplaced) = (Arc::new(History::default()), Arc::default());
         let stop = watch::Sender::new(false);
