@@ -15,8 +15,10 @@ use crate::side::Side;
 /// What a side means by refusing a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Meaning {
-    /// Not now: a leader that moved, replicas that are missing.
+    /// Not now: replicas that are missing.
     Later,
+    /// Not by this broker: its leader has to be found again, over a new connection, and the log looked at (RELAY-3).
+    Elsewhere,
     /// The batch's sequence does not follow what the side has.
     Sequence,
     /// The batch's epoch is older than what the side has.
@@ -32,6 +34,11 @@ pub(super) fn meaning(code: ErrorCode) -> Meaning {
         ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER | ErrorCode::UNKNOWN_PRODUCER_ID => Meaning::Sequence,
         ErrorCode::INVALID_PRODUCER_EPOCH | ErrorCode::PRODUCER_FENCED => Meaning::Epoch,
         ErrorCode::TOPIC_AUTHORIZATION_FAILED | ErrorCode::CLUSTER_AUTHORIZATION_FAILED => Meaning::Forbidden,
+        ErrorCode::NOT_LEADER_OR_FOLLOWER
+        | ErrorCode::LEADER_NOT_AVAILABLE
+        | ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+        | ErrorCode::FENCED_LEADER_EPOCH
+        | ErrorCode::KAFKA_STORAGE_ERROR => Meaning::Elsewhere,
         code if code.is_retriable() => Meaning::Later,
         ErrorCode::UNKNOWN_SERVER_ERROR | ErrorCode::BROKER_NOT_AVAILABLE => Meaning::Later,
         _ => Meaning::Never,
@@ -241,6 +248,10 @@ impl Partition {
         entry.sent = Sent::No;
         match meaning(code) {
             Meaning::Later => self.sides[side].retry_at = now + RETRY_MS,
+            Meaning::Elsewhere => {
+                self.sides[side].retry_at = now + RETRY_MS;
+                self.sides[side].doubt();
+            }
             Meaning::Forbidden => {
                 self.sides[side].refuses = Some(code);
                 self.sides[side].retry_at = now + super::track::REFUSED_RETRY_MS;

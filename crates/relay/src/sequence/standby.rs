@@ -120,6 +120,10 @@ impl Partition {
             Err(WriteRefused::NotSent) => {}
             Err(WriteRefused::Refused(code)) => match meaning(code) {
                 Meaning::Later => track.retry_at = now + RETRY_MS,
+                Meaning::Elsewhere => {
+                    track.retry_at = now + RETRY_MS;
+                    track.doubt();
+                }
                 Meaning::Sequence | Meaning::Epoch => {
                     track.doubt();
                     self.refused_sequence(side, offset, header);

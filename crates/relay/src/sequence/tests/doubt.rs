@@ -178,7 +178,7 @@ fn another_topic_of_the_same_name_is_absence() {
 fn a_refused_batch_goes_before_those_behind_it() {
     Bench::running(config(), 0).run(
         "produce 1 p7:0 => a<p7:0
-         a refused 6    =>
+         a refused 19   =>
          produce 2 p7:1 =>
          after 50       => a<p7:0
          a wrote 0      => b<p7:0
@@ -262,5 +262,21 @@ fn a_side_that_forgot_a_producer_gets_its_batches_under_another() {
          b wrote 1      => ack 2=1; gate 2
          produce 3 p7:6 => ack 3=1
          produce 4 p7:7 => a<stamp:1",
+    );
+}
+
+#[test]
+fn a_leader_that_moved_is_looked_for_before_anything_is_written_again() {
+    let mut bench = Bench::running(config(), 0);
+    bench.run(
+        "produce 1 p7:0   => a<p7:0
+         a refused 6      =>
+         after 50         => a?end
+         a ends 0..0 @1   => a<p7:0
+         a wrote 0        => b<p7:0
+         b refused 6      =>
+         after 50         => b?end
+         b ends 0..0 @1   => b<p7:0
+         b wrote 0        => ack 1=0; gate 1",
     );
 }
