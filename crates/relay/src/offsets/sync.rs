@@ -71,12 +71,15 @@ impl Sync {
 
 impl Group {
     pub(super) fn advance_sync(&mut self, now: Millis, standing: Standing, out: &mut Vec<Action>) {
+        let may_read = self.may_read(standing);
         match &mut self.sync {
-            Sync::Idle if now >= self.sync_at => self.begin_sync(standing, BTreeSet::new(), out),
+            Sync::Idle if now >= self.sync_at && may_read => {
+                self.begin_sync(standing, BTreeSet::new(), out);
+            }
             Sync::Repairing { until, excused } => {
                 let until = *until;
                 let open = |side: Side| self.lanes[side].oldest_open().is_some_and(|oldest| oldest <= until);
-                if !Side::BOTH.into_iter().any(open) {
+                if !Side::BOTH.into_iter().any(open) && may_read {
                     let excused = std::mem::take(excused);
                     // The bulk is over: from here on the other side takes part in every acknowledgement.
                     self.tied = !standing.is_duplex();
@@ -88,16 +91,19 @@ impl Group {
         self.report_equal(standing, out);
     }
 
+    /// Whether a reading of both sides would say what they hold.
+    fn may_read(&self, standing: Standing) -> bool {
+        let (active, standby) = (&self.lanes[standing.active], &self.lanes[standing.standby()]);
+        // What is in doubt may change what is read.
+        let doubtful = !active.doubts.is_empty() || !standby.doubts.is_empty();
+        // So does a write from a time when not every change went there; what came after it is found by this reading.
+        let old = !standing.is_duplex() && !self.tied && standby.flight.is_some();
+        // What the active side itself is given, from when it was the standby or by a repair, is written nowhere else.
+        !doubtful && !old && active.is_idle()
+    }
+
     fn begin_sync(&mut self, standing: Standing, excused: BTreeSet<TopicPartition>, out: &mut Vec<Action>) {
         let side = standing.standby();
-        // What is in doubt may change what is read.
-        if Side::BOTH.into_iter().any(|side| !self.lanes[side].doubts.is_empty()) {
-            return;
-        }
-        // So does a write from a time when not every change went there; what came after it is found by this reading.
-        if !standing.is_duplex() && !self.tied && self.lanes[side].flight.is_some() {
-            return;
-        }
         match self.lanes[side].members {
             Members::Gone => {}
             Members::Present => return self.remove_members(side, out),
@@ -157,7 +163,8 @@ impl Group {
     ) {
         let Some(standing) = self.standing else { return };
         let (active, standby) = (standing.active, standing.standby());
-        let places: BTreeSet<_> = found.a.keys().chain(found.b.keys()).cloned().collect();
+        let known = self.acknowledged.keys();
+        let places: BTreeSet<_> = found.a.keys().chain(found.b.keys()).chain(known).cloned().collect();
         let mut until = None;
         let mut again = false;
         for place in places {
@@ -201,6 +208,11 @@ impl Group {
         for side in Side::BOTH {
             self.lanes[side].is_known_whole = true;
         }
+        // What the standby holds of an acknowledged place must be known: by this reading, or by a write that waits.
+        again |= self.acknowledged.iter().any(|(place, version)| {
+            let lane = &self.lanes[standby];
+            !lane.is_open(place) && lane.known.get(place).is_none_or(|known| known.version < *version)
+        });
         // So is what could not be judged; and a follower is read a second time with every change of now written to both.
         let first_look = again || !standing.is_duplex() && !self.tied;
         self.sync = match until {
