@@ -48,8 +48,8 @@ pub struct Refusal {
 pub enum Suspicion {
     /// Answered the last order, and is in sync as far as this partition can tell.
     Serving,
-    /// An order failed for want of the side, or has been without outcome for `suspect_after_ms`. Told at the first
-    /// failure.
+    /// An order failed for want of the side, or has been without outcome for `suspect_after_ms`, or it has taken no
+    /// batch for so long although it answers. Told at the first failure.
     Absent {
         /// When the first of the orders that failed was given, or when the overdue one was.
         since: super::Millis,

@@ -37,8 +37,12 @@ pub(super) fn meaning(code: ErrorCode) -> Meaning {
         ErrorCode::NOT_LEADER_OR_FOLLOWER
         | ErrorCode::LEADER_NOT_AVAILABLE
         | ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+        | ErrorCode::REPLICA_NOT_AVAILABLE
         | ErrorCode::FENCED_LEADER_EPOCH
-        | ErrorCode::KAFKA_STORAGE_ERROR => Meaning::Elsewhere,
+        | ErrorCode::UNKNOWN_LEADER_EPOCH
+        | ErrorCode::KAFKA_STORAGE_ERROR
+        | ErrorCode::UNKNOWN_TOPIC_ID
+        | ErrorCode::INCONSISTENT_TOPIC_ID => Meaning::Elsewhere,
         code if code.is_retriable() => Meaning::Later,
         ErrorCode::UNKNOWN_SERVER_ERROR | ErrorCode::BROKER_NOT_AVAILABLE => Meaning::Later,
         _ => Meaning::Never,
@@ -156,10 +160,7 @@ impl Partition {
         flight.outcome = Some(outcome);
         while let Some(flight) = self.sides[side].flight.pop_front_if(|flight| flight.outcome.is_some()) {
             let Some(outcome) = flight.outcome else { break };
-            match outcome {
-                Err(WriteRefused::NotSent | WriteRefused::Unknown) => self.sides[side].failed(now, flight.given),
-                Ok(_) | Err(WriteRefused::Refused(_)) => self.sides[side].answered(),
-            }
+            self.sides[side].tried(now, flight.given, outcome);
             match flight.what {
                 Cargo::New(key) => self.new_written(now, side, key, outcome, out),
                 Cargo::Placed { offset, header } => self.placed_written(now, side, (offset, header), outcome),
@@ -229,8 +230,7 @@ impl Partition {
         if plain {
             self.stamp.placed(header.producer_epoch, header.last_sequence());
         }
-        let track = &mut self.sides[side];
-        (track.end, track.tail) = (next, Some(header));
+        self.sides[side].took(next, header);
         if mutant!(self.config, WindowAboveGate) {
             self.producers.remember(offset, &header);
             self.check_window(id);

@@ -214,7 +214,7 @@ impl Partition {
         self.restamped[side].producers.clear();
         let track = &mut self.sides[side];
         track.fault = None;
-        track.refuses = None;
+        (track.refuses, track.stuck_since) = (None, None);
         track.changed = false;
         track.tail = None;
         track.end = 0;

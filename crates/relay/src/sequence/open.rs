@@ -1,6 +1,6 @@
 //! A start: the ends of the sides in sync are read, what lies above the checkpoint is compared, and becomes the line.
 
-use naru_kafka::wire::{Batch, BatchHeader};
+use naru_kafka::wire::{Batch, BatchHeader, ErrorCode};
 
 use super::compare::{Comparison, Locating, Step};
 use super::event::{Located, ReadFailed};
@@ -133,8 +133,9 @@ impl Partition {
         let track = &mut self.sides[side];
         match failed {
             ReadFailed::OtherTopic(_) => track.fault = Some(Suspicion::OtherTopic),
-            ReadFailed::Unreachable => track.failed(now, given),
-            ReadFailed::Refused(_) => track.retry_at = now + RETRY_MS,
+            // Its log begins higher or ends lower than it did: it is looked at again.
+            ReadFailed::Refused(ErrorCode::OFFSET_OUT_OF_RANGE) => track.retry_at = now + RETRY_MS,
+            ReadFailed::Unreachable | ReadFailed::Refused(_) => track.failed(now, given),
         }
     }
 

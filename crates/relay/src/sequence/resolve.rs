@@ -220,8 +220,7 @@ impl Partition {
             if !matches {
                 return Err(Suspicion::Diverged { offset: at });
             }
-            let track = &mut self.sides[side];
-            (track.end, track.tail) = (next, Some(header));
+            self.sides[side].took(next, header);
             return Ok(());
         }
         if !is_active {
@@ -229,8 +228,7 @@ impl Partition {
         }
         // At the end of the line: one of ours whose answer did not come, or an older writer's late batch.
         self.adopt(batch);
-        let track = &mut self.sides[side];
-        (track.end, track.tail) = (next, Some(header));
+        self.sides[side].took(next, header);
         Ok(())
     }
 }

@@ -97,9 +97,8 @@ impl Partition {
         let track = &mut self.sides[side];
         match outcome {
             Ok(base) if base == offset && base == track.end && track.fault.is_none() => {
-                track.end = offset + i64::from(header.last_offset_delta) + 1;
-                track.tail = Some(BatchHeader { base_offset: offset, ..header });
-                track.refuses = None;
+                let next = offset + i64::from(header.last_offset_delta) + 1;
+                track.took(next, BatchHeader { base_offset: offset, ..header });
                 track.refused_at = None;
                 track.spool.trim(track.end);
                 if is_copied {

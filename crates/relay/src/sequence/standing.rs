@@ -59,7 +59,7 @@ impl Partition {
         }
         track.fault = None;
         track.contradicted = None;
-        track.refuses = None;
+        (track.refuses, track.stuck_since) = (None, None);
         track.spool.clear();
     }
 

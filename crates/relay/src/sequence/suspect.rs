@@ -6,14 +6,25 @@ use super::{Action, Millis, Suspicion};
 use crate::side::Side;
 
 impl Partition {
-    /// A side that has not answered an order for long is taken for absent.
+    /// A side that has not answered an order for long is taken for absent, and so is one that answers and takes
+    /// nothing: it lacks replicas, its disk is full, the topic is gone.
     pub(super) fn suspect_overdue(&mut self, now: Millis) {
         for side in Side::BOTH {
-            let Some(given) = self.oldest_order(side) else { continue };
-            if now.saturating_sub(given) >= self.config.suspect_after_ms {
-                self.sides[side].absent_since.get_or_insert(given);
+            // What it did not take is not wanted any more, or is there: nothing shows that it takes none.
+            if self.is_running() && !self.lacks_something(side) {
+                self.sides[side].unstick();
+            }
+            for given in [self.oldest_order(side), self.sides[side].stuck_since].into_iter().flatten() {
+                if now.saturating_sub(given) >= self.config.suspect_after_ms {
+                    self.sides[side].absent_since.get_or_insert(given);
+                }
             }
         }
+    }
+
+    /// Whether there is a batch that has to be written to the side.
+    fn lacks_something(&self, side: Side) -> bool {
+        self.sides[side].end < self.line.end || self.standing.active == side && !self.line.waiting.is_empty()
     }
 
     /// When the oldest order to a side that has no outcome was given.

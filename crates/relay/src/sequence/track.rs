@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use naru_kafka::wire::{Batch, BatchHeader, ErrorCode};
 
+use super::active::{Meaning, meaning};
 use super::compare::{Comparison, Locating};
 use super::event::{ReadFailed, WriteRefused};
 use super::pad::Padding;
@@ -152,6 +153,8 @@ pub(super) struct Track {
     /// Why it is not to be trusted until the standing leaves it out.
     pub(super) fault: Option<Suspicion>,
     pub(super) absent_since: Option<Millis>,
+    /// It answers and takes no batch: when the first that it did not take was sent.
+    pub(super) stuck_since: Option<Millis>,
     pub(super) refuses: Option<ErrorCode>,
     /// Its leader epoch is another than the checkpoint's and it has not been compared since.
     pub(super) changed: bool,
@@ -182,6 +185,7 @@ impl Track {
             retry_at: 0,
             fault: None,
             absent_since: None,
+            stuck_since: None,
             refuses: None,
             changed: false,
             spool: Spool::default(),
@@ -223,6 +227,43 @@ impl Track {
     pub(super) fn failed(&mut self, now: Millis, since: Millis) {
         self.retry_at = now + RETRY_MS;
         self.absent_since.get_or_insert(since);
+    }
+
+    /// It took a batch, or what it holds shows that it did.
+    pub(super) fn took(&mut self, next: i64, tail: BatchHeader) {
+        (self.end, self.tail) = (next, Some(tail));
+        self.refuses = None;
+        self.unstick();
+    }
+
+    /// It takes batches, or there is none to take.
+    pub(super) fn unstick(&mut self) {
+        let since = self.stuck_since.take();
+        self.absent_since = self.absent_since.filter(|_| self.absent_since != since);
+    }
+
+    /// A write to it has an outcome.
+    pub(super) fn tried(&mut self, now: Millis, given: Millis, outcome: Result<i64, WriteRefused>) {
+        let takes_nothing = match outcome {
+            Err(WriteRefused::NotSent) => return self.failed(now, given),
+            Err(WriteRefused::Unknown) => {
+                self.failed(now, given);
+                true
+            }
+            Err(WriteRefused::Refused(code)) => {
+                self.answered();
+                matches!(meaning(code), Meaning::Later | Meaning::Elsewhere)
+            }
+            Ok(_) => {
+                self.answered();
+                false
+            }
+        };
+        if takes_nothing {
+            self.stuck_since.get_or_insert(given);
+        } else {
+            self.unstick();
+        }
     }
 
     /// It answered.

@@ -280,3 +280,37 @@ fn a_leader_that_moved_is_looked_for_before_anything_is_written_again() {
          b wrote 0        => ack 1=0; gate 1",
     );
 }
+
+#[test]
+fn a_side_that_answers_and_takes_nothing_is_absent_in_the_end() {
+    // Replicas are missing: nothing is written.
+    Bench::running(config(), 0).run(
+        "produce 1 p7:0   => a<p7:0
+         a wrote 0        => b<p7:0
+         b refused 19     =>
+         after 600        => b<p7:0
+         b refused 19     =>
+         after 600        => b<p7:0; refuse 1 7; b absent since 0
+         b refused 19     =>
+         after 50         => b<p7:0
+         b wrote 0        => gate 1; b serving",
+    );
+    // It is not said whether something was written: nothing is.
+    Bench::running(config(), 0).run(
+        "produce 1 p7:0   => a<p7:0
+         a lost           => a absent since 0
+         after 600        => a?end; refuse 1 7
+         a ends 0..0      => a<p7:0; a serving
+         a lost           => a absent since 600
+         after 600        => a?end
+         a ends 0..0      => a<p7:0; a absent since 0
+         a wrote 0        => b<p7:0; a serving",
+    );
+    // Its end cannot be read either.
+    Bench::running(config(), 0).run(
+        "produce 1 p7:0   => a<p7:0
+         a refused 3      =>
+         after 50         => a?end
+         a denied 3       => a absent since 50",
+    );
+}
