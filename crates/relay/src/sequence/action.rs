@@ -68,7 +68,8 @@ pub enum Suspicion {
     /// Another topic of the same name (RELAY-12).
     OtherTopic,
     /// After a start: its leader epoch is not the one of the checkpoint, so that it may have lost a tail. It is not
-    /// to be trusted alone before both sides have been read (RELAY-13); `Serving` follows when they have been.
+    /// to be trusted alone before both sides have been read (RELAY-13); `Serving` follows when they have been. So is
+    /// either side of a partition of which nothing is known, until both were compared and hold the same.
     Changed,
     /// A side that is not in sync by the standing held follows with this many records to go. 0 is told only while a
     /// standing that was sent has the side in sync, so that both are required; it means: ends equal, and every batch

@@ -143,13 +143,11 @@ impl Partition {
         let known = || Side::BOTH.into_iter().filter_map(|side| found[side]);
         let log_start = known().map(|located| located.log_start).max().unwrap_or(0);
         let is_solo = known().count() == 1;
-        let known_gate = self.checkpoint.is_some() || self.shown.is_some();
+        let known_gate = self.knows_of_before();
         let mut gate = self.line.gate;
         if !known_gate && is_solo {
             // Nothing is known of what clients have seen, and there is nothing to compare with: all of it counts.
-            gate = known().map(|located| located.log_end).max().unwrap_or(0);
-        } else if !known_gate {
-            gate = log_start;
+            gate = known().map(|located| located.log_end).fold(gate, i64::max);
         }
         if !self.config.duplex {
             gate = known().map(|located| located.log_end).min().unwrap_or(gate).min(gate);
@@ -292,10 +290,16 @@ impl Partition {
     }
 
     /// Whether a side ends below the other and may have lost what was shown: until it has that again, the gate is not
-    /// known (RELAY-2).
+    /// known (RELAY-2). Where nothing is known of before, it may have.
     fn lacks_a_tail(&self) -> bool {
-        let lacks = |side| self.opens_with(side) && self.sides[side].changed && self.sides[side].end < self.line.end;
+        let may_have_lost = |side: Side| self.sides[side].changed || !self.knows_of_before();
+        let lacks = |side| self.opens_with(side) && may_have_lost(side) && self.sides[side].end < self.line.end;
         self.config.duplex && Side::BOTH.into_iter().any(lacks)
+    }
+
+    /// Whether anything says what was shown and acknowledged before: a checkpoint, or a start that was completed.
+    pub(super) fn knows_of_before(&self) -> bool {
+        self.checkpoint.is_some() || self.shown.is_some()
     }
 
     fn run(&mut self) {

@@ -54,13 +54,20 @@ impl Partition {
         {
             return Suspicion::Refuses(code);
         }
-        if track.changed {
+        if track.changed || self.is_uncompared() {
             return Suspicion::Changed;
         }
         if self.is_running() && !self.standing.in_sync.contains(side) {
             return Suspicion::Behind { records: self.records_behind(side) };
         }
         Suspicion::Serving
+    }
+
+    /// Whether both have to be compared for the first time: until that is done either may be the one that lacks what
+    /// the other has, such as a topic's history from before the relay came.
+    fn is_uncompared(&self) -> bool {
+        let needs_both = self.config.duplex && Side::BOTH.into_iter().all(|side| self.requires(side));
+        needs_both && !self.is_running() && !self.knows_of_before()
     }
 
     /// How many records a side lacks that is not in sync; 0 only where every batch since is required to be on both.
@@ -80,7 +87,12 @@ impl Partition {
             let other = &self.sides[side.other()];
             let waits = (other.absent_since.is_some() || other.fault.is_some()) && self.has_opened(side);
             let known = self.is_running() || waits;
-            if self.sides[side].told.is_none() && suspicion == Suspicion::Serving && !known {
+            let is_news = match suspicion {
+                Suspicion::Serving => false,
+                Suspicion::Changed => !self.is_uncompared(),
+                _ => true,
+            };
+            if self.sides[side].told.is_none() && !known && !is_news {
                 continue;
             }
             let progress = matches!(

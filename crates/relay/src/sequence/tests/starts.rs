@@ -89,3 +89,42 @@ fn a_topic_that_waits_for_both_sides_takes_nothing_alone() {
          after 500         => a?end; b?end; refuse 2 6; refuse 1 7",
     );
 }
+
+#[test]
+fn history_that_one_side_alone_has_is_copied_before_either_is_trusted() {
+    Bench::new(config(), "a {ab} 1", None).run(
+        "lease 1000000     => a?end; b?end
+         a ends 0..2       =>
+         b ends 0..0       => a?0..2
+         a reads 0=p1:0 1=p1:1 => b<p1:0
+         b wrote 0         => b<p1:1
+         a again           => a?end
+         b wrote 1         => b?end
+         a gone            => a absent since 0
+         b ends 0..2       => b changed
+         after 50          => a?end
+         a ends 0..3       => a?1..3; b?1..2; a changed",
+    );
+}
+
+#[test]
+fn a_side_that_was_never_compared_is_not_called_serving() {
+    Bench::new(config(), "a {ab} 1", None).run(
+        "lease 1000000     => a?end; b?end
+         a gone            => a absent since 0
+         b ends 0..0       => b changed
+         after 50          => a?end
+         a ends 0..2       => a?0..2; a changed",
+    );
+}
+
+#[test]
+fn without_a_checkpoint_the_gate_is_not_known_before_the_shorter_side_has_all() {
+    Bench::new(config(), "a {ab} 1", None).run(
+        "lease 1000000     => a?end; b?end
+         a ends 0..0       =>
+         b ends 0..3       => b?0..3
+         b reads 0=p7:0x3  => a<p7:0x3
+         a wrote 0         => gate 3; a serving; b serving",
+    );
+}
