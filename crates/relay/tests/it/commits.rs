@@ -103,10 +103,15 @@ impl Commits {
         number >= self.committers[partition].acknowledged
     }
 
-    /// Whether a side may forget a place: the other one is in sync and has it.
+    /// Whether a side may forget a place: the other one is in sync and has it, and nothing of it is so new that it is
+    /// not acknowledged yet (what expires is days old).
     pub fn may_forget(&self, side: Side, partition: usize, held: Standing) -> bool {
         let other = side.other();
-        held.in_sync.contains(other) && self.holds(other, partition) && !self.excused[other].contains_key(&partition)
+        let newest = self.stores[side].held.get(&partition).map_or(0, |(_, number)| *number);
+        held.in_sync.contains(other)
+            && newest <= self.committers[partition].acknowledged
+            && self.holds(other, partition)
+            && !self.excused[other].contains_key(&partition)
     }
 
     /// A place is gone from a side; by a fault if that has a time.

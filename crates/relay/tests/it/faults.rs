@@ -294,8 +294,9 @@ impl World {
         let mut may =
             |p: &usize| oracle.may_lose((*p, 0), side, brokers, held, ids[*p].1) && commits.may_forget(side, *p, held);
         let other = &brokers[side.other()];
-        let other_serves = !other.down && other.refuses.0.max(other.rejects_until).max(other.slow.0) <= self.now;
-        if brokers[side].down || !other_serves || !of_topic.iter().all(&mut may) {
+        let other_serves = other.refuses.0.max(other.rejects_until).max(other.slow.0) <= self.now;
+        // Unheard of, it must not meet a takeover to that very side: that would be both sides at once.
+        if brokers[side].down || !other_serves || !of_topic.iter().all(&mut may) || !self.is_reachable(side.other()) {
             return;
         }
         self.side_dies(side, time);

@@ -416,7 +416,8 @@ impl Oracle {
                     missing.is_none_or(excused),
                     "partition {partition}: {side} in sync ({now}) without offset {missing:?}"
                 );
-                if missing.is_none() && !before.in_sync.contains(side) {
+                let is_back = lost.is_none_or(|lost| brokers[side].logs[partition].end >= lost.end);
+                if missing.is_none() && is_back && !before.in_sync.contains(side) {
                     self.partitions[partition].lost[side] = None;
                 }
             }

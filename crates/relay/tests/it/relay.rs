@@ -261,7 +261,10 @@ impl World {
         {
             relay.paused = false;
             self.trace.note(self.now, || "relay goes on".to_owned());
-            for due in std::mem::take(&mut relay.backlog) {
+            // What comes at this very moment comes after what has waited.
+            let backlog = std::mem::take(&mut relay.backlog);
+            let later = self.take_due_now();
+            for due in backlog.into_iter().chain(later) {
                 self.at(self.now, due);
             }
         }

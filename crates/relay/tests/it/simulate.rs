@@ -90,10 +90,6 @@ pub fn play_all(
     });
 }
 
-/// Histories that break a rule today, each a fault that is open: said in every run, and refused when played alone.
-const OPEN: [(u64, &str); 1] =
-    [(173, "RELAY-4: the pair is set while side B holds none of a place that was acknowledged before")];
-
 #[test]
 fn every_seed_keeps_the_rules() {
     let first = setting("NARU_SIMULATE_SEED").unwrap_or(1);
@@ -119,12 +115,6 @@ fn every_seed_keeps_the_rules() {
         },
     );
     failed.sort();
-    if seeds > 1 {
-        for (seed, what) in OPEN.iter().filter(|(open, _)| failed.iter().any(|(seed, _)| seed == open)) {
-            println!("seed {seed} is open: {what}");
-        }
-        failed.retain(|(seed, _)| OPEN.iter().all(|(open, _)| open != seed));
-    }
     if let Some((seed, _)) = failed.first() {
         println!("the last events of seed {seed}:\n{}", replay(*seed));
     }

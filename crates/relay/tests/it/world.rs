@@ -233,6 +233,18 @@ impl World {
         self.queue.push(Reverse(Scheduled { at: at.max(self.now), number: self.scheduled, due }));
     }
 
+    /// What would happen at this moment yet, in its order.
+    pub fn take_due_now(&mut self) -> Vec<Due> {
+        let mut due = Vec::new();
+        while let Some(Reverse(next)) = self.queue.peek()
+            && next.at <= self.now
+            && let Some(Reverse(next)) = self.queue.pop()
+        {
+            due.push(next.due);
+        }
+        due
+    }
+
     /// Some time from now, drawn between two bounds.
     pub fn after(&mut self, least: Millis, most: Millis, due: Due) {
         let delay = self.random.random_range(least..=most);
