@@ -1,0 +1,374 @@
+//! One request: which site and server, or the waiting room.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use naru_model::invariant;
+use naru_model::{Class, SiteKind};
+
+use super::blueprint::SITES_MAX;
+use super::mutant::mutant;
+use super::residency::{CorePeer, Peer, RentedPeer};
+use super::retry::ATTEMPTS_MAX;
+use super::room::{REFRESH, Turn};
+use super::site::{Entry, Members, Place, Tier};
+use super::visit::{ClientKey, SiteKey, Ticket, Visit};
+use super::{Millis, OpenPool, OwnedPool, Policy, Service, Unrouted, route};
+
+/// When a core request that was refused may come again: a slot is held for about a tenth of that.
+const CORE_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// A request, and what is known about it.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'r> {
+    /// Now, on a clock that never goes back.
+    pub now: Millis,
+    /// Now, milliseconds since 1970.
+    pub unix_ms: u64,
+    /// The host that was asked, with or without a port.
+    pub host: &'r str,
+    /// The request target: path and query.
+    pub target: &'r str,
+    /// Who asks.
+    pub client: ClientKey,
+    /// The visit that his browser carries.
+    pub visit: Option<Visit>,
+    /// The ticket that his browser carries.
+    pub ticket: Option<Ticket>,
+    /// Which attempt it is, from 1, and the server of the one before.
+    pub attempt: (u32, Option<SocketAddr>),
+    /// A random number, for this attempt alone.
+    pub random: u64,
+}
+
+/// Where a request goes.
+#[derive(Debug)]
+pub enum Decision {
+    /// A core request.
+    Core(CoreDecision),
+    /// An open request.
+    Open(OpenDecision),
+    /// No request of ours.
+    Unrouted(Unrouted),
+}
+
+/// What becomes of a core request.
+#[derive(Debug)]
+pub enum CoreDecision {
+    /// It is sent to a server of ours.
+    Forward {
+        /// Which, with the slots that it holds.
+        place: Place<CorePeer>,
+        /// The visit that the browser carries from here on.
+        visit: Visit,
+        /// The route's position.
+        route: usize,
+        /// Why there.
+        reason: Reason,
+    },
+    /// No site of ours can take it: 503 with Retry-After, at once, and never a cloud.
+    Unavailable {
+        /// When it may come again.
+        retry_after: Duration,
+        /// The route's position.
+        route: usize,
+        /// Why.
+        reason: Reason,
+    },
+}
+
+/// What becomes of an open request.
+#[derive(Debug)]
+pub enum OpenDecision {
+    /// It is sent to a server.
+    Forward {
+        /// Which, with the slots that it holds.
+        place: OpenPlace,
+        /// The visit that the browser carries from here on.
+        visit: Visit,
+        /// The route's position.
+        route: usize,
+        /// Why there.
+        reason: Reason,
+    },
+    /// The waiting room's page.
+    Wait(Wait),
+}
+
+/// A server for an open request.
+#[derive(Debug)]
+pub enum OpenPlace {
+    /// One of ours.
+    Owned(Place<CorePeer>),
+    /// A rented one.
+    Rented(Place<RentedPeer>),
+}
+
+/// What the waiting room's page says.
+#[derive(Debug, Clone, Copy)]
+pub struct Wait {
+    /// The ticket that the browser carries from here on; none for somebody who is inside or was called.
+    pub ticket: Option<Ticket>,
+    /// His place, from 1; 0 for somebody whose turn it is and who waits for a free slot.
+    pub place: u64,
+    /// How long, by the rate of now.
+    pub estimate: Option<Duration>,
+    /// When the page asks again.
+    pub refresh: Duration,
+    /// The route's position.
+    pub route: usize,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Why a request goes where it goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Reason {
+    /// The site where the user was put before.
+    Stays = 1,
+    /// The first site of ours in the user's order.
+    First = 2,
+    /// Another site of ours, since the first had no room or was down.
+    NextOwned = 3,
+    /// A site rented ahead, since ours had no room.
+    PreRented = 4,
+    /// An autoscaled site, since nothing else had room.
+    Autoscaled = 5,
+    /// A second attempt.
+    Retry = 6,
+    /// No site has room.
+    Full = 7,
+    /// No server is up.
+    Down = 8,
+    /// Others wait already.
+    Behind = 9,
+    /// His turn has not come.
+    NotYet = 10,
+    /// The attempts or the budget for them are used up.
+    NoRetry = 11,
+    /// No such route, or a path that can be read in two ways.
+    Unrouted = 12,
+}
+
+impl Reason {
+    /// The reason in words, as a label of a metric has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stays => "stays",
+            Self::First => "first",
+            Self::NextOwned => "next_owned",
+            Self::PreRented => "pre_rented",
+            Self::Autoscaled => "autoscaled",
+            Self::Retry => "retry",
+            Self::Full => "full",
+            Self::Down => "down",
+            Self::Behind => "behind",
+            Self::NotYet => "not_yet",
+            Self::NoRetry => "no_retry",
+            Self::Unrouted => "unrouted",
+        }
+    }
+}
+
+/// A decision in short, as it is logged and counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outcome<'d> {
+    /// What the request carries; `None` when it is on no route.
+    pub class: Option<Class>,
+    /// Where it is sent, if it is.
+    pub site: Option<(&'d naru_model::SiteId, SiteKind)>,
+    /// The server, if it is sent.
+    pub address: Option<SocketAddr>,
+    /// Why.
+    pub reason: Reason,
+}
+
+impl Decision {
+    /// The decision in short.
+    pub fn outcome(&self) -> Outcome<'_> {
+        fn sent<'d, P: Peer>(class: Class, place: &'d Place<P>, reason: Reason) -> Outcome<'d> {
+            let site = Some((place.site().id(), place.site().tier().kind()));
+            Outcome { class: Some(class), site, address: Some(place.upstream().address()), reason }
+        }
+        let kept = |class: Option<Class>, reason: Reason| Outcome { class, site: None, address: None, reason };
+        match self {
+            Self::Core(CoreDecision::Forward { place, reason, .. }) => sent(Class::Core, place, *reason),
+            Self::Core(CoreDecision::Unavailable { reason, .. }) => kept(Some(Class::Core), *reason),
+            Self::Open(OpenDecision::Forward { place: OpenPlace::Owned(place), reason, .. }) => {
+                sent(Class::Open, place, *reason)
+            }
+            Self::Open(OpenDecision::Forward { place: OpenPlace::Rented(place), reason, .. }) => {
+                sent(Class::Open, place, *reason)
+            }
+            Self::Open(OpenDecision::Wait(wait)) => kept(Some(Class::Open), wait.reason),
+            Self::Unrouted(_) => kept(None, Reason::Unrouted),
+        }
+    }
+}
+
+impl Policy {
+    /// Decides about one attempt of one request. Slots are held from here on until the place is dropped.
+    pub fn decide(&self, asked: &Asked<'_>) -> Decision {
+        let patterns = self.routes.iter().map(|route| (route.class(), &route.pattern));
+        let index = match route::find(patterns, asked.host, asked.target) {
+            Ok(index) => index,
+            Err(unrouted) => return Decision::Unrouted(unrouted),
+        };
+        let may = self.may_try(asked.attempt.0);
+        match &self.routes[index].service {
+            Service::Core(pool) => Decision::Core(self.decide_core(asked, index, pool, may)),
+            Service::Open(pool) => match self.decide_open(asked, index, pool, may) {
+                OpenDecision::Wait(_) if mutant!(RefuseOpen) => Decision::Unrouted(Unrouted::NoRoute),
+                decision => Decision::Open(decision),
+            },
+        }
+    }
+
+    /// Whether the budget has this attempt; a first one pays in.
+    fn may_try(&self, attempt: u32) -> bool {
+        if attempt <= 1 {
+            self.retries.deposit();
+            return true;
+        }
+        attempt <= ATTEMPTS_MAX && self.retries.withdraw()
+    }
+
+    fn decide_core(&self, asked: &Asked<'_>, route: usize, pool: &OwnedPool, may: bool) -> CoreDecision {
+        let entry = self.entry(asked, route, Class::Core);
+        let found = if may { in_order(&pool.members, asked, &entry) } else { None };
+        let Some((place, reason)) = found else {
+            let reason = self.why_not(may, pool.members.iter().any(|members| members.is_usable(asked.now)));
+            return CoreDecision::Unavailable { retry_after: CORE_RETRY_AFTER, route, reason };
+        };
+        let (address, kind) = (place.upstream().address(), place.site().tier().kind());
+        let stays = self.networks.contain(address.ip()) && Class::Core.may_run_on(kind);
+        invariant!(EDGE_1, stays, "core route {route} was about to go to {address}");
+        if !stays {
+            // Where violations are counted and the process goes on, the request does not.
+            return CoreDecision::Unavailable { retry_after: CORE_RETRY_AFTER, route, reason: Reason::Down };
+        }
+        let reason = if asked.attempt.0 > 1 { Reason::Retry } else { reason };
+        CoreDecision::Forward { visit: visit(asked, place.site().key()), place, route, reason }
+    }
+
+    fn decide_open(&self, asked: &Asked<'_>, route: usize, pool: &OpenPool, may: bool) -> OpenDecision {
+        let turn = asked.ticket.as_ref().and_then(|ticket| Some((ticket, self.room.turn(ticket)?)));
+        // Whoever is inside stays inside; the line is for those who come.
+        let wait = match (asked.visit, turn) {
+            (Some(_), _) | (None, Some((_, Turn::Called))) => None,
+            (None, Some((ticket, Turn::Waits { place, estimate }))) => {
+                let ticket = Some(*ticket);
+                Some(Wait { ticket, place, estimate, refresh: REFRESH, route, reason: Reason::NotYet })
+            }
+            (None, None) if self.room.is_busy() => Some(self.draw(asked, route, Reason::Behind)),
+            (None, None) => None,
+        };
+        if let Some(wait) = wait {
+            return OpenDecision::Wait(wait);
+        }
+        let entry = self.entry(asked, route, Class::Open);
+        let found = if may { self.open_place(asked, pool, &entry) } else { None };
+        let Some((place, reason)) = found else {
+            let up = pool.owned.members.iter().any(|members| members.is_usable(asked.now))
+                || pool.rented.iter().any(|members| members.is_usable(asked.now));
+            let reason = self.why_not(may, up);
+            let inside = asked.visit.is_some() || turn.is_some();
+            return OpenDecision::Wait(match inside {
+                // He keeps what he has: a visit, or a ticket that was called.
+                true => {
+                    let ticket = turn.map(|(ticket, _)| *ticket);
+                    Wait { ticket, place: 0, estimate: None, refresh: REFRESH, route, reason }
+                }
+                false => self.draw(asked, route, reason),
+            });
+        };
+        if let (None, Some((ticket, _))) = (asked.visit, turn) {
+            self.room.came(ticket);
+        }
+        let site = match &place {
+            OpenPlace::Owned(place) => place.site().key(),
+            OpenPlace::Rented(place) => place.site().key(),
+        };
+        let reason = if asked.attempt.0 > 1 { Reason::Retry } else { reason };
+        OpenDecision::Forward { place, visit: visit(asked, site), route, reason }
+    }
+
+    /// Our own sites, then those rented ahead, then autoscaled ones within the budget; before all the one where the user
+    /// is.
+    fn open_place(&self, asked: &Asked<'_>, pool: &OpenPool, entry: &Entry) -> Option<(OpenPlace, Reason)> {
+        let budget = |tier: Tier| (tier == Tier::Autoscaled).then_some(&self.autoscaled);
+        let was = asked.visit.filter(|_| !mutant!(MoveUsers)).map(|visit| visit.site());
+        if let Some(there) = was.and_then(|was| pool.rented.iter().find(|members| members.site.key() == was))
+            && let Some(place) = there.enter(entry, budget(there.site.tier()))
+        {
+            return Some((OpenPlace::Rented(place), Reason::Stays));
+        }
+        if let Some((place, reason)) = in_order(&pool.owned.members, asked, entry) {
+            return Some((OpenPlace::Owned(place), reason));
+        }
+        for (tier, reason) in [(Tier::PreRented, Reason::PreRented), (Tier::Autoscaled, Reason::Autoscaled)] {
+            let from = pool.rented.partition_point(|members| members.site.tier() < tier);
+            let until = pool.rented.partition_point(|members| members.site.tier() <= tier);
+            let members = &pool.rented[from..until];
+            for index in order(members, asked.client) {
+                if let Some(place) = members[index].enter(entry, budget(tier)) {
+                    return Some((OpenPlace::Rented(place), reason));
+                }
+            }
+        }
+        None
+    }
+
+    fn entry(&self, asked: &Asked<'_>, route: usize, class: Class) -> Entry {
+        let cost = self.routes[route].cost;
+        Entry { class, cost, avoid: asked.attempt.1, now: asked.now, random: asked.random }
+    }
+
+    fn why_not(&self, may: bool, is_up: bool) -> Reason {
+        match (may, is_up) {
+            (false, _) => Reason::NoRetry,
+            (true, true) => Reason::Full,
+            (true, false) => Reason::Down,
+        }
+    }
+
+    fn draw(&self, asked: &Asked<'_>, route: usize, reason: Reason) -> Wait {
+        let ticket = self.room.draw(asked.client, asked.unix_ms);
+        let (place, estimate) = match self.room.turn(&ticket) {
+            Some(Turn::Waits { place, estimate }) => (place, estimate),
+            Some(Turn::Called) | None => (1, None),
+        };
+        Wait { ticket: Some(ticket), place, estimate, refresh: REFRESH, route, reason }
+    }
+}
+
+fn visit(asked: &Asked<'_>, site: SiteKey) -> Visit {
+    Visit { client: asked.client, site, seen_unix_ms: asked.unix_ms }
+}
+
+/// The site where the user is, then the others of ours in his order.
+fn in_order(members: &[Members<CorePeer>], asked: &Asked<'_>, entry: &Entry) -> Option<(Place<CorePeer>, Reason)> {
+    let was = asked.visit.filter(|_| !mutant!(MoveUsers)).map(|visit| visit.site());
+    if let Some(there) = was.and_then(|was| members.iter().find(|members| members.site.key() == was))
+        && let Some(place) = there.enter(entry, None)
+    {
+        return Some((place, Reason::Stays));
+    }
+    order(members, asked.client).enumerate().find_map(|(nth, index)| {
+        let reason = if nth == 0 { Reason::First } else { Reason::NextOwned };
+        Some((members[index].enter(entry, None)?, reason))
+    })
+}
+
+/// A user's own order of sites, by their ceilings: the same every time, and different for each user.
+pub(super) fn order<P: Peer>(members: &[Members<P>], client: ClientKey) -> impl Iterator<Item = usize> + use<P> {
+    let mut scored = [(0.0, 0); SITES_MAX];
+    let count = members.len().min(SITES_MAX);
+    for (index, members) in members[..count].iter().enumerate() {
+        let weight = members.site.bounds().ceiling.as_f64();
+        scored[index] = (members.site.key().score(client, weight), index);
+    }
+    scored[..count].sort_unstable_by(|one, other| other.0.total_cmp(&one.0));
+    scored.into_iter().take(count).map(|(_, index)| index)
+}
