@@ -5,5 +5,7 @@
 //! of `naru_model::invariant`. It never depends on the log, the lake, or a database.
 //!
 //! `policy` decides: pure, no I/O, no clock, no randomness; a time and a random number are given with every event.
+//! `request` refuses what two readers could take for different requests: pure as well, bytes in, a verdict out.
 
 pub mod policy;
+pub mod request;

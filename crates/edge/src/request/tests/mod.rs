@@ -1,0 +1,6 @@
+#![allow(clippy::unwrap_used)] // a test panics on failure
+
+mod http1;
+mod http2;
+mod timing;
+mod vectors;
