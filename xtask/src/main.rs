@@ -35,7 +35,7 @@ enum Task {
     Tidy(tidy::Args),
     /// Benchmarks, both sides in one run: `wire`, `broker`, `relay`
     Bench(measure::BenchArgs),
-    /// The long kill -9 loop: `broker`, `relay`
+    /// The long kill -9 loop of `broker` or `relay`, or the random decisions of `edge-policy`
     Soak(measure::SoakArgs),
     /// Play seeded histories of the relay's machines, and judge each: `relay`
     Simulate(simulate::Args),

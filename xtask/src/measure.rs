@@ -39,15 +39,27 @@ pub fn bench(args: &BenchArgs) -> Result<(), TaskError> {
 #[derive(Debug, clap::Args)]
 pub struct SoakArgs {
     /// What to soak
-    #[arg(value_parser = ["broker", "relay"])]
+    #[arg(value_parser = ["broker", "relay", "edge-policy"])]
     subject: String,
     /// How many rounds: of SIGKILL, and for the relay of SIGSTOP too
     #[arg(long, default_value_t = 1000)]
     rounds: u32,
+    /// How many decisions of the edge's policy
+    #[arg(long, default_value_t = 100_000_000)]
+    decisions: u64,
+    /// The first world of the edge's policy, to replay one
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
 }
 
-/// Runs the kill -9 test of a subject with many rounds.
+/// Runs the kill -9 test of a subject with many rounds, or the random decisions of the edge's policy.
 pub fn soak(args: &SoakArgs) -> Result<(), TaskError> {
+    if args.subject == "edge-policy" {
+        let words = ["test", "--package", "naru-edge", "--test", "it", "--", "--nocapture", "decisions::every"];
+        let mut soak = cargo(&words);
+        soak.env("NARU_EDGE_DECISIONS", args.decisions.to_string()).env("NARU_EDGE_SEED", args.seed.to_string());
+        return run(soak);
+    }
     let tests = if args.subject == "relay" { "relay::rounds::" } else { "kill::" };
     let mut soak = cargo(&["test", "--workspace", "--test", "it", "--", "--nocapture", tests]);
     soak.env("NARU_KILL_ROUNDS", args.rounds.to_string()).env("NARU_PEERS", peers::folder());

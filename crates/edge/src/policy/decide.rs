@@ -1,6 +1,7 @@
 //! One request: which site and server, or the waiting room.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use naru_model::invariant;
@@ -13,10 +14,13 @@ use super::retry::ATTEMPTS_MAX;
 use super::room::{REFRESH, Turn};
 use super::site::{Entry, Members, Place, Tier};
 use super::visit::{ClientKey, SiteKey, Ticket, Visit};
-use super::{Millis, OpenPool, OwnedPool, Policy, Service, Unrouted, route};
+use super::{Gate, Millis, OpenPool, OwnedPool, Policy, Service, Unrouted, route};
 
 /// When a core request that was refused may come again: a slot is held for about a tenth of that.
 const CORE_RETRY_AFTER: Duration = Duration::from_secs(1);
+/// A site of ours whose use is below this part is one where somebody who has to move can stay: the lower threshold of
+/// the slow actions (rent, drain), so that it is not about to spill itself.
+const SETTLED_BELOW: f64 = 0.65;
 
 /// A request, and what is known about it.
 #[derive(Debug, Clone, Copy)]
@@ -236,7 +240,8 @@ impl Policy {
 
     fn decide_core(&self, asked: &Asked<'_>, route: usize, pool: &OwnedPool, may: bool) -> CoreDecision {
         let entry = self.entry(asked, route, Class::Core);
-        let found = if may { in_order(&pool.members, asked, &entry) } else { None };
+        let stays = || self.stay(&pool.members, asked, &entry).map(|place| (place, Reason::Stays));
+        let found = if may { stays().or_else(|| in_order(&pool.members, asked, &entry, |_| true)) } else { None };
         let Some((place, reason)) = found else {
             let reason = self.why_not(may, pool.members.iter().any(|members| members.is_usable(asked.now)));
             return CoreDecision::Unavailable { retry_after: CORE_RETRY_AFTER, route, reason };
@@ -294,30 +299,49 @@ impl Policy {
         OpenDecision::Forward { place, visit: visit(asked, site), route, reason }
     }
 
-    /// Our own sites, then those rented ahead, then autoscaled ones within the budget; before all the one where the user
-    /// is.
+    /// The site where the user is; else our own sites, then those rented ahead, then autoscaled ones within the budget.
     fn open_place(&self, asked: &Asked<'_>, pool: &OpenPool, entry: &Entry) -> Option<(OpenPlace, Reason)> {
-        let budget = |tier: Tier| (tier == Tier::Autoscaled).then_some(&self.autoscaled);
-        let was = asked.visit.filter(|_| !mutant!(MoveUsers)).map(|visit| visit.site());
-        if let Some(there) = was.and_then(|was| pool.rented.iter().find(|members| members.site.key() == was))
-            && let Some(place) = there.enter(entry, budget(there.site.tier()))
-        {
-            return Some((OpenPlace::Rented(place), Reason::Stays));
+        let owned = |found: Option<(Place<CorePeer>, Reason)>| found.map(|(place, why)| (OpenPlace::Owned(place), why));
+        let own = &pool.owned.members;
+        if let Some(found) = self.stay(&pool.rented, asked, entry) {
+            return Some((OpenPlace::Rented(found), Reason::Stays));
         }
-        if let Some((place, reason)) = in_order(&pool.owned.members, asked, entry) {
-            return Some((OpenPlace::Owned(place), reason));
+        if let Some(found) = self.stay(own, asked, entry) {
+            return Some((OpenPlace::Owned(found), Reason::Stays));
         }
-        for (tier, reason) in [(Tier::PreRented, Reason::PreRented), (Tier::Autoscaled, Reason::Autoscaled)] {
-            let from = pool.rented.partition_point(|members| members.site.tier() < tier);
-            let until = pool.rented.partition_point(|members| members.site.tier() <= tier);
-            let members = &pool.rented[from..until];
-            for index in order(members, asked.client) {
-                if let Some(place) = members[index].enter(entry, budget(tier)) {
-                    return Some((OpenPlace::Rented(place), reason));
-                }
-            }
-        }
-        None
+        // Whoever has to leave a full site of ours goes where he can stay: another one that is about to fill up, too, would
+        // soon send him on. Newcomers fill that one.
+        let leaves_full = was_at(own, asked).is_some_and(|there| there.is_usable(asked.now));
+        let is_settled = |members: &Members<CorePeer>| !leaves_full || members.site.gate().used() < SETTLED_BELOW;
+        owned(in_order(own, asked, entry, is_settled))
+            .or_else(|| self.rented_place(Tier::PreRented, asked, pool, entry))
+            .or_else(|| if leaves_full { owned(in_order(own, asked, entry, |_| true)) } else { None })
+            .or_else(|| self.rented_place(Tier::Autoscaled, asked, pool, entry))
+    }
+
+    fn stay<P: Peer>(&self, members: &[Members<P>], asked: &Asked<'_>, entry: &Entry) -> Option<Place<P>> {
+        let there = was_at(members, asked)?;
+        there.enter(entry, self.budget(there.site.tier()))
+    }
+
+    fn rented_place(
+        &self,
+        tier: Tier,
+        asked: &Asked<'_>,
+        pool: &OpenPool,
+        entry: &Entry,
+    ) -> Option<(OpenPlace, Reason)> {
+        let from = pool.rented.partition_point(|members| members.site.tier() < tier);
+        let until = pool.rented.partition_point(|members| members.site.tier() <= tier);
+        let members = &pool.rented[from..until];
+        let place = order(members, asked.client).find_map(|index| members[index].enter(entry, self.budget(tier)))?;
+        let reason = if tier == Tier::Autoscaled { Reason::Autoscaled } else { Reason::PreRented };
+        Some((OpenPlace::Rented(place), reason))
+    }
+
+    /// What pays for a tier beside its own slots.
+    fn budget(&self, tier: Tier) -> Option<&Arc<Gate>> {
+        (tier == Tier::Autoscaled).then_some(&self.autoscaled)
     }
 
     fn entry(&self, asked: &Asked<'_>, route: usize, class: Class) -> Entry {
@@ -347,17 +371,23 @@ fn visit(asked: &Asked<'_>, site: SiteKey) -> Visit {
     Visit { client: asked.client, site, seen_unix_ms: asked.unix_ms }
 }
 
-/// The site where the user is, then the others of ours in his order.
-fn in_order(members: &[Members<CorePeer>], asked: &Asked<'_>, entry: &Entry) -> Option<(Place<CorePeer>, Reason)> {
-    let was = asked.visit.filter(|_| !mutant!(MoveUsers)).map(|visit| visit.site());
-    if let Some(there) = was.and_then(|was| members.iter().find(|members| members.site.key() == was))
-        && let Some(place) = there.enter(entry, None)
-    {
-        return Some((place, Reason::Stays));
-    }
+/// The site of these where the user was put.
+fn was_at<'m, P: Peer>(members: &'m [Members<P>], asked: &Asked<'_>) -> Option<&'m Members<P>> {
+    let was = asked.visit.filter(|_| !mutant!(MoveUsers))?.site();
+    members.iter().find(|members| members.site.key() == was)
+}
+
+/// The first of our sites in the user's order that may be had and has room.
+fn in_order(
+    members: &[Members<CorePeer>],
+    asked: &Asked<'_>,
+    entry: &Entry,
+    may: impl Fn(&Members<CorePeer>) -> bool,
+) -> Option<(Place<CorePeer>, Reason)> {
     order(members, asked.client).enumerate().find_map(|(nth, index)| {
         let reason = if nth == 0 { Reason::First } else { Reason::NextOwned };
-        Some((members[index].enter(entry, None)?, reason))
+        let there = Some(&members[index]).filter(|members| may(members))?;
+        Some((there.enter(entry, None)?, reason))
     })
 }
 

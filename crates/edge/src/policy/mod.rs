@@ -134,6 +134,11 @@ impl Policy {
         &self.networks
     }
 
+    /// What is left of the budget for autoscaled sites.
+    pub fn budget_left(&self) -> Slots {
+        self.autoscaled.room(Class::Open)
+    }
+
     /// The waiting room.
     pub fn room(&self) -> &Room {
         &self.room

@@ -147,6 +147,12 @@ impl Gate {
         room(class, self.in_flight(), self.limit(), self.reserve())
     }
 
+    /// The part of what open requests may have that is not free for them.
+    pub fn used(&self) -> f64 {
+        let most = self.limit().minus(self.reserve());
+        if most == Slots::ZERO { 1.0 } else { 1.0 - self.room(Class::Open).as_f64() / most.as_f64() }
+    }
+
     /// Takes slots, or says that there is no room for this request.
     #[must_use]
     pub fn enter(&self, class: Class, cost: Slots) -> bool {
