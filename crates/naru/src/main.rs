@@ -1,6 +1,7 @@
 //! One binary that plays every role of Naru: parse, build, run, drain.
 
 mod broker;
+mod edge;
 mod options;
 mod rehearse;
 mod relay;
@@ -25,6 +26,8 @@ enum Role {
     Broker(broker::Args),
     /// Run a relay: two clusters act as one for unmodified clients
     Relay(relay::Args),
+    /// Ask what a gateway decided: owned sites first, overflow to rented ones, core traffic never
+    Edge(edge::Args),
     /// Run one of the sample services of the customer's side
     Sample(sample::Args),
     /// Play a scenario on this machine, with faults, and judge it
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
     match Cli::parse().role {
         Role::Broker(args) => broker::run(&args),
         Role::Relay(args) => relay::run(&args),
+        Role::Edge(args) => edge::run(&args),
         Role::Sample(args) => sample::run(&args),
         Role::Rehearse(args) => rehearse::run(&args),
         Role::Options => options::run(),

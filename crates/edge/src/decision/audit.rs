@@ -10,6 +10,7 @@ use naru_runtime::segments::{ChainSummary, Expect, SegmentError, verify_chain};
 
 use super::block::Block;
 use super::record::{Place, Record};
+use crate::policy::Reason;
 
 /// Most breaches that are told one by one; the rest is counted.
 pub const BREACHES_MAX: usize = 100;
@@ -53,8 +54,8 @@ pub struct Audit {
 /// What the decisions of a chain say.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Findings {
-    /// Decisions by class and by where the request was sent; none for requests that were kept.
-    pub decisions: BTreeMap<(Option<Class>, Option<SiteKind>), u64>,
+    /// Decisions by class, by where the request was sent (none for requests that were kept), and by reason.
+    pub decisions: BTreeMap<(Option<Class>, Option<SiteKind>, Reason), u64>,
     /// Every server that core requests were sent to.
     pub core_places: BTreeSet<Place>,
     /// Requests that were sent to a rented site and are not open, or to an address that is not owned and are core: the
@@ -151,7 +152,7 @@ impl Reading<'_> {
     fn record(&mut self, record: &Record, segment: u64, entry: u64) {
         let findings = &mut self.findings;
         let kind = record.place.map(|place| place.kind);
-        *findings.decisions.entry((record.class, kind)).or_default() += 1;
+        *findings.decisions.entry((record.class, kind, record.reason)).or_default() += 1;
         let (first, last) = findings.unix_ms.unwrap_or((record.unix_ms, record.unix_ms));
         findings.unix_ms = Some((first.min(record.unix_ms), last.max(record.unix_ms)));
         let Some(place) = record.place else { return };

@@ -4,13 +4,14 @@
 //! the run (8), lost records of open and of core requests in front of it (8, 8), count of places (2), places, count of
 //! records (2), records. A place: kind (1: 1 owned, 2 rented), length of the name (1), name, family (1: 4 or 6),
 //! address (4 or 16), port (2). A record: request id (16), time (8), plan (8), place (2, from 0; 65535 for none),
-//! class (1: 0 none, 1 core, 2 open), reason (1).
+//! class (1: 0 none, 1 core, 2 open), reason (1, by the numbers of [`reason`]).
 
 use std::net::{IpAddr, SocketAddr};
 
 use naru_model::{Class, SiteKind};
 
 use super::record::{Place, Record, SiteName};
+use crate::policy::Reason;
 
 /// The format that is written, and the only one that is read.
 const FORMAT: u8 = 1;
@@ -71,7 +72,7 @@ impl Block {
                 Some(Class::Core) => 1,
                 Some(Class::Open) => 2,
             };
-            out.extend_from_slice(&[class, record.reason]);
+            out.extend_from_slice(&[class, record.reason as u8]);
         }
     }
 
@@ -136,14 +137,27 @@ fn record(rest: &mut &[u8], places: &[Place]) -> Option<Record> {
         NO_PLACE => None,
         index => Some(*places.get(usize::from(index))?),
     };
-    let [class, reason] = *take(rest)?;
+    let [class, code] = *take(rest)?;
     let class = match class {
         0 => None,
         1 => Some(Class::Core),
         2 => Some(Class::Open),
         _ => return None,
     };
-    Some(Record { request_id, unix_ms, class, place, plan, reason })
+    Some(Record { request_id, unix_ms, class, place, plan, reason: reason(code)? })
+}
+
+/// The reason with this number. Numbers are never given twice: old logs are read for years.
+fn reason(code: u8) -> Option<Reason> {
+    use Reason::*;
+    const ALL: [Reason; 12] =
+        [Stays, First, NextOwned, PreRented, Autoscaled, Retry, Full, Down, Behind, NotYet, NoRetry, Unrouted];
+    let reason = ALL.into_iter().find(|reason| *reason as u8 == code)?;
+    // A new reason fails to build here until it is in the list above.
+    match reason {
+        Stays | First | NextOwned | PreRented | Autoscaled | Retry | Full | Down | Behind | NotYet | NoRetry
+        | Unrouted => Some(reason),
+    }
 }
 
 fn count(rest: &mut &[u8]) -> Option<u16> {

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use naru_model::{Class, SiteId, SiteKind};
 
+use crate::policy::{Outcome, Reason};
+
 /// Where one request was sent, and why. A copy of fixed size: making one allocates nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record {
@@ -17,8 +19,17 @@ pub struct Record {
     pub place: Option<Place>,
     /// The generation of the capacity plan in force; 0 while there is none.
     pub plan: u64,
-    /// The number of the policy's reason.
-    pub reason: u8,
+    /// Why.
+    pub reason: Reason,
+}
+
+impl Record {
+    /// What is kept of a decision of the policy.
+    pub fn of(outcome: &Outcome<'_>, request_id: u128, unix_ms: u64, plan: u64) -> Self {
+        let place = outcome.site.zip(outcome.address);
+        let place = place.map(|((site, kind), address)| Place { site: site.into(), kind, address });
+        Self { request_id, unix_ms, class: outcome.class, place, plan, reason: outcome.reason }
+    }
 }
 
 /// A server at a site.

@@ -17,6 +17,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::block::{Block, RECORDS_MAX};
 use super::*;
+use crate::policy::{Outcome, Reason};
 
 /// A directory with keys and a log in it.
 struct Bench {
@@ -73,7 +74,14 @@ fn rented() -> Option<Place> {
 }
 
 fn record(request_id: u128, class: Class, place: Option<Place>) -> Record {
-    Record { request_id, unix_ms: 1_762_822_800_000 + request_id as u64, class: Some(class), place, plan: 7, reason: 2 }
+    Record {
+        request_id,
+        unix_ms: 1_762_822_800_000 + request_id as u64,
+        class: Some(class),
+        place,
+        plan: 7,
+        reason: Reason::First,
+    }
 }
 
 fn block(first: u64, records: Vec<Record>) -> Block {
@@ -100,9 +108,9 @@ fn what_is_recorded_is_audited() {
     assert!(audit.chain.sealed);
     let findings = audit.findings;
     assert!(findings.proves());
-    assert_eq!(findings.decisions[&(Some(Class::Core), Some(SiteKind::Owned))], 1_000);
-    assert_eq!(findings.decisions[&(Some(Class::Open), Some(SiteKind::Rented))], 1_000);
-    assert_eq!(findings.decisions[&(Some(Class::Open), None)], 1_000);
+    assert_eq!(findings.decisions[&(Some(Class::Core), Some(SiteKind::Owned), Reason::First)], 1_000);
+    assert_eq!(findings.decisions[&(Some(Class::Open), Some(SiteKind::Rented), Reason::First)], 1_000);
+    assert_eq!(findings.decisions[&(Some(Class::Open), None, Reason::First)], 1_000);
     assert_eq!(findings.core_places, owned().into_iter().collect());
     assert_eq!(findings.unix_ms, Some((1_762_822_800_000, 1_762_822_800_999)));
 }
@@ -282,6 +290,7 @@ fn an_entry_that_is_no_block_is_no_proof() {
 fn a_block_is_read_as_it_was_written_and_no_cut_or_longer_one_is() {
     let mut random = ChaCha8Rng::seed_from_u64(5);
     let places = [None, owned(), rented(), place("idc-2", SiteKind::Owned, "10.0.1.1:80")];
+    let reasons = [Reason::Stays, Reason::PreRented, Reason::Unrouted];
     let classes = [None, Some(Class::Core), Some(Class::Open)];
     for count in [0, 1, 7, RECORDS_MAX] {
         let records = (0..count).map(|_| Record {
@@ -290,7 +299,7 @@ fn a_block_is_read_as_it_was_written_and_no_cut_or_longer_one_is() {
             class: classes[random.random_range(0..3)],
             place: places[random.random_range(0..4)],
             plan: random.random(),
-            reason: random.random(),
+            reason: reasons[random.random_range(0..3)],
         });
         let block =
             Block { run: 3, first: 4, lost_open: 5, lost_core: 6, is_end: count == 0, records: records.collect() };
@@ -313,4 +322,18 @@ fn two_edges_never_write_one_log() {
     let second = DecisionLog::open(&bench.log(), bench.keys.clone(), LogOptions::default(), 2);
     assert!(matches!(second, Err(DecisionLogError::Chain { source: SegmentError::Busy { .. }, .. })));
     log.close().unwrap();
+}
+
+#[test]
+fn a_decision_of_the_policy_is_kept_whole() {
+    let site = SiteId::new("idc-1").unwrap();
+    let outcome = Outcome {
+        class: Some(Class::Core),
+        site: Some((&site, SiteKind::Owned)),
+        address: Some("10.0.0.1:80".parse().unwrap()),
+        reason: Reason::First,
+    };
+    assert_eq!(Record::of(&outcome, 5, 1_762_822_800_005, 7), record(5, Class::Core, owned()));
+    let kept = Outcome { site: None, address: None, ..outcome };
+    assert_eq!(Record::of(&kept, 5, 1_762_822_800_005, 7), record(5, Class::Core, None));
 }
