@@ -87,6 +87,11 @@ impl GroupHandle {
         *self.status.borrow()
     }
 
+    /// Whether nobody but the mirror may ask for anything.
+    pub(super) fn is_alone(&self) -> bool {
+        self.inbox.strong_count() == 1
+    }
+
     pub(super) fn watch(&self) -> watch::Receiver<GroupStatus> {
         self.status.clone()
     }

@@ -1,6 +1,7 @@
 //! All consumer groups of a service group.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +26,10 @@ const GROUPS_MAX: usize = 20_000;
 
 /// How often the sides are asked for their groups. One that is used through the relay is known at once.
 const FOUND_EVERY: Duration = Duration::from_secs(30);
+
+/// A group that no side lists and no client uses for this long is let go of: anybody may ask for a name that nobody has.
+/// Four listings; members beat more often.
+const UNUSED_MS_MAX: Millis = 120_000;
 
 /// What stays the same in the life of a mirror.
 #[derive(Debug, Clone, Copy)]
@@ -59,13 +64,24 @@ impl MirrorConfig {
     }
 }
 
+/// A group that has an actor.
+#[derive(Debug)]
+struct Known {
+    handle: GroupHandle,
+    /// When a client or a listing last named it.
+    used: Millis,
+}
+
 /// The consumer groups of one service group: an actor each, made when it is first used or found.
 #[derive(Debug)]
 pub struct Mirror {
     config: MirrorConfig,
     sides: Sides,
     announced: watch::Sender<Announcement>,
-    groups: Mutex<HashMap<Arc<str>, GroupHandle>>,
+    groups: Mutex<HashMap<Arc<str>, Known>>,
+    groups_max: usize,
+    /// Groups of a side found no room when they were listed last.
+    is_full: AtomicBool,
     tasks: Tasks,
     stopping: CancellationToken,
 }
@@ -79,6 +95,8 @@ impl Mirror {
             sides: Sides::new(clients),
             announced: watch::Sender::new(announcement),
             groups: Mutex::default(),
+            groups_max: GROUPS_MAX,
+            is_full: AtomicBool::new(false),
             tasks: tasks.clone(),
             stopping: tasks.stop_token(),
         }
@@ -116,20 +134,20 @@ impl Mirror {
     /// which groups are of this service group.
     pub async fn copy_offsets(&self, belongs: impl Fn(&str) -> bool, patience: Duration) -> bool {
         let deadline = Instant::now() + patience;
-        let listed = match timeout_at(deadline, self.discover(belongs)).await {
-            Ok(listed) => listed,
-            Err(_) => return false,
-        };
-        if let Err(error) = listed {
-            tracing::info!(error = &error as &dyn std::error::Error, "consumer groups cannot be listed");
-            return false;
+        match timeout_at(deadline, self.discover(belongs)).await {
+            Ok(Ok(())) if !self.is_full() => {}
+            Ok(Ok(())) | Err(_) => return false,
+            Ok(Err(error)) => {
+                tracing::info!(error = &error as &dyn std::error::Error, "consumer groups cannot be listed");
+                return false;
+            }
         }
         let mut comparison = 0;
         self.announced.send_modify(|announced| {
             announced.comparison += 1;
             comparison = announced.comparison;
         });
-        let handles: Vec<_> = self.groups().values().cloned().collect();
+        let handles: Vec<_> = self.groups().values().map(|known| known.handle.clone()).collect();
         for handle in handles {
             let mut status = handle.watch();
             let equal = status.wait_for(|status| status.view.equal && status.comparison >= comparison);
@@ -141,16 +159,39 @@ impl Mirror {
         true
     }
 
-    /// Gives every group that a side lists an actor: what only the side that follows has is compared, too.
+    /// Gives every group that a side lists an actor: what only the side that follows has is compared, too. Those of one
+    /// side also while the other is away.
     async fn discover(&self, belongs: impl Fn(&str) -> bool) -> Result<(), ClientError> {
         let (a, b) = tokio::join!(self.client(Side::A).list_groups(), self.client(Side::B).list_groups());
-        for listed in a?.into_iter().chain(b?) {
-            if belongs(&listed.group) && self.group(&listed.group).is_err() {
-                tracing::warn!(max = GROUPS_MAX, "more consumer groups than allowed: the rest is not mirrored");
-                break;
-            }
+        let listed = SideMap { a: &a, b: &b };
+        let names = listed.iter().filter_map(|(_, listed)| listed.as_ref().ok()).flatten().map(|one| &*one.group);
+        let refused = names.filter(|name| belongs(name)).filter(|name| self.group(name).is_err()).count();
+        self.is_full.store(refused > 0, Ordering::Relaxed);
+        if refused > 0 {
+            tracing::warn!(
+                max = self.groups_max,
+                refused,
+                "more consumer groups than allowed: the rest is not mirrored"
+            );
         }
-        Ok(())
+        if listed[self.announced().held.active].is_ok() {
+            self.let_go(clock::now());
+        }
+        a.and(b).map(drop)
+    }
+
+    /// Ends the actors of groups that are nowhere. One that anybody holds may have something under way.
+    fn let_go(&self, now: Millis) {
+        self.groups().retain(|_, Known { handle, used }| {
+            let view = handle.status().view;
+            let rests = view.ready && view.waiting == 0 && view.behind == 0 && handle.is_alone();
+            !rests || now < *used + UNUSED_MS_MAX
+        });
+    }
+
+    /// Whether groups of a side are not mirrored for want of room.
+    pub(crate) fn is_full(&self) -> bool {
+        self.is_full.load(Ordering::Relaxed)
     }
 
     /// Finds the groups that are there already, and those that somebody makes past the relay. Until the relay stops.
@@ -169,29 +210,31 @@ impl Mirror {
     /// The actor of a group.
     pub(super) fn group(&self, name: &str) -> Result<GroupHandle, ErrorCode> {
         let mut groups = self.groups();
-        if let Some(handle) = groups.get(name) {
-            return Ok(handle.clone());
+        let used = clock::now();
+        if let Some(known) = groups.get_mut(name) {
+            known.used = used;
+            return Ok(known.handle.clone());
         }
-        if groups.len() >= GROUPS_MAX {
+        if groups.len() >= self.groups_max {
             return Err(ErrorCode::COORDINATOR_NOT_AVAILABLE);
         }
         let name: Arc<str> = Arc::from(name);
         let machine = Group::new(self.config.group, self.config.settled_at);
         let (handle, actor) = Actor::new(Arc::clone(&name), self.sides.clone(), machine, self.announced.subscribe());
         self.tasks.spawn("a consumer group", actor.run(self.stopping.clone()));
-        groups.insert(name, handle.clone());
+        groups.insert(name, Known { handle: handle.clone(), used });
         Ok(handle)
     }
 
     /// Whether members of this group may have lost their membership by a takeover.
     pub(super) fn has_orphans(&self, name: &str) -> bool {
-        self.groups().get(name).is_some_and(|group| group.status().has_orphans())
+        self.groups().get(name).is_some_and(|known| known.handle.status().has_orphans())
     }
 
     /// Groups, and offsets that the other side is not known to hold.
     pub fn behind(&self) -> (usize, usize) {
         let groups = self.groups();
-        (groups.len(), groups.values().map(|group| group.status().view.behind).sum())
+        (groups.len(), groups.values().map(|known| known.handle.status().view.behind).sum())
     }
 
     /// Whether this side alone may be asked now (RELAY-9).
@@ -200,7 +243,10 @@ impl Mirror {
         announced.held.is_duplex() || clock::now() < announced.lease_until
     }
 
-    fn groups(&self) -> MutexGuard<'_, HashMap<Arc<str>, GroupHandle>> {
+    fn groups(&self) -> MutexGuard<'_, HashMap<Arc<str>, Known>> {
         self.groups.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,12 +1,18 @@
 //! What is shown of a relay and its service groups.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::history::Histories;
+use crate::groups::Mirror;
 use crate::relay::{Relay, ServiceGroup};
 use crate::sequence::Millis;
 use crate::side::{Side, SideMap};
 use crate::sides::{Absence, Alarm, Cause, GroupView, ReturnStage, SwitchStage};
+
+/// The alarm of a mirror that has no room.
+const GROUPS_FULL: &str = "groups-full";
 
 /// Everything.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -206,13 +212,19 @@ fn group(
             at_ms: change.at,
             took_ms: change.took_ms,
         }),
-        alarms: view
-            .alarms
-            .into_iter()
-            .map(|(alarm, text)| AlarmStatus { name: alarm.name().to_owned(), text })
-            .collect(),
+        alarms: alarms(view.alarms, &served.mirror),
         partitions: partitions.len(),
     }
+}
+
+/// What the sides call for, and what the mirror of committed offsets does.
+fn alarms(raised: BTreeMap<Alarm, String>, mirror: &Mirror) -> Vec<AlarmStatus> {
+    let of_sides = raised.into_iter().map(|(alarm, text)| AlarmStatus { name: alarm.name().to_owned(), text });
+    let full = mirror.is_full().then(|| AlarmStatus {
+        name: GROUPS_FULL.to_owned(),
+        text: "more consumer groups than the relay carries: offsets of the rest are on one side only".to_owned(),
+    });
+    of_sides.chain(full).collect()
 }
 
 fn seconds(ms: Millis) -> f64 {
