@@ -88,7 +88,8 @@ impl Group {
                 // Copied in full before it is in sync again; until then nothing waits for it.
                 self.lanes[held.standby()].pending.clear();
                 self.sync = Sync::Idle;
-                self.sync_at = now + self.config.retry_ms;
+                self.sync_pause_ms = self.config.retry_ms;
+                self.sync_at = now + self.sync_pause_ms;
             }
         } else if self.tied {
             self.reported_equal = false;
@@ -105,9 +106,9 @@ impl Group {
         let mut tickets: Vec<Ticket> = queued.chain(waiting).collect();
         let lost = &mut self.lanes[before.active];
         if held.in_sync.contains(before.active) {
-            lost.drop_open(now);
+            lost.drop_open();
         } else {
-            lost.reset(now);
+            lost.reset();
         }
         tickets.extend(lost.doubts.iter_mut().filter_map(|doubt| doubt.ticket.take()));
         // They refuse simple commits, for up to their session time-out.
@@ -117,7 +118,7 @@ impl Group {
             // It may yet arrive at the side that was active.
             let numbered = |(place, position)| (place, Change { position, version: 0 });
             let changes = request.changes.into_iter().map(numbered).collect();
-            lost.doubts.push(Doubt { is_clients: true, ticket: None, changes, since: now });
+            lost.doubts.push(Doubt { is_clients: true, ticket: None, changes, answered: None });
         }
         let won = &mut self.lanes[held.active];
         won.members = Members::Gone;
@@ -128,7 +129,7 @@ impl Group {
         self.tied = false;
         self.reported_equal = false;
         self.sync = Sync::Idle;
-        self.sync_at = now;
+        (self.sync_at, self.sync_pause_ms) = (now, self.config.retry_ms);
     }
 
     /// Every acknowledged offset, or a newer one, is known to be on this side.

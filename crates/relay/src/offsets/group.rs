@@ -16,6 +16,10 @@ use crate::sequence::{Millis, OrderId, Suspicion, Ticket};
 use crate::side::{Side, SideMap};
 use crate::sides::Standing;
 
+/// Longest pause between two looks at a follower that fails: thousands of groups then ask the other side some hundred
+/// times a second at most.
+const SYNC_PAUSE_MS_MAX: Millis = 60_000;
+
 /// What stays the same in the life of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GroupConfig {
@@ -68,6 +72,8 @@ pub struct Group {
     pub(super) lanes: SideMap<Lane>,
     pub(super) sync: Sync,
     pub(super) sync_at: Millis,
+    /// Before a side that follows is tried again.
+    pub(super) sync_pause_ms: Millis,
     /// Alone by one side, but the other one takes part in every acknowledgement again.
     pub(super) tied: bool,
     /// The number of the newest acknowledged change by place.
@@ -102,6 +108,7 @@ impl Group {
             lanes: SideMap::default(),
             sync: Sync::Idle,
             sync_at: settled_at,
+            sync_pause_ms: config.retry_ms,
             settled_at,
             tied: false,
             acknowledged: BTreeMap::new(),
@@ -130,7 +137,10 @@ impl Group {
             Event::OffsetsRead { order, side, outcome } => self.offsets_read(now, order, side, outcome, out),
             Event::MembersRemoved { order, side, outcome } => self.members_removed(now, order, side, outcome, out),
             Event::Recreated { side } => self.recreated(now, side),
-            Event::Recheck => self.sync.restart_if_done(),
+            Event::Recheck => {
+                self.sync.restart_if_done();
+                (self.sync_at, self.sync_pause_ms) = (self.sync_at.min(now), self.config.retry_ms);
+            }
             Event::Standing { held, sent } => self.stand(now, held, sent, out),
             Event::Quiesce => {
                 self.quiescing = Quiescing::Asked;
@@ -241,7 +251,12 @@ impl Group {
                 let version = self.version();
                 let numbered = |(place, position)| (place, Change { position, version });
                 let changes = request.changes.into_iter().map(numbered).collect();
-                self.lanes[active].doubts.push(Doubt { is_clients: true, ticket: Some(ticket), changes, since: now });
+                self.lanes[active].doubts.push(Doubt {
+                    is_clients: true,
+                    ticket: Some(ticket),
+                    changes,
+                    answered: None,
+                });
             }
         }
     }
@@ -327,7 +342,7 @@ impl Group {
                     is_clients: false,
                     ticket: None,
                     changes: flight.changes,
-                    since: now,
+                    answered: None,
                 });
                 self.failing(now, side, out);
             }
@@ -409,7 +424,7 @@ impl Group {
 
     fn recreated(&mut self, now: Millis, side: Side) {
         if self.standing.is_some_and(|standing| standing.active != side) {
-            self.lanes[side].reset(now);
+            self.lanes[side].reset();
             self.untie(now, side);
             self.sync = Sync::Idle;
         }
@@ -419,6 +434,7 @@ impl Group {
     pub(super) fn failing(&mut self, now: Millis, side: Side, out: &mut Vec<Action>) {
         let lane = &mut self.lanes[side];
         lane.retry_at = now + self.config.retry_ms;
+        lane.doubts.iter_mut().for_each(|doubt| doubt.answered = None);
         if lane.failing_since.is_none() {
             lane.failing_since = Some(now);
             out.push(Action::Suspect { side, suspicion: Suspicion::Absent { since: now } });
@@ -432,7 +448,8 @@ impl Group {
         }
     }
 
-    /// A follower that fails no longer takes part: it is copied anew.
+    /// A follower that fails no longer takes part: it is copied anew, as soon as somebody asks for a comparison, and
+    /// now and then. Each attempt reads the other side as well, which has all the clients to serve.
     fn untie(&mut self, now: Millis, side: Side) {
         let follows = self.standing.is_some_and(|standing| !standing.in_sync.contains(side));
         if follows {
@@ -440,7 +457,8 @@ impl Group {
             self.reported_equal = false;
             self.sync = Sync::Idle;
             self.lanes[side].pending.clear();
-            self.sync_at = now + self.config.retry_ms;
+            self.sync_at = now + self.sync_pause_ms;
+            self.sync_pause_ms = (self.sync_pause_ms * 2).min(SYNC_PAUSE_MS_MAX);
         }
     }
 

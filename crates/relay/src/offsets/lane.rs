@@ -32,7 +32,9 @@ pub(super) struct Doubt {
     /// The client, as long as it waits.
     pub(super) ticket: Option<Ticket>,
     pub(super) changes: Versioned,
-    pub(super) since: Millis,
+    /// When the side first answered afterwards, without a failure since: a request that waits in the socket of a broker
+    /// that stands still may arrive as soon as that goes on.
+    pub(super) answered: Option<Millis>,
 }
 
 /// Members that a side may still know.
@@ -106,16 +108,16 @@ impl Lane {
     }
 
     /// Forgets what waits. What was sent stays in doubt until it can no longer arrive.
-    pub(super) fn drop_open(&mut self, now: Millis) {
+    pub(super) fn drop_open(&mut self) {
         self.pending.clear();
         if let Some(flight) = self.flight.take() {
-            self.doubts.push(Doubt { is_clients: false, ticket: None, changes: flight.changes, since: now });
+            self.doubts.push(Doubt { is_clients: false, ticket: None, changes: flight.changes, answered: None });
         }
     }
 
     /// Forgets what is known of the side as well.
-    pub(super) fn reset(&mut self, now: Millis) {
-        self.drop_open(now);
+    pub(super) fn reset(&mut self) {
+        self.drop_open();
         self.known.clear();
         self.is_known_whole = false;
     }

@@ -138,6 +138,9 @@ impl Group {
         match outcome {
             Ok(found) => {
                 reading.found[side] = Some(found);
+                if self.standing.is_some_and(|standing| standing.standby() == side) {
+                    self.sync_pause_ms = self.config.retry_ms;
+                }
                 self.serving(side, out);
                 let Sync::Reading(reading) = &mut self.sync else { return };
                 if let SideMap { a: Some(a), b: Some(b) } = &mut reading.found {
@@ -235,9 +238,13 @@ impl Group {
     fn resolve_doubts(&mut self, now: Millis, side: Side, found: &Offsets, out: &mut Vec<Action>) {
         self.serving(side, out);
         let settle_ms = self.config.settle_ms;
-        let doubts = std::mem::take(&mut self.lanes[side].doubts);
+        let mut doubts = std::mem::take(&mut self.lanes[side].doubts);
+        for doubt in &mut doubts {
+            doubt.answered.get_or_insert(now);
+        }
         let (over, open): (Vec<_>, Vec<_>) = doubts.into_iter().partition(|doubt| {
-            let settled = now >= doubt.since + settle_ms || mutant!(self.config, LateCommitOverwrites);
+            let settled = doubt.answered.is_some_and(|first| now >= first + settle_ms)
+                || mutant!(self.config, LateCommitOverwrites);
             settled || self.lanes[side].shows(doubt, found)
         });
         self.lanes[side].doubts = open;

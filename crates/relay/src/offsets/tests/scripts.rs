@@ -2,9 +2,9 @@
 
 use naru_kafka::wire::ErrorCode;
 
-use super::world::{World, at, position, standing};
+use super::world::{CONFIG, World, at, position, side_of, standing};
 use crate::offsets::{Event, Failed};
-use crate::sequence::Suspicion;
+use crate::sequence::{Millis, Suspicion};
 use crate::side::{Side, SideSet};
 
 fn alone(side: Side) -> SideSet {
@@ -114,6 +114,57 @@ fn nothing_is_written_to_a_side_while_an_older_write_may_still_arrive() {
 }
 
 #[test]
+fn a_write_may_arrive_as_soon_as_a_side_that_stood_still_goes_on() {
+    let mut world = World::opened();
+    world.commit(&[(0, 7)]);
+    world.deliver();
+    let late = world.lose();
+    // Far longer than a request takes that is read at once, and no answer from the side.
+    for _ in 0..20 {
+        world.pass(CONFIG.settle_ms);
+        world.lose();
+    }
+    world.commit(&[(0, 8)]);
+    world.deliver();
+    world.pass(100);
+    world.deliver();
+    assert!(world.sent.is_empty(), "behind a write that may still arrive: {:?}", world.under_way());
+    world.apply(&late).unwrap();
+    world.pass(CONFIG.settle_ms);
+    world.deliver_all();
+    assert_eq!(world.held(Side::B, 0), Some(8));
+    assert_eq!(world.answers.len(), 2);
+}
+
+#[test]
+fn a_follower_that_stays_away_costs_the_other_side_little_and_is_read_at_once_when_asked_for() {
+    let mut world = World::opened();
+    world.stand(standing(Side::A, alone(Side::A), 2));
+    let read = |world: &mut World, ms: Millis| {
+        let mut reads = 0;
+        for _ in 0..ms / 100 {
+            world.pass(100);
+            while let Some(sent) = world.sent.first().cloned() {
+                match side_of(&sent.action) {
+                    Some(Side::B) => drop(world.lose()),
+                    _ => {
+                        reads += 1;
+                        world.deliver();
+                    }
+                }
+            }
+        }
+        reads
+    };
+    let minute = 60_000;
+    assert!(read(&mut world, minute) < 15);
+    assert!(read(&mut world, 10 * minute) < 12);
+    world.on(Event::Recheck);
+    world.deliver_all();
+    assert!(world.view().equal);
+}
+
+#[test]
 fn a_forwarded_commit_of_unknown_outcome_is_read_back() {
     for (arrives, answer) in [(true, acked(1)), (false, Ok(vec![ErrorCode::COORDINATOR_NOT_AVAILABLE]))] {
         let mut world = World::opened();
@@ -125,7 +176,7 @@ fn a_forwarded_commit_of_unknown_outcome_is_read_back() {
         }
         world.pass(100);
         world.deliver_all();
-        world.pass(900);
+        world.pass(CONFIG.settle_ms);
         world.deliver_all();
         assert_eq!(world.answers, [(ticket, answer)], "arrives: {arrives}");
         assert_eq!(world.held(Side::B, 0), arrives.then_some(7));
