@@ -18,8 +18,8 @@ use crate::coordination::Coordination as _;
 use crate::partition::{PartitionHandle, Report, Reported};
 use crate::relay::Relay;
 use crate::sequence;
-use crate::side::Side;
-use crate::sides::{Action, Alarm, CommandRefused, Event, Group, GroupRecord, GroupView};
+use crate::side::{Side, SideMap};
+use crate::sides::{Action, Alarm, CommandRefused, Complaint, Event, Group, GroupRecord, GroupView};
 
 /// How often a group looks at the time: small against the shortest bound, the stall of a planned switch.
 const TICK: Duration = Duration::from_millis(50);
@@ -37,6 +37,8 @@ pub(super) struct Runner {
     next_command: u64,
     partitions: BTreeMap<TopicPartition, (TopicId, PartitionHandle)>,
     probes: Probes,
+    /// What the mirror of committed offsets said last.
+    complaints: SideMap<Option<Complaint>>,
     jobs: JoinSet<Event>,
     view: watch::Sender<GroupView>,
     remembered: Option<GroupRecord>,
@@ -62,6 +64,7 @@ impl Runner {
             next_command: 0,
             partitions: BTreeMap::new(),
             probes: probes.clone(),
+            complaints: SideMap::default(),
             jobs: JoinSet::new(),
             view,
             remembered: None,
@@ -111,7 +114,10 @@ impl Runner {
                     changes.mark_unchanged();
                     self.events.push(Event::Changed);
                 }
-                _ = ticks.tick() => self.events.push(Event::Tick),
+                _ = ticks.tick() => {
+                    self.hear_complaints();
+                    self.events.push(Event::Tick);
+                }
             }
             self.decide().await;
         }
@@ -135,6 +141,26 @@ impl Runner {
     fn probed(&mut self, side: Side) {
         if let Some(outcome) = *self.probes[side].borrow_and_update() {
             self.events.push(Event::Probed { side, outcome });
+        }
+    }
+
+    /// What committed offsets say of the sides.
+    fn hear_complaints(&mut self) {
+        let Some(served) = self.relay.groups.get(&self.name) else { return };
+        for side in Side::BOTH {
+            let complaint = served.mirror.complaint(side);
+            if complaint == self.complaints[side] {
+                continue;
+            }
+            match &complaint {
+                Some(Complaint { consumers, suspicion, .. }) => {
+                    let group = &self.name;
+                    tracing::warn!(group, %side, %consumers, ?suspicion, "a side does not keep committed offsets");
+                }
+                None => tracing::info!(group = self.name, %side, "a side keeps committed offsets again"),
+            }
+            self.complaints[side].clone_from(&complaint);
+            self.events.push(Event::Complained { side, complaint });
         }
     }
 

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::carry::{Job, Sides};
+use super::complaints::Complaints;
 use crate::clock;
 use crate::offsets::{Action, Changes, Event, Group, View};
 use crate::sequence::{Millis, Suspicion, Ticket};
@@ -53,8 +54,6 @@ pub struct GroupStatus {
     pub view: View,
     /// The comparison that `view.equal` is about.
     pub comparison: u64,
-    /// Whether a side refuses what the other took.
-    pub refused: Option<(Side, ErrorCode)>,
     /// Until then members may still be those of the side that was active, and not know that they have to join again.
     pub orphaned_until: Millis,
 }
@@ -119,6 +118,7 @@ pub(super) struct Actor {
     seen: Option<Announcement>,
     inbox: mpsc::Receiver<Request>,
     status: watch::Sender<GroupStatus>,
+    complaints: Arc<Complaints>,
     jobs: HashMap<Ticket, Job>,
     answers: HashMap<Ticket, oneshot::Sender<Answered>>,
     running: JoinSet<Event>,
@@ -132,6 +132,7 @@ impl Actor {
         sides: Sides,
         group: Group,
         announced: watch::Receiver<Announcement>,
+        complaints: Arc<Complaints>,
     ) -> (GroupHandle, Self) {
         let (sender, inbox) = mpsc::channel(INBOX_MAX);
         let (status, shown) = watch::channel(GroupStatus::default());
@@ -144,6 +145,7 @@ impl Actor {
             seen: None,
             inbox,
             status,
+            complaints,
             jobs,
             answers,
             running,
@@ -157,7 +159,9 @@ impl Actor {
         self.heed();
         loop {
             let view = self.group.view();
-            let rests = view.waiting == 0 && view.behind == 0 && view.equal && view.ready;
+            // Without the other side it is asked for, or comes by the longer tick, that both are compared.
+            let alone = self.seen.is_some_and(|seen| !seen.held.is_duplex() && seen.sent.is_none());
+            let rests = view.waiting == 0 && view.behind == 0 && view.ready && (view.equal || alone);
             tokio::select! {
                 () = stopping.cancelled() => return,
                 request = self.inbox.recv() => match request {
@@ -165,7 +169,10 @@ impl Actor {
                     None => return,
                 },
                 Some(ended) = self.running.join_next() => match ended {
-                    Ok(event) => self.on(event),
+                    Ok(event) => {
+                        self.take_heart(&event);
+                        self.on(event);
+                    }
                     // Ends this task, and with it the process, in good order: what it had begun has no outcome.
                     Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
                     Err(_) => return,
@@ -274,20 +281,28 @@ impl Actor {
         }
     }
 
+    /// A side that takes a write refuses no more.
+    fn take_heart(&self, event: &Event) {
+        if let Event::Written { side, outcome: Ok(codes), .. } = event
+            && codes.iter().all(|(_, code)| code.is_ok())
+        {
+            self.complaints.clear(&self.name, *side);
+        }
+    }
+
     fn suspect(&mut self, side: Side, suspicion: Suspicion) {
         let group = &self.name;
-        let refused = match suspicion {
+        match suspicion {
             Suspicion::Refuses(code) => {
-                tracing::warn!(%group, %side, %code, "a side refuses committed offsets that the other side took");
-                Some((side, code))
+                tracing::debug!(%group, %side, %code, "a side refuses committed offsets that the other side took");
+                self.complaints.raise(group, side, suspicion, clock::now());
             }
             Suspicion::Absent { .. } => {
                 tracing::debug!(%group, %side, "a side does not answer for a consumer group");
-                return;
+                self.complaints.raise(group, side, suspicion, clock::now());
             }
-            _ => None,
-        };
-        self.status.send_modify(|status| status.refused = refused);
+            _ => self.complaints.clear(group, side),
+        }
     }
 
     fn show(&mut self) {
@@ -298,5 +313,11 @@ impl Actor {
             (status.view, status.comparison) = (view, comparison);
             changed
         });
+    }
+}
+
+impl Drop for Actor {
+    fn drop(&mut self) {
+        Side::BOTH.into_iter().for_each(|side| self.complaints.clear(&self.name, side));
     }
 }

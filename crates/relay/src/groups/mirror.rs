@@ -14,12 +14,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::actor::{Actor, Announcement, GroupHandle};
 use super::carry::Sides;
+use super::complaints::Complaints;
 use crate::clock;
 use crate::config::RelayConfig;
 use crate::offsets::{Group, GroupConfig};
 use crate::sequence::Millis;
 use crate::side::{Side, SideMap};
-use crate::sides::Standing;
+use crate::sides::{Complaint, Standing};
 
 /// Consumer groups of one service group. Each costs an actor of some kilobytes; more than brokers are advised to carry.
 const GROUPS_MAX: usize = 20_000;
@@ -82,6 +83,7 @@ pub struct Mirror {
     groups_max: usize,
     /// Groups of a side found no room when they were listed last.
     is_full: AtomicBool,
+    complaints: Arc<Complaints>,
     tasks: Tasks,
     stopping: CancellationToken,
 }
@@ -97,6 +99,7 @@ impl Mirror {
             groups: Mutex::default(),
             groups_max: GROUPS_MAX,
             is_full: AtomicBool::new(false),
+            complaints: Arc::default(),
             tasks: tasks.clone(),
             stopping: tasks.stop_token(),
         }
@@ -220,7 +223,13 @@ impl Mirror {
         }
         let name: Arc<str> = Arc::from(name);
         let machine = Group::new(self.config.group, self.config.settled_at);
-        let (handle, actor) = Actor::new(Arc::clone(&name), self.sides.clone(), machine, self.announced.subscribe());
+        let (handle, actor) = Actor::new(
+            Arc::clone(&name),
+            self.sides.clone(),
+            machine,
+            self.announced.subscribe(),
+            Arc::clone(&self.complaints),
+        );
         self.tasks.spawn("a consumer group", actor.run(self.stopping.clone()));
         groups.insert(name, Known { handle: handle.clone(), used });
         Ok(handle)
@@ -229,6 +238,11 @@ impl Mirror {
     /// Whether members of this group may have lost their membership by a takeover.
     pub(super) fn has_orphans(&self, name: &str) -> bool {
         self.groups().get(name).is_some_and(|known| known.handle.status().has_orphans())
+    }
+
+    /// What commits have against a side by now.
+    pub(crate) fn complaint(&self, side: Side) -> Option<Complaint> {
+        self.complaints.oldest(side, clock::now())
     }
 
     /// Groups, and offsets that the other side is not known to hold.

@@ -8,6 +8,7 @@
 mod actor;
 pub(crate) mod api;
 mod carry;
+mod complaints;
 mod mirror;
 mod peek;
 

@@ -36,12 +36,11 @@ impl Group {
         for side in Side::BOTH {
             match self.health.unfit(side) {
                 Some((at, Unfit::Damaged)) => {
-                    let text = format!("side {side} lost or holds other records in {}-{}", at.topic, at.partition);
+                    let text = format!("side {side} lost or holds other records in {at}");
                     want(Alarm::Damaged(side), text);
                 }
-                Some((at, Unfit::Refuses(_))) => {
-                    let text = format!("side {side} refuses records of {}-{}", at.topic, at.partition);
-                    want(Alarm::Refused(side), text);
+                Some((what, Unfit::Refuses(_))) => {
+                    want(Alarm::Refused(side), format!("side {side} refuses {what}"));
                 }
                 None => {}
             }

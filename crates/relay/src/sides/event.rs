@@ -42,6 +42,17 @@ pub enum Probe {
     },
 }
 
+/// What the mirror of committed offsets has against a side. Commits wait for both sides as records do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Complaint {
+    /// The consumer group.
+    pub consumers: Arc<str>,
+    /// What.
+    pub suspicion: Suspicion,
+    /// Since when.
+    pub since: Millis,
+}
+
 /// What became of [`Action::Swap`]. The shell answers each exactly once; a time-out is `Unknown`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SwapOutcome {
@@ -158,6 +169,13 @@ pub enum Event {
         side: Side,
         /// How it answered.
         outcome: Probe,
+    },
+    /// What the mirror of committed offsets has against a side; None: nothing any more.
+    Complained {
+        /// The side.
+        side: Side,
+        /// The oldest complaint.
+        complaint: Option<Complaint>,
     },
     /// The outcome of [`Action::Swap`].
     Swapped(SwapOutcome),

@@ -211,6 +211,7 @@ impl Group {
                 }
             }
             Event::Probed { side, outcome } => self.health.probed(now, side, outcome),
+            Event::Complained { side, complaint } => self.health.complaints[side] = complaint,
             Event::Swapped(outcome) => self.swapped(now, outcome, out),
             Event::Read(found) => self.read(now, found, out),
             Event::Changed => {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use naru_kafka::client::TopicPartition;
 
-use super::event::{Probe, Seen};
+use super::event::{Complaint, Probe, Seen};
 use crate::sequence::{Millis, Suspicion};
 use crate::side::{Side, SideMap};
 
@@ -32,6 +32,8 @@ pub(super) struct Member {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Health {
     pub members: BTreeMap<TopicPartition, Member>,
+    /// Of the mirror of committed offsets.
+    pub complaints: SideMap<Option<Complaint>>,
     probes: SideMap<Option<(Probe, Millis)>>,
 }
 
@@ -72,7 +74,7 @@ impl Health {
         matches!(self.probes[side], Some((Probe::WrongCluster { .. }, _)))
     }
 
-    /// Since when the side is not reached, by any partition's traffic or by probes.
+    /// Since when the side is not reached, by any partition's traffic, by probes or for committed offsets.
     pub fn absent_since(&self, side: Side) -> Option<Millis> {
         let probe = match self.probes[side] {
             Some((Probe::Absent { since } | Probe::WrongCluster { since }, _)) => Some(since),
@@ -82,16 +84,20 @@ impl Health {
             Suspicion::Absent { since } => Some(since),
             _ => None,
         });
-        traffic.chain(probe).min()
+        let complaint = self.complaints[side].as_ref().and_then(|complaint| match complaint.suspicion {
+            Suspicion::Absent { .. } => Some(complaint.since),
+            _ => None,
+        });
+        traffic.chain(probe).chain(complaint).min()
     }
 
-    /// The worst that a partition knows against the side, and which partition.
-    pub fn unfit(&self, side: Side) -> Option<(&TopicPartition, Unfit)> {
+    /// The worst that is known against the side, and of what.
+    pub fn unfit(&self, side: Side) -> Option<(String, Unfit)> {
         let mut refuses: Option<(&TopicPartition, Millis)> = None;
         for (partition, opinion) in self.opinions(side) {
             match opinion.suspicion {
                 Suspicion::Damaged | Suspicion::Diverged { .. } | Suspicion::OtherTopic => {
-                    return Some((partition, Unfit::Damaged));
+                    return Some((format!("{}-{}", partition.topic, partition.partition), Unfit::Damaged));
                 }
                 Suspicion::Refuses(_) if refuses.is_none_or(|(_, since)| opinion.since < since) => {
                     refuses = Some((partition, opinion.since));
@@ -99,7 +105,11 @@ impl Health {
                 _ => {}
             }
         }
-        refuses.map(|(partition, since)| (partition, Unfit::Refuses(since)))
+        let records = refuses.map(|(at, since)| (format!("records of {}-{}", at.topic, at.partition), since));
+        let offsets = self.complaints[side].as_ref();
+        let offsets = offsets.filter(|complaint| matches!(complaint.suspicion, Suspicion::Refuses(_)));
+        let offsets = offsets.map(|complaint| (format!("offsets of group {}", complaint.consumers), complaint.since));
+        records.or(offsets).map(|(what, since)| (what, Unfit::Refuses(since)))
     }
 
     /// Whether a side that is not active could go on alone now as far as can be known: it answers, and nothing is

@@ -16,7 +16,7 @@ mod switching;
 mod tests;
 
 pub use config::GroupConfig;
-pub use event::{Action, Alarm, Assessment, Command, CommandRefused, Event, Probe, Seen, SwapOutcome};
+pub use event::{Action, Alarm, Assessment, Command, CommandRefused, Complaint, Event, Probe, Seen, SwapOutcome};
 pub use group::{Boot, Change, Group, GroupView};
 pub use returning::ReturnStage;
 pub use switching::SwitchStage;

@@ -142,7 +142,9 @@ impl Group {
     }
 
     fn is_near(&self, side: Side) -> bool {
-        self.health.lag_max(side).is_some_and(|lag| lag <= self.config.join_lag_max)
+        // It would leave the pair again at once.
+        let keeps_offsets = self.health.complaints[side].is_none();
+        keeps_offsets && self.health.lag_max(side).is_some_and(|lag| lag <= self.config.join_lag_max)
     }
 
     fn topics_to_rebuild(&self, side: Side) -> BTreeSet<Arc<str>> {

@@ -171,3 +171,22 @@ fn another_cluster_behind_an_address_is_absence_with_an_alarm() {
     assert_eq!(script.held(), standing(A, SideSet::only(A), 2));
     assert_eq!(script.raised(), [Alarm::Solo, Alarm::WrongCluster(B)]);
 }
+
+#[test]
+fn a_standby_that_keeps_no_committed_offsets_is_lost_like_one_that_keeps_no_records() {
+    let refuses = Suspicion::Refuses(ErrorCode::GROUP_AUTHORIZATION_FAILED);
+    for (suspicion, cause) in
+        [(Suspicion::Absent { since: 10_000 }, Cause::StandbyAbsent), (refuses, Cause::StandbyRefused)]
+    {
+        let mut script = Script::pair();
+        let complaint = Complaint { consumers: "settlement".into(), suspicion, since: script.now };
+        script.on(Event::Complained { side: B, complaint: Some(complaint) });
+        script.pass(1100);
+        assert_eq!(script.held(), standing(A, SideSet::only(A), 2));
+        assert_eq!(script.stored.unwrap().1.grant, Some(cause));
+        script.on(Event::Complained { side: B, complaint: None });
+        script.pass(60_000);
+        assert!(script.held().is_duplex());
+        assert_eq!(script.raised(), []);
+    }
+}
