@@ -5,9 +5,11 @@
 //! of `naru_model::invariant`. It never depends on the log, the lake, or a database.
 //!
 //! `policy` decides: pure, no I/O, no clock, no randomness; a time and a random number are given with every event.
+//! `plan` is what control rents, signed: it can add rented servers and nothing else.
 //! `decision` keeps what was decided, signed, and proves residency from it.
 //! `request` refuses what two readers could take for different requests: pure as well, bytes in, a verdict out.
 
 pub mod decision;
+pub mod plan;
 pub mod policy;
 pub mod request;
