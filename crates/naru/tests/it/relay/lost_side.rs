@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use naru_kafka::client::offsets::OffsetAt;
@@ -18,12 +18,12 @@ use tokio::task::JoinSet;
 use super::process::{PATIENCE, Pair};
 
 const NARU: &str = env!("CARGO_BIN_EXE_naru");
-const PARTITIONS: i32 = 2;
+pub(super) const PARTITIONS: i32 = 2;
 /// What the issue promises to producers.
-const RESUME_MAX: Duration = Duration::from_secs(3);
+pub(super) const RESUME_MAX: Duration = Duration::from_secs(3);
 
 /// `naru relay VERB --state DIR --json ...`: the exit code and the status.
-async fn ask(state: PathBuf, verb: &str, more: &[&str]) -> (i32, Option<StatusReport>) {
+pub(super) async fn ask(state: PathBuf, verb: &str, more: &[&str]) -> (i32, Option<StatusReport>) {
     let mut command = tokio::process::Command::new(NARU);
     command.args(["relay", verb, "--json", "--state"]).arg(state).args(more);
     let output = command.output().await.unwrap();
@@ -31,7 +31,7 @@ async fn ask(state: PathBuf, verb: &str, more: &[&str]) -> (i32, Option<StatusRe
 }
 
 /// The group's status, once it is as wanted.
-async fn await_group(pair: &Pair, what: &str, wanted: impl Fn(&GroupStatus) -> bool) -> GroupStatus {
+pub(super) async fn await_group(pair: &Pair, what: &str, wanted: impl Fn(&GroupStatus) -> bool) -> GroupStatus {
     let deadline = Instant::now() + PATIENCE;
     let mut last = None;
     while Instant::now() < deadline {
@@ -46,7 +46,7 @@ async fn await_group(pair: &Pair, what: &str, wanted: impl Fn(&GroupStatus) -> b
     panic!("not {what}: {last:?}")
 }
 
-struct Acked {
+pub(super) struct Acked {
     value: String,
     at: TopicPartition,
     offset: i64,
@@ -54,13 +54,14 @@ struct Acked {
 }
 
 /// One idempotent producer of librdkafka, a record after the other.
-struct Load {
+pub(super) struct Load {
     stop: Arc<AtomicBool>,
+    acknowledged: Arc<AtomicUsize>,
     task: JoinSet<Vec<Acked>>,
 }
 
 impl Load {
-    fn start(bootstrap: String) -> Self {
+    pub(super) fn start(bootstrap: String) -> Self {
         let producer: FutureProducer = ClientConfig::new()
             .set("bootstrap.servers", bootstrap)
             .set("enable.idempotence", "true")
@@ -69,6 +70,8 @@ impl Load {
             .unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
+        let acknowledged = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&acknowledged);
         let mut task = JoinSet::new();
         task.spawn(async move {
             let mut acked = Vec::new();
@@ -82,20 +85,26 @@ impl Load {
                     producer.send_result(record).map_err(|(error, _)| error).unwrap().await.unwrap().unwrap();
                 let at = TopicPartition::new("payments", partition);
                 acked.push(Acked { value, at, offset: delivery.offset, when: Instant::now() });
+                count.store(acked.len(), Ordering::SeqCst);
             }
             acked
         });
-        Self { stop, task }
+        Self { stop, acknowledged, task }
     }
 
-    async fn end(mut self) -> Vec<Acked> {
+    /// Records acknowledged so far.
+    pub(super) fn acknowledged(&self) -> usize {
+        self.acknowledged.load(Ordering::SeqCst)
+    }
+
+    pub(super) async fn end(mut self) -> Vec<Acked> {
         self.stop.store(true, Ordering::SeqCst);
         self.task.join_next().await.unwrap().unwrap()
     }
 }
 
 /// The longest time without an acknowledgement.
-fn longest_stall(acked: &[Acked]) -> Duration {
+pub(super) fn longest_stall(acked: &[Acked]) -> Duration {
     acked.windows(2).map(|two| two[1].when - two[0].when).max().unwrap()
 }
 
@@ -116,7 +125,7 @@ async fn check_log(who: &str, client: &Client, acked: &[Acked]) {
     }
 }
 
-async fn check_everywhere(pair: &Pair, relay: &Client, acked: &[Acked]) {
+pub(super) async fn check_everywhere(pair: &Pair, relay: &Client, acked: &[Acked]) {
     for side in Side::BOTH {
         check_log(&side.to_string(), &pair.clients[side], acked).await;
     }

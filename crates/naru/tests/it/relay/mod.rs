@@ -1,6 +1,7 @@
 //! The relay: clusters written directly where no relay is needed, and through it where one is.
 
 mod admin;
+mod faults;
 mod groups;
 mod lost_side;
 mod preflight;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use naru_kafka::client::admin::NewTopic;
 use naru_kafka::client::offsets::OffsetAt;
 use naru_kafka::client::{Client, ClientConfig, TopicPartition};
-use naru_kafka::node::{Node, NodeKind, NodeOptions};
+use naru_kafka::node::{Node, NodeKind, NodeOptions, Signal};
 use naru_rehearsal::service_process::{ServiceOptions, ServiceProcess};
 use naru_relay::{Side, SideMap};
 use tempfile::TempDir;
@@ -107,6 +107,13 @@ impl Pair {
         assert!(said.status().is_success(), "{fault}: {}", said.text().await.unwrap());
     }
 
+    /// Takes every fault of a side back.
+    pub(crate) async fn mend(&self, side: Side) {
+        let url = format!("http://{}/faults", self.nodes[side].admin().unwrap());
+        let said = reqwest::Client::new().delete(url).send().await.unwrap();
+        assert!(said.status().is_success(), "{}", said.text().await.unwrap());
+    }
+
     /// A relay between them, with more settings (TOML) before the tables of the sides.
     pub(crate) async fn relay(&self, name: &str, settings: &str) -> RelayProcess {
         let dir = self.path(name);
@@ -154,6 +161,10 @@ impl RelayProcess {
             }
         }
         client
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.process.signal(signal).unwrap();
     }
 
     /// Ends it at once.
