@@ -11,13 +11,16 @@ use super::blueprint::SITES_MAX;
 use super::mutant::mutant;
 use super::residency::{CorePeer, Peer, RentedPeer};
 use super::retry::ATTEMPTS_MAX;
-use super::room::{REFRESH, Turn};
+use super::room::Turn;
 use super::site::{Entry, Members, Place, Tier};
 use super::visit::{ClientKey, SiteKey, Ticket, Visit};
 use super::{Gate, Millis, OpenPool, OwnedPool, Policy, Service, Unrouted, route};
 
 /// When a core request that was refused may come again: a slot is held for about a tenth of that.
 const CORE_RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Requests in a row that a user's own site may have no room for before he is moved: a full moment is no reason to leave,
+/// and if everybody left who meets one, the site would be emptier than it has to be for a while.
+const AWAY_MAX: u8 = 2;
 /// A site of ours whose use is below this part is one where somebody who has to move can stay: the lower threshold of
 /// the slow actions (rent, drain), so that it is not about to spill itself.
 const SETTLED_BELOW: f64 = 0.65;
@@ -254,7 +257,8 @@ impl Policy {
             return CoreDecision::Unavailable { retry_after: CORE_RETRY_AFTER, route, reason: Reason::Down };
         }
         let reason = if asked.attempt.0 > 1 { Reason::Retry } else { reason };
-        CoreDecision::Forward { visit: visit(asked, place.site().key()), place, route, reason }
+        let home_is_up = is_up_at(&pool.members, asked);
+        CoreDecision::Forward { visit: visit(asked, place.site().key(), home_is_up), place, route, reason }
     }
 
     fn decide_open(&self, asked: &Asked<'_>, route: usize, pool: &OpenPool, may: bool) -> OpenDecision {
@@ -262,15 +266,19 @@ impl Policy {
         // Whoever is inside stays inside; the line is for those who come.
         let wait = match (asked.visit, turn) {
             (Some(_), _) | (None, Some((_, Turn::Called))) => None,
-            (None, Some((ticket, Turn::Waits { place, estimate }))) => {
-                let ticket = Some(*ticket);
-                Some(Wait { ticket, place, estimate, refresh: REFRESH, route, reason: Reason::NotYet })
+            (None, Some((ticket, turn @ Turn::Waits { place, estimate }))) => {
+                let (ticket, refresh) = (Some(*ticket), turn.refresh(asked.random));
+                Some(Wait { ticket, place, estimate, refresh, route, reason: Reason::NotYet })
             }
             (None, None) if self.room.is_busy() => Some(self.draw(asked, route, Reason::Behind)),
             (None, None) => None,
         };
         if let Some(wait) = wait {
             return OpenDecision::Wait(wait);
+        }
+        if let (None, Some((ticket, _))) = (asked.visit, turn) {
+            // He is here, whether there is a slot at this moment or not: his turn is not given to another.
+            self.room.came(ticket);
         }
         let entry = self.entry(asked, route, Class::Open);
         let found = if may { self.open_place(asked, pool, &entry) } else { None };
@@ -283,20 +291,19 @@ impl Policy {
                 // He keeps what he has: a visit, or a ticket that was called.
                 true => {
                     let ticket = turn.map(|(ticket, _)| *ticket);
-                    Wait { ticket, place: 0, estimate: None, refresh: REFRESH, route, reason }
+                    let refresh = Turn::Called.refresh(asked.random);
+                    Wait { ticket, place: 0, estimate: None, refresh, route, reason }
                 }
                 false => self.draw(asked, route, reason),
             });
         };
-        if let (None, Some((ticket, _))) = (asked.visit, turn) {
-            self.room.came(ticket);
-        }
         let site = match &place {
             OpenPlace::Owned(place) => place.site().key(),
             OpenPlace::Rented(place) => place.site().key(),
         };
         let reason = if asked.attempt.0 > 1 { Reason::Retry } else { reason };
-        OpenDecision::Forward { place, visit: visit(asked, site), route, reason }
+        let home_is_up = is_up_at(&pool.owned.members, asked) || is_up_at(&pool.rented, asked);
+        OpenDecision::Forward { place, visit: visit(asked, site, home_is_up), route, reason }
     }
 
     /// The site where the user is; else our own sites, then those rented ahead, then autoscaled ones within the budget.
@@ -309,13 +316,13 @@ impl Policy {
         if let Some(found) = self.stay(own, asked, entry) {
             return Some((OpenPlace::Owned(found), Reason::Stays));
         }
-        // Whoever has to leave a full site of ours goes where he can stay: another one that is about to fill up, too, would
-        // soon send him on. Newcomers fill that one.
-        let leaves_full = was_at(own, asked).is_some_and(|there| there.is_usable(asked.now));
-        let is_settled = |members: &Members<CorePeer>| !leaves_full || members.site.gate().used() < SETTLED_BELOW;
+        // Whoever has to leave a full site of ours for good goes where he can stay: another one that is about to fill up,
+        // too, would soon send him on. Others fill that one.
+        let leaves = asked.visit.is_some_and(|visit| visit.away >= AWAY_MAX) && is_up_at(own, asked);
+        let is_settled = |members: &Members<CorePeer>| !leaves || members.site.gate().used() < SETTLED_BELOW;
         owned(in_order(own, asked, entry, is_settled))
             .or_else(|| self.rented_place(Tier::PreRented, asked, pool, entry))
-            .or_else(|| if leaves_full { owned(in_order(own, asked, entry, |_| true)) } else { None })
+            .or_else(|| if leaves { owned(in_order(own, asked, entry, |_| true)) } else { None })
             .or_else(|| self.rented_place(Tier::Autoscaled, asked, pool, entry))
     }
 
@@ -359,16 +366,30 @@ impl Policy {
 
     fn draw(&self, asked: &Asked<'_>, route: usize, reason: Reason) -> Wait {
         let ticket = self.room.draw(asked.client, asked.unix_ms);
-        let (place, estimate) = match self.room.turn(&ticket) {
-            Some(Turn::Waits { place, estimate }) => (place, estimate),
-            Some(Turn::Called) | None => (1, None),
+        let turn = self.room.turn(&ticket).unwrap_or(Turn::Waits { place: 1, estimate: None });
+        let (place, estimate) = match turn {
+            Turn::Waits { place, estimate } => (place, estimate),
+            Turn::Called => (0, None),
         };
-        Wait { ticket: Some(ticket), place, estimate, refresh: REFRESH, route, reason }
+        Wait { ticket: Some(ticket), place, estimate, refresh: turn.refresh(asked.random), route, reason }
     }
 }
 
-fn visit(asked: &Asked<'_>, site: SiteKey) -> Visit {
-    Visit { client: asked.client, site, seen_unix_ms: asked.unix_ms }
+/// The visit after a request that was sent to a site. One that his own site had no room for is not yet a move: it spills
+/// alone, and only one more than [`AWAY_MAX`] in a row takes the user with it. A site that is down or drained lets him go at once.
+fn visit(asked: &Asked<'_>, sent_to: SiteKey, home_is_up: bool) -> Visit {
+    let (client, seen_unix_ms) = (asked.client, asked.unix_ms);
+    match asked.visit {
+        Some(before) if before.site != sent_to && home_is_up && before.away < AWAY_MAX => {
+            Visit { client, site: before.site, away: before.away + 1, seen_unix_ms }
+        }
+        _ => Visit { client, site: sent_to, away: 0, seen_unix_ms },
+    }
+}
+
+/// Whether the site of these where the user was put is up.
+fn is_up_at<P: Peer>(members: &[Members<P>], asked: &Asked<'_>) -> bool {
+    was_at(members, asked).is_some_and(|there| there.is_usable(asked.now))
 }
 
 /// The site of these where the user was put.

@@ -15,8 +15,10 @@ use super::mutant::mutant;
 use super::slots::Slots;
 use super::visit::{ClientKey, Ticket};
 
-/// How often a waiting page asks again.
-pub const REFRESH: Duration = Duration::from_secs(5);
+/// How seldom a waiting page may ask again: people look at it.
+const REFRESH_MAX: Duration = Duration::from_secs(5);
+/// How often it may: twenty thousand who are next all at once are still bearable.
+const REFRESH_MIN: Duration = Duration::from_millis(500);
 /// How long after his call somebody may come before his turn is given to another: a few refreshes.
 const SHOW_MS_MAX: Millis = 4 * 5_000;
 /// Most numbers that are called and did not come yet: 16 KiB of bits, and more than any rate calls within
@@ -41,6 +43,20 @@ pub enum Turn {
         /// How long, by the rate of now; `None` while nobody is let in.
         estimate: Option<Duration>,
     },
+}
+
+impl Turn {
+    /// When his page asks again: when he is likely to be called, so that people come one by one as slots become free, and
+    /// not in a herd with everybody else who came in his second. A random number spreads those who would ask together.
+    pub(super) fn refresh(self, random: u64) -> Duration {
+        let spread = 0.75 + 0.5 * (random >> 40) as f64 / (1u64 << 24) as f64;
+        match self {
+            Self::Called => REFRESH_MIN.mul_f64(spread),
+            Self::Waits { estimate, .. } => {
+                estimate.unwrap_or(REFRESH_MAX).clamp(REFRESH_MIN, REFRESH_MAX).mul_f64(spread)
+            }
+        }
+    }
 }
 
 /// What must survive the process, so that no number is drawn twice.

@@ -42,6 +42,8 @@ impl SiteKey {
 pub struct Visit {
     pub(super) client: ClientKey,
     pub(super) site: SiteKey,
+    /// How many of his last requests went elsewhere, since that site had no room for them.
+    pub(super) away: u8,
     /// When he was seen last, milliseconds since 1970.
     pub(super) seen_unix_ms: u64,
 }
@@ -103,7 +105,7 @@ pub enum TokenRefused {
 impl Visit {
     /// The visit as text for a cookie.
     pub fn sign(&self, keys: &MacKeys) -> String {
-        write(keys, VISIT, [self.client.0, self.site.0, 0, self.seen_unix_ms])
+        write(keys, VISIT, [self.client.0, self.site.0, u64::from(self.away), self.seen_unix_ms])
     }
 
     /// Reads a cookie.
@@ -111,9 +113,9 @@ impl Visit {
     /// # Errors
     /// What is not a visit of this client, or is over.
     pub fn read(text: &str, keys: &MacKeys, client: ClientKey, now_unix_ms: u64) -> Result<Self, TokenRefused> {
-        let [owner, site, _, seen_unix_ms] = read(text, keys, VISIT)?;
+        let [owner, site, away, seen_unix_ms] = read(text, keys, VISIT)?;
         fresh(owner, client, seen_unix_ms, now_unix_ms, VISIT_IDLE_MS_MAX)?;
-        Ok(Self { client, site: SiteKey(site), seen_unix_ms })
+        Ok(Self { client, site: SiteKey(site), away: away as u8, seen_unix_ms })
     }
 }
 
@@ -212,7 +214,7 @@ mod tests {
             assert!(Ticket::read(&forged, &keys, ClientKey(7), NOW).is_err(), "digit {at}");
         }
         assert_eq!(Visit::read(&text, &keys, ClientKey(7), NOW), Err(TokenRefused::Malformed));
-        let visit = Visit { client: ClientKey(7), site: SiteKey(9), seen_unix_ms: NOW };
+        let visit = Visit { client: ClientKey(7), site: SiteKey(9), away: 2, seen_unix_ms: NOW };
         let carried = visit.sign(&keys);
         assert_eq!(Visit::read(&carried, &keys, ClientKey(7), NOW + VISIT_IDLE_MS_MAX), Ok(visit));
         let late = Visit::read(&carried, &keys, ClientKey(7), NOW + VISIT_IDLE_MS_MAX + 1);

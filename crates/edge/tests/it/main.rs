@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // a test panics on failure
 #![allow(missing_docs)] // read as a program, not as an interface
 
+mod agenda;
 mod blueprints;
 mod decisions;
 #[cfg(feature = "mutation")]
