@@ -148,8 +148,12 @@ impl<'f> Seen<'f> {
         if self.host.is_some_and(|field| !field.eq_ignore_ascii_case(host)) {
             return Err(Reason::HostConflict);
         }
-        if matches!(method, b"GET" | b"HEAD") && self.length.is_some_and(|length| length > 0) {
+        let bodiless = matches!(method, b"GET" | b"HEAD");
+        if bodiless && self.length.is_some_and(|length| length > 0) {
             return Err(Reason::BodyNotExpected);
+        }
+        if self.expect && (bodiless || self.length == Some(0)) {
+            return Err(Reason::Expect);
         }
         if self.length.is_some_and(|length| length > limits.body_bytes_max) {
             return Err(Reason::BodyTooLarge);

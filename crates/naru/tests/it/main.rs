@@ -5,6 +5,7 @@
 mod broker;
 mod conformance;
 mod disk_full;
+mod edge_audit;
 mod kill;
 mod node;
 mod outside;

@@ -1,5 +1,10 @@
-use super::super::{Limits, Reason, check_fields, check_parts};
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+
+use super::super::{Limits, Reason, RequestCheck, check_fields, check_parts};
 use super::vectors;
+
+type Field = (Vec<u8>, Vec<u8>);
 
 fn said(verdict: Result<(), Reason>) -> Option<String> {
     verdict.err().map(|reason| format!("{} {reason}", reason.status()))
@@ -66,4 +71,63 @@ fn parts(vector: &vectors::Fields) -> Option<http::request::Parts> {
     }
     let path = vector.fields.iter().find(|[name, _]| name == ":path")?;
     request.uri(vectors::bytes(&path[1])).body(()).ok().map(|request| request.into_parts().0)
+}
+
+#[test]
+fn what_passes_is_one_request_when_it_is_written_as_http1() {
+    let mut random = ChaCha8Rng::seed_from_u64(11);
+    let read = |vector: &vectors::Fields| -> Vec<Field> {
+        vector.fields.iter().map(|[name, value]| (vectors::bytes(name), vectors::bytes(value))).collect()
+    };
+    let vectors = vectors::http2();
+    let seeds: Vec<Vec<Field>> = vectors.values().flatten().map(read).filter(|fields| fields.len() < 8).collect();
+    let sound: Vec<Vec<Field>> = vectors["passes"].iter().map(read).collect();
+    let mut passed = 0;
+    for _ in 0..50_000 {
+        let mut fields = sound[random.random_range(0..sound.len())].clone();
+        // Fields of another vector behind, then a few bytes changed or doubled.
+        let other = &seeds[random.random_range(0..seeds.len())];
+        fields.extend(other.iter().filter(|(name, _)| !name.starts_with(b":")).cloned());
+        for _ in 0..random.random_range(0..3) {
+            let at = random.random_range(0..fields.len());
+            let field = if random.random() { &mut fields[at].0 } else { &mut fields[at].1 };
+            let place = random.random_range(0..=field.len());
+            field.insert(place, b"\r\n \t:;,0a/.\0\xFF"[random.random_range(0..13)]);
+        }
+        let pairs = fields.iter().map(|(name, value)| (name.as_slice(), value.as_slice()));
+        if check_fields(pairs, &Limits::default()).is_err() {
+            continue;
+        }
+        passed += 1;
+        let bytes = as_http1(&fields);
+        let mut check = RequestCheck::new(Limits::default(), 0);
+        let step = check.advance(0, &bytes);
+        let text = String::from_utf8_lossy(&bytes);
+        assert_eq!((step.refusal, step.pass, check.requests()), (None, bytes.len(), 1), "{text}");
+    }
+    assert!(passed >= 5_000, "{passed}");
+}
+
+/// A request as a gateway writes it to a server of HTTP/1.1.
+fn as_http1(fields: &[Field]) -> Vec<u8> {
+    let value =
+        |wanted: &str| fields.iter().find(|(name, _)| name == wanted.as_bytes()).map(|(_, value)| value.clone());
+    let mut bytes = [value(":method").unwrap(), value(":path").unwrap(), b"HTTP/1.1\r\n".to_vec()].join(&b' ');
+    let mut put = |name: &[u8], value: &[u8]| bytes.extend_from_slice(&[name, b": ", value, b"\r\n"].concat());
+    put(b"host", &value(":authority").or_else(|| value("host")).unwrap());
+    for (name, value) in fields.iter().filter(|(name, _)| !name.starts_with(b":") && name != b"host") {
+        put(name, value);
+    }
+    let length = value("content-length").map(|digits| String::from_utf8(digits).unwrap().parse::<usize>().unwrap());
+    let bodiless = matches!(value(":method").unwrap().as_slice(), b"GET" | b"HEAD");
+    if length.is_none() && !bodiless {
+        put(b"transfer-encoding", b"chunked");
+    }
+    bytes.extend_from_slice(b"\r\n");
+    match length {
+        Some(length) => bytes.resize(bytes.len() + length, b'x'),
+        None if bodiless => {}
+        None => bytes.extend_from_slice(b"0\r\n\r\n"),
+    }
+    bytes
 }
