@@ -321,11 +321,16 @@ impl Group {
                     flight.changes.into_iter().partition(|(place, _)| code(place) != ErrorCode::NONE);
                 self.confirm(side, done);
                 // A topic that the side does not have, or no longer: whether the place is still wanted, reading tells.
-                let written = lost.len();
-                lost.retain(|place, _| code(place) != ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
-                if lost.len() < written {
+                let gone: Versioned =
+                    lost.extract_if(.., |place, _| code(place) == ErrorCode::UNKNOWN_TOPIC_OR_PARTITION).collect();
+                if !gone.is_empty() {
                     self.sync = Sync::Idle;
                     self.sync_at = now + self.config.retry_ms;
+                }
+                if self.standing.is_some_and(|standing| standing.active == side) {
+                    // What was to be given back there belongs to a topic that is deleted.
+                    let nothing = |(place, change)| (place, Change { position: None, ..change });
+                    self.confirm(side, gone.into_iter().map(nothing).collect());
                 }
                 match lost.keys().map(code).next() {
                     Some(code) => self.refused(now, side, lost, code, out),

@@ -188,10 +188,15 @@ impl Group {
                 }
                 continue;
             }
-            // Never a step back for a group: what only a side in sync still holds was acknowledged once, and the
-            // active side has forgotten it (an idle group's offsets expire). It is given back, if it is taken.
-            let forgotten = truth.is_none() && standing.is_duplex();
+            // Never a step back for a group: what only the other side still holds was acknowledged once, and the
+            // active side has forgotten it (an idle group's offsets expire), unless it is known to have been deleted
+            // there. It is given back, if it is taken. Alone, too: it may have been forgotten just before.
+            let known = self.lanes[active].known.get(&place);
+            let deleted = known.is_some_and(|known| known.version > 0 && known.position.is_none());
+            let forgotten = truth.is_none() && (standing.is_duplex() || !deleted);
             if forgotten && excused.contains(&place) {
+                // Members hold the group there, and commit anew.
+                self.acknowledged.remove(&place);
                 continue;
             }
             let version = self.version();

@@ -75,7 +75,7 @@ pub struct Commits {
     committers: Vec<Committer>,
     /// Places that a fault took from a side, and when.
     excused: SideMap<BTreeMap<usize, Millis>>,
-    has_members: bool,
+    pub has_members: bool,
     requests: u64,
     tickets: u64,
     /// A fault seeded into the machine.

@@ -227,6 +227,24 @@ fn a_start_repairs_the_standby_and_gives_back_what_the_active_side_forgot() {
 }
 
 #[test]
+fn what_the_side_that_is_left_alone_forgot_is_given_back_and_what_was_deleted_there_is_not() {
+    let mut world = World::opened();
+    world.commit(&[(0, 7), (1, 8)]);
+    world.deliver_all();
+    world.request([(at(1), None)].into());
+    world.deliver_all();
+    world.sides[Side::B].offsets.remove(&at(0));
+    world.sides[Side::A].offsets.insert(at(1), position(8));
+    world.stand(standing(Side::B, alone(Side::B), 2));
+    world.deliver_all();
+    world.pass(100);
+    world.deliver_all();
+    for side in Side::BOTH {
+        assert_eq!([0, 1].map(|place| world.held(side, place)), [Some(7), None], "{side}");
+    }
+}
+
+#[test]
 fn what_members_hold_at_the_active_side_is_not_given_back_over_their_heads() {
     let mut world = World::new();
     world.sides[Side::A].has_members = true;
