@@ -80,7 +80,8 @@ pub struct Group {
     pub(super) config: GroupConfig,
     pub(super) held: GroupRecord,
     version: u64,
-    /// Whether something durable says which side counts. Without that no different tail is removed unasked.
+    /// Whether it is known which side counts, which the record says as soon as it can. Without that no different tail is
+    /// removed unasked.
     pub(super) trusted: bool,
     coordinator_in_doubt: bool,
     /// What is held is this relay's memory, newer than the coordinator's: it has to be written.
@@ -126,7 +127,7 @@ impl Group {
             config,
             held: newest,
             version: boot.found.map_or(0, |(version, _)| version),
-            trusted: found.is_some() || boot.remembered.is_some(),
+            trusted: newest.confirmed,
             coordinator_in_doubt: boot.coordinator_in_doubt || !is_written,
             rewrite,
             swap: None,
@@ -260,6 +261,10 @@ impl Group {
 
     /// Sends a change. What it may require is announced before it can be applied.
     pub(super) fn send(&mut self, record: GroupRecord, out: &mut Vec<Action>) {
+        // Whoever allows one side alone to go on in doubt has not said that the other's records may be removed.
+        let in_doubt = record.grant == Some(Cause::Operator) && record.standing.in_sync != self.held.standing.in_sync;
+        let confirmed = self.trusted && !in_doubt;
+        let record = GroupRecord { confirmed, ..record };
         let Standing { active, in_sync, .. } = record.standing;
         let damaged = |side| in_sync.contains(side) && matches!(self.health.unfit(side), Some((_, Unfit::Damaged)));
         invariant!(RELAY_5, in_sync.contains(active), "{}", record.standing);
@@ -351,7 +356,8 @@ impl Group {
     fn housekeeping(&self) -> Forced {
         // A switch that this process does not know was cut short by a restart, or has been given up.
         let left_behind = self.held.switching.is_some() && self.switch.is_none();
-        if left_behind || self.confirming.is_some() {
+        let unsaid = self.trusted && !self.held.confirmed && self.switch.is_none();
+        if left_behind || unsaid || self.confirming.is_some() {
             let Standing { active, in_sync, .. } = self.held.standing;
             let mut record = GroupRecord { grant: self.held.grant, ..self.held.then(active, in_sync) };
             if self.confirming.is_some() {
@@ -449,6 +455,9 @@ impl Group {
         if was.in_sync != is.in_sync || was.active != is.active {
             self.solo_allowed_once = false;
             self.returning = Returning::default();
+        }
+        if record.grant == Some(Cause::Operator) && was.in_sync != is.in_sync {
+            self.trusted = record.confirmed;
         }
         self.announce(out);
         for side in Side::BOTH {

@@ -52,7 +52,8 @@ impl Health {
         let before = member.opinions[side].filter(|before| same_kind(before.suspicion, suspicion));
         let since = before.map_or(now, |before| before.since);
         member.opinions[side] = Some(Opinion { suspicion, seen, since });
-        member.read[side] |= !matches!(suspicion, Suspicion::Absent { .. });
+        // Another topic of the name is absence (RELAY-12): what the recorded one held was not read.
+        member.read[side] |= !matches!(suspicion, Suspicion::Absent { .. } | Suspicion::OtherTopic);
     }
 
     pub fn probed(&mut self, now: Millis, side: Side, probe: Probe) {

@@ -101,19 +101,23 @@ pub struct GroupRecord {
     pub switching: Option<Side>,
     /// The side that was active before the last planned switch, until that is confirmed.
     pub rollback: Option<Side>,
+    /// Whether it is known that what the active side holds is what counts: both were found to hold the same once, or an
+    /// operator has said so. Only then is another tail on the other side removed unasked.
+    #[serde(default)]
+    pub confirmed: bool,
 }
 
 impl GroupRecord {
     /// A group that nobody has used yet.
     pub fn first(active: Side) -> Self {
-        Self { standing: Standing::first(active), grant: None, switching: None, rollback: None }
+        Self { standing: Standing::first(active), grant: None, switching: None, rollback: None, confirmed: false }
     }
 
     /// The record that follows with these sides.
     #[must_use]
     fn then(self, active: Side, in_sync: SideSet) -> Self {
         let standing = Standing { active, in_sync, epoch: self.standing.epoch + 1 };
-        Self { standing, grant: None, switching: None, rollback: self.rollback }
+        Self { standing, grant: None, switching: None, rollback: self.rollback, confirmed: self.confirmed }
     }
 }
 

@@ -93,6 +93,8 @@ impl Group {
         let rested = now >= self.returning.again_at;
         let topics = self.topics_to_rebuild(side);
         let may_join = rested && self.is_near(side) && self.may_send(now);
+        // A change that is on its way may yet put the side into the set: nothing of it is deleted meanwhile.
+        let may_rebuild = rested && self.trusted && self.swap.is_none();
         match &mut self.returning.stage {
             Stage::Away => {
                 if rested && now >= serving_since + self.settle_ms(side) {
@@ -102,7 +104,7 @@ impl Group {
             }
             Stage::Assessing | Stage::Rebuilding { .. } => {}
             Stage::Following { .. } | Stage::Joining { .. } if !topics.is_empty() => {
-                if self.trusted && rested {
+                if may_rebuild {
                     self.rebuild(side, topics, out);
                 } else if self.returning.requires_both() {
                     self.returning.stage = Stage::Following { offsets: Offsets::Wanted };
@@ -169,7 +171,8 @@ impl Group {
         }
         match outcome {
             Assessment::Failed => self.returning.back_to(Stage::Away, now + self.config.join_again_ms),
-            Assessment::Ready { rebuild } if rebuild.is_empty() => {
+            // What has to be made again, its partitions tell, too: it waits until that may be.
+            Assessment::Ready { rebuild } if rebuild.is_empty() || !self.trusted || self.swap.is_some() => {
                 self.returning.stage = Stage::Following { offsets: Offsets::Wanted };
             }
             Assessment::Ready { rebuild } => self.rebuild(side, rebuild.into_iter().collect(), out),

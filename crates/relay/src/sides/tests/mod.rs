@@ -39,7 +39,7 @@ fn standing(active: Side, in_sync: SideSet, epoch: u64) -> Standing {
 
 fn record(active: Side, in_sync: SideSet, epoch: u64) -> GroupRecord {
     let grant = (!in_sync.is_pair()).then_some(Cause::StandbyAbsent);
-    GroupRecord { standing: standing(active, in_sync, epoch), grant, switching: None, rollback: None }
+    GroupRecord { standing: standing(active, in_sync, epoch), grant, switching: None, rollback: None, confirmed: true }
 }
 
 impl Script {

@@ -70,3 +70,46 @@ fn a_new_group_is_written_first() {
     script.on(Event::Tick);
     assert_eq!(script.stored.unwrap().1, GroupRecord::first(A));
 }
+
+#[test]
+fn what_counts_is_said_durably_once_both_hold_the_same_and_not_by_the_first_record() {
+    let mut script = Script::start(GroupConfig::default(), Boot::default());
+    script.serve(A);
+    assert!(!script.stored.unwrap().1.confirmed);
+    script.serve(B);
+    assert!(script.stored.unwrap().1.confirmed);
+
+    // A relay that was started again before that does not take the record of its first start for a word.
+    let unsaid = GroupRecord { confirmed: false, ..record(A, SideSet::only(A), 2) };
+    let mut script = Script::serving(unsaid, Absence::Available);
+    script.obedient = false;
+    script.pass(5000);
+    script.on(Event::Assessed { side: B, outcome: Assessment::Ready { rebuild: Vec::new() } });
+    script.report(B, Suspicion::Diverged { offset: 3 });
+    script.pass(10_000);
+    assert!(!script.ordered().iter().any(|action| matches!(action, Action::Recreate { .. })));
+    assert!(script.raised().contains(&Alarm::Unconfirmed(B)));
+    script.command(Command::Confirm);
+    script.pass(10_000);
+    assert!(script.ordered().iter().any(|action| matches!(action, Action::Recreate { .. })));
+    assert!(script.stored.unwrap().1.confirmed);
+}
+
+#[test]
+fn who_allows_one_side_alone_in_doubt_does_not_give_up_the_others_records() {
+    let boot = Boot { found: Some((1, record(A, SideSet::PAIR, 4))), ..Boot::default() };
+    let mut script = Script::start(GroupConfig::default(), boot);
+    script.on(Event::Probed { side: A, outcome: Probe::Serving });
+    script.report(A, Suspicion::Changed);
+    script.lose(B);
+    script.pass(5000);
+    script.command(Command::AllowSoloOnce);
+    script.obedient = false;
+    script.serve(B);
+    script.pass(5000);
+    script.on(Event::Assessed { side: B, outcome: Assessment::Ready { rebuild: Vec::new() } });
+    script.report(B, Suspicion::Diverged { offset: 3 });
+    script.pass(5000);
+    assert!(!script.ordered().iter().any(|action| matches!(action, Action::Recreate { .. })));
+    assert!(script.raised().contains(&Alarm::Unconfirmed(B)));
+}
