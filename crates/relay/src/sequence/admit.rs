@@ -1,6 +1,6 @@
 //! Admission: what a client's batch means, who waits for it, and when it is refused.
 
-use naru_kafka::wire::{Batch, ErrorCode};
+use naru_kafka::wire::{Batch, BatchHeader, ErrorCode};
 
 use super::line::{Entry, Sent, Waiter};
 use super::mutant::mutant;
@@ -78,6 +78,7 @@ impl Partition {
         if mutant!(self.config, AdmitLaterAfterRefusal) && matches!(verdict, Verdict::OutOfOrder | Verdict::Later) {
             verdict = Verdict::Next;
         }
+        self.producers.came(&header);
         match verdict {
             Verdict::Next => {
                 let mut entry = Entry::new(self.line.key(), batch);
@@ -136,7 +137,11 @@ impl Partition {
         };
         entry.waiters.retain(|waiter| waiter.ticket != ticket);
         if entry.ever_sent || entry.offset >= 0 {
+            let (key, gone) = (entry.key, entry.waiters.is_empty());
             refuse(ticket, ErrorCode::REQUEST_TIMED_OUT, "not on every side in time, and may yet be", out);
+            if gone {
+                self.refuse_behind(key, out);
+            }
         } else {
             refuse(ticket, NOT_NOW, "not sent in time", out);
             if entry.waiters.is_empty() {
@@ -144,6 +149,30 @@ impl Partition {
                 self.drop_waiting(key, NOT_NOW, "a batch before it was not sent in time", out);
             }
         }
+    }
+
+    /// A client was told to come again with a batch that is on its way: until it does, nothing of that producer is
+    /// answered or taken that comes after it (RELAY-14). Otherwise later ones would push it out of the window that
+    /// tells it again, while the client holds no more than it may.
+    fn refuse_behind(&mut self, key: u64, out: &mut Vec<Action>) {
+        let mut line = self.line.placed.iter_mut().chain(&mut self.line.waiting).skip_while(|entry| entry.key != key);
+        let Some(header) = line.next().map(|entry| *entry.batch.header()).filter(BatchHeader::has_producer) else {
+            return;
+        };
+        let mut unsent = None;
+        for entry in line.filter(|entry| entry.batch.header().producer_id == header.producer_id) {
+            if !entry.ever_sent && entry.offset < 0 {
+                unsent = unsent.or(Some(entry.key));
+                continue;
+            }
+            for waiter in entry.waiters.drain(..) {
+                refuse(waiter.ticket, ErrorCode::REQUEST_TIMED_OUT, "a batch before it was not there in time", out);
+            }
+        }
+        if let Some(key) = unsent {
+            self.drop_waiting(key, NOT_NOW, "a batch before it was not there in time", out);
+        }
+        self.producers.refuse(&header);
     }
 
     /// Nothing can be acknowledged now, for a reason that lasts.
@@ -168,12 +197,17 @@ impl Partition {
         while self.arrivals.front().is_some_and(|arrival| is_over(&arrival.waiter)) {
             self.refuse_arrival(0, "this partition is stopped", out);
         }
+        let mut refused = Vec::new();
         for entry in self.line.placed.iter_mut().chain(&mut self.line.waiting) {
-            if entry.ever_sent || entry.offset >= 0 {
+            if (entry.ever_sent || entry.offset >= 0) && entry.waiters.iter().any(is_over) {
                 for waiter in entry.waiters.extract_if(.., |waiter| is_over(waiter)) {
                     refuse(waiter.ticket, ErrorCode::REQUEST_TIMED_OUT, "this partition is stopped", out);
                 }
+                refused.extend(entry.waiters.is_empty().then_some(entry.key));
             }
+        }
+        for key in refused {
+            self.refuse_behind(key, out);
         }
         while let Some(entry) = self
             .line

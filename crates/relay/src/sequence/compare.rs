@@ -40,8 +40,8 @@ pub(super) struct Locating {
 /// What comes next in a comparison.
 #[derive(Debug)]
 pub(super) enum Step {
-    /// The same batch on both.
-    Both(Batch),
+    /// The same batch on both, as it stands on each.
+    Both(Batch, SideMap<BatchHeader>),
     /// The other side ends here.
     Only(Side, Batch),
     /// They differ from here on: the first batch of each that is not the other's.
@@ -139,8 +139,9 @@ impl Comparison {
                 }
                 // The one that kept its own producer, if either did.
                 let prefer_b = is_copier(a.header().producer_id);
+                let headers = SideMap { a: *a.header(), b: *b.header() };
                 let (a, b) = (self.reels.a.batches.pop_front(), self.reels.b.batches.pop_front());
-                if prefer_b { b } else { a }.map_or(Step::More, Step::Both)
+                if prefer_b { b } else { a }.map_or(Step::More, |batch| Step::Both(batch, headers))
             }
             (Some(_), None) => self.only(Side::A),
             (None, Some(_)) => self.only(Side::B),

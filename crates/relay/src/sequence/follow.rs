@@ -115,7 +115,11 @@ impl Partition {
             let track = &mut self.sides[side];
             let Stage::Follow(Follow::Comparing { comparison, log_end }) = &mut track.stage else { return };
             match comparison.step() {
-                Step::Both(batch) => track.end = track.end.max(batch.header().next_offset()),
+                Step::Both(batch, headers) => {
+                    if batch.header().next_offset() >= track.end {
+                        (track.end, track.tail) = (batch.header().next_offset(), Some(headers[side]));
+                    }
+                }
                 Step::Differ(headers) => {
                     let offset = headers.a.base_offset.min(headers.b.base_offset);
                     track.fault = Some(Suspicion::Diverged { offset });

@@ -191,8 +191,11 @@ impl Partition {
             }
             let Phase::Opening(Opening::Surveying(comparison)) = &mut self.phase else { return };
             match comparison.step() {
-                Step::Both(batch) => self.found(batch, None),
-                Step::Only(side, batch) => self.found(batch, Some(side)),
+                Step::Both(batch, headers) => self.found(batch, None, headers),
+                Step::Only(side, batch) => {
+                    let headers = SideMap::from_fn(|_| *batch.header());
+                    self.found(batch, Some(side), headers);
+                }
                 Step::Differ(headers) => return self.differs(headers),
                 Step::More => return comparison.read(now, bytes_max, may_ask, ids, out),
                 Step::Done => {
@@ -207,8 +210,8 @@ impl Partition {
         }
     }
 
-    /// A batch that stands on both sides, or on one.
-    fn found(&mut self, batch: Batch, only: Option<Side>) {
+    /// A batch that stands on both sides, or on one, with its header as it stands there.
+    fn found(&mut self, batch: Batch, only: Option<Side>, headers: SideMap<BatchHeader>) {
         let header = *batch.header();
         if header.producer_id == self.stamp.id {
             self.stamp.beyond(header.producer_epoch, spare_id);
@@ -230,7 +233,7 @@ impl Partition {
         let next = header.next_offset();
         for side in Side::BOTH {
             if only.is_none_or(|only| only == side) && self.opens_with(side) {
-                (self.sides[side].end, self.sides[side].tail) = (next, Some(header));
+                (self.sides[side].end, self.sides[side].tail) = (next, Some(headers[side]));
             } else if self.opens_with(side) {
                 // It ends where it was compared last, and gets the rest.
                 self.sides[side].stage = Stage::Checked;

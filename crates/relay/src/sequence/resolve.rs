@@ -61,7 +61,7 @@ impl Partition {
         }
         // From the last batch that it confirmed: a log that was cut and written anew is as long as before.
         let from = match track.tail {
-            Some(tail) if tail.base_offset >= located.log_start => tail.base_offset,
+            Some(tail) if tail.base_offset >= located.log_start && tail.next_offset() == track.end => tail.base_offset,
             _ => track.end,
         };
         let from = if newer_from >= gate { from.min(newer_from) } else { from };

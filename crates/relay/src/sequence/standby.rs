@@ -7,7 +7,8 @@ use super::active::{Meaning, meaning};
 use super::event::WriteRefused;
 use super::line::{Entry, outgoing, with_producer};
 use super::mutant::mutant;
-use super::partition::Partition;
+use super::open::Opening;
+use super::partition::{Partition, Phase};
 use super::track::{Cargo, Follow, REFUSED_RETRY_MS, RETRY_MS, Stage};
 use super::window::sequence_after;
 use super::{Action, Millis};
@@ -19,6 +20,10 @@ const RESTAMPED_MAX: usize = 1_000;
 
 impl Partition {
     pub(super) fn catch_up(&mut self, now: Millis, side: Side, out: &mut Vec<Action>) {
+        // Where its end is being read nothing may be on its way: it would be above what was read, and look lost.
+        if matches!(self.phase, Phase::Opening(Opening::Locating(_))) {
+            return;
+        }
         let track = &self.sides[side];
         let ready = matches!(track.stage, Stage::Checked | Stage::Follow(Follow::Copying));
         if !ready || track.fault.is_some() || now < track.retry_at || !self.is_leased(now) {

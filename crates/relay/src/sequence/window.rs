@@ -82,8 +82,8 @@ pub(super) struct Producers {
     known: HashMap<i64, Producer>,
     /// Epoch and sequence that must come next, of producers with nothing below the gate.
     refused: Newest<(i16, i32)>,
-    /// Producers that were told to come again with a batch and have not.
-    awaited: Newest<()>,
+    /// Epoch and sequence that producers were told to come again with and have not.
+    awaited: Newest<(i16, i32)>,
 }
 
 /// Notes about producers; beyond [`REFUSALS_MAX`] the oldest are forgotten.
@@ -96,6 +96,10 @@ struct Newest<T> {
 impl<T> Newest<T> {
     fn get(&self, producer_id: i64) -> Option<&T> {
         self.notes.get(&producer_id)
+    }
+
+    fn get_mut(&mut self, producer_id: i64) -> Option<&mut T> {
+        self.notes.get_mut(&producer_id)
     }
 
     fn remove(&mut self, producer_id: i64) -> Option<T> {
@@ -118,6 +122,11 @@ impl<T> Newest<T> {
 /// The sequence after another. After the largest comes 0.
 pub(super) fn sequence_after(sequence: i32) -> i32 {
     sequence.wrapping_add(1) & i32::MAX
+}
+
+/// Whether a sequence comes at or after another; they go around.
+fn is_ahead(sequence: i32, of: i32) -> bool {
+    (sequence.wrapping_sub(of) & i32::MAX) < 1 << 30
 }
 
 impl Producers {
@@ -148,6 +157,13 @@ impl Producers {
     /// What a client's batch means here.
     pub(super) fn verdict(&self, header: &BatchHeader) -> Verdict {
         let (epoch, first, last) = (header.producer_epoch, header.base_sequence, header.last_sequence());
+        if let Some((awaited_epoch, awaited)) = self.awaited.get(header.producer_id)
+            && epoch == *awaited_epoch
+            && first != *awaited
+            && is_ahead(first, *awaited)
+        {
+            return Verdict::Later;
+        }
         let Some(known) = self.known.get(&header.producer_id) else {
             return match self.refused.get(header.producer_id) {
                 Some((refused_epoch, _)) if epoch < *refused_epoch => Verdict::OldEpoch,
@@ -186,13 +202,20 @@ impl Producers {
 
     /// What it means that another sequence came than the expected one.
     fn gap(&self, producer_id: i64, expected: i32, first: i32) -> Verdict {
-        let is_ahead = (first.wrapping_sub(expected) & i32::MAX) < 1 << 30;
-        if is_ahead && self.awaited.get(producer_id).is_some() { Verdict::Later } else { Verdict::OutOfOrder }
+        let awaited = self.awaited.get(producer_id).is_some();
+        if awaited && is_ahead(first, expected) { Verdict::Later } else { Verdict::OutOfOrder }
+    }
+
+    /// A batch came that is judged: if it is the one that was awaited, what follows it may come, too.
+    pub(super) fn came(&mut self, header: &BatchHeader) {
+        let came = (header.producer_epoch, header.base_sequence);
+        if self.awaited.get(header.producer_id).is_some_and(|awaited| *awaited == came || came.0 > awaited.0) {
+            self.awaited.remove(header.producer_id);
+        }
     }
 
     /// A batch waits from now on.
     pub(super) fn wait(&mut self, key: u64, header: &BatchHeader) {
-        self.awaited.remove(header.producer_id);
         if let Some((epoch, sequence)) = self.refused.remove(header.producer_id) {
             let (next_epoch, next) = (header.producer_epoch, header.base_sequence);
             let follows = (next_epoch, next) == (epoch, sequence) || next_epoch > epoch && next == 0;
@@ -239,9 +262,20 @@ impl Producers {
         if id < 0 {
             return;
         }
-        self.awaited.insert(id, ());
+        self.await_again(id, (header.producer_epoch, header.base_sequence));
         if !self.known.contains_key(&id) {
             self.refused.insert(id, (header.producer_epoch, header.base_sequence));
+        }
+    }
+
+    /// The oldest of what has to come again is awaited.
+    fn await_again(&mut self, id: i64, batch: (i16, i32)) {
+        if let Some(awaited) = self.awaited.get_mut(id) {
+            if batch.0 > awaited.0 || batch.0 == awaited.0 && is_ahead(awaited.1, batch.1) {
+                *awaited = batch;
+            }
+        } else {
+            self.awaited.insert(id, batch);
         }
     }
 

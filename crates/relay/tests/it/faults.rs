@@ -47,7 +47,7 @@ pub enum Fault {
     Retention,
     /// A client has records deleted.
     RecordsDeleted,
-    /// A side forgets a committed offset, as if its time was over.
+    /// A side forgets a committed offset, as if its time was over; no broker does while the group has members there.
     OffsetsExpired,
     /// The coordinator does not answer, or not truly.
     CoordinatorMoody,
@@ -194,7 +194,8 @@ impl World {
             }
             Fault::OffsetsExpired => {
                 let held = self.durable.coordinator.standing();
-                if self.commits.may_forget(side, partition, held) {
+                let lives = self.commits.has_members && side == held.active;
+                if self.commits.may_forget(side, partition, held) && !lives {
                     self.commits.forget(side, partition, Some(self.now));
                 }
             }
@@ -257,8 +258,8 @@ impl World {
         let held = self.durable.coordinator.standing();
         let (_, copier_id) = self.durable.ids[partition];
         let other = &self.brokers[side.other()];
-        let other_serves =
-            self.is_reachable(side.other()) && other.refuses.0.max(other.rejects_until).max(other.slow.0) <= self.now;
+        let other_serves = self.is_known_to_serve(side.other())
+            && other.refuses.0.max(other.rejects_until).max(other.slow.0) <= self.now;
         if other_serves && self.oracle.may_lose((partition, from), side, &self.brokers, held, copier_id) {
             self.trace.note(self.now, || format!("{side}/{partition} loses everything from {from}"));
             self.oracle.lost(partition, side, from, self.brokers[side].logs[partition].end);
@@ -269,6 +270,17 @@ impl World {
                 self.lose_connection(side);
             }
         }
+    }
+
+    /// Whether a side can be reached, also for all the relay knows, and none of its topics is another one than was
+    /// recorded: an empty one is away then, too.
+    fn is_known_to_serve(&self, side: Side) -> bool {
+        let absent = self.relay.as_ref().and_then(|relay| relay.governor.group.view().absent_since[side]);
+        if absent.is_some() || !self.is_reachable(side) {
+            return false;
+        }
+        let recorded = |partition: usize| self.durable.topic_ids[side][self.durable.topics[partition]];
+        self.brokers[side].logs.iter().enumerate().all(|(partition, log)| log.topic_id == recorded(partition))
     }
 
     /// Only while nothing is on its way there that a broker would have known again.
@@ -296,7 +308,11 @@ impl World {
         let other = &brokers[side.other()];
         let other_serves = other.refuses.0.max(other.rejects_until).max(other.slow.0) <= self.now;
         // Unheard of, it must not meet a takeover to that very side: that would be both sides at once.
-        if brokers[side].down || !other_serves || !of_topic.iter().all(&mut may) || !self.is_reachable(side.other()) {
+        if brokers[side].down
+            || !other_serves
+            || !of_topic.iter().all(&mut may)
+            || !self.is_known_to_serve(side.other())
+        {
             return;
         }
         self.side_dies(side, time);

@@ -155,3 +155,25 @@ fn nothing_is_written_or_acknowledged_after_the_lease() {
          produce 5 p7:1 => a<p7:1",
     );
 }
+
+#[test]
+fn what_comes_after_a_batch_that_has_to_come_again_waits_for_it() {
+    Bench::running(config(), 0).run(
+        "produce 1 p7:0  => a<p7:0
+         a wrote 0       => b<p7:0
+         b wrote 0       => ack 1=0; gate 1
+         produce 2 p7:1  => a<p7:1
+         produce 3 p7:2  => a<p7:2
+         produce 4 p8:0  => a<p8:0
+         a wrote 1       => b<p7:1
+         a wrote 2       =>
+         expired 2       => refuse 2 7; refuse 3 7
+         produce 5 p7:3  => refuse 5 6
+         b wrote 1       => gate 2; b<p7:2
+         b wrote 2       => gate 3
+         produce 6 p7:2  => refuse 6 6
+         produce 7 p7:1  => ack 7=1
+         produce 8 p7:2  => ack 8=2
+         produce 9 p7:3  => a<p7:3",
+    );
+}

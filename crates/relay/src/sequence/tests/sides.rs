@@ -182,3 +182,42 @@ fn an_async_topic_is_acknowledged_by_the_active_side_and_copied_at_once() {
          b reads 2=stamp:0 => a diverged at 2",
     );
 }
+
+#[test]
+fn a_side_that_was_compared_is_looked_at_from_the_last_batch_that_it_was_compared_by() {
+    let mut bench = Bench::running(config(), 0);
+    bench.run(
+        "produce 1 p7:0          => a<p7:0
+         a wrote 0               => b<p7:0
+         b wrote 0               => *
+         produce 2 p7:1          => a<p7:1
+         a wrote 1               => b<p7:1
+         b lost                  => b absent since 0
+         after 50                => b?end
+         standing a {a} 2        => *
+         b ends 0..2             => *
+         after 50                => *
+         a ends 0..2             =>
+         b ends 0..2             => a?0..2; b?0..2; b behind 1
+         a reads 0=p7:0 1=p7:1   =>
+         b reads 0=p7:0 1=p7:1   =>
+         standing a {ab} 3       => *
+         b again                 => b?end
+         b ends 0..2             => b?1..2
+         b reads 1=p7:1          =>",
+    );
+}
+
+#[test]
+fn a_batch_that_a_side_holds_under_another_producer_is_known_there_as_it_stands() {
+    Bench::new(config(), "a {ab} 1", Some(super::script::checkpoint(0))).run(
+        "lease 1000000           => a?end; b?end
+         a ends 0..1             =>
+         b ends 0..1             => a?0..1; b?0..1
+         a reads 0=p1000:0       =>
+         b reads 0=copier:0      => *
+         b again                 => b?end
+         b ends 0..1             => b?0..1
+         b reads 0=copier:0      =>",
+    );
+}

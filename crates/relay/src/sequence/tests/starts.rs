@@ -128,3 +128,17 @@ fn without_a_checkpoint_the_gate_is_not_known_before_the_shorter_side_has_all() 
          a wrote 0         => gate 3; a serving; b serving",
     );
 }
+
+#[test]
+fn nothing_is_written_while_a_start_reads_where_the_logs_end() {
+    let mut bench = Bench::new(config(), "b {ab} 1", Some(checkpoint(5)));
+    bench.run(
+        "lease 1000000     => a?end; b?end
+         a ends 0..5       =>
+         b ends 0..7       => b?5..7
+         b reads 5=p7:0 6=p7:1 => gate 5; a<p7:0; a serving; b serving
+         b again           => b?end
+         b ends 0..7 @1 <3 => b?end
+         a wrote 5         => a?end",
+    );
+}
