@@ -148,6 +148,15 @@ impl Relay {
         self.actors.iter().all(|actor| actor.read[side])
     }
 
+    /// A limit that is known: the active side holds a producer's batches under another's stamp, so that after a kill its
+    /// log does not say any more which of them the last checkpoint lacks, and a repetition is refused.
+    pub fn may_have_forgotten(&self, partition: usize, producer_id: i64) -> bool {
+        let machine = &self.actors[partition].machine;
+        let active = machine.config().1.active;
+        let restamped = machine.checkpoint().map(|checkpoint| checkpoint.restamped[active].producers.clone());
+        self.start > 1 && restamped.is_some_and(|restamped| restamped.iter().any(|(id, _)| *id == producer_id))
+    }
+
     pub fn is_paused(&self) -> bool {
         self.paused
     }

@@ -143,6 +143,8 @@ pub struct World {
     pub faults: Faults,
     pub trace: Trace,
     pub steps: u64,
+    /// How often a limit that is known showed.
+    limits: u64,
     /// What a group wanted before its relay was there.
     pub early: Vec<naru_relay::sides::Action>,
     /// A fault seeded into the machines.
@@ -158,6 +160,8 @@ pub struct Summary {
     pub faults: u64,
     pub ended_at: Millis,
     pub starts: u64,
+    /// Clients that were refused by a limit that is known (see `may_have_forgotten`).
+    pub limits: u64,
 }
 
 impl World {
@@ -189,6 +193,7 @@ impl World {
             faults,
             trace: Trace::new(trace),
             steps: 0,
+            limits: 0,
             early: Vec::new(),
             #[cfg(feature = "mutation")]
             mutant: None,
@@ -296,6 +301,7 @@ impl World {
             faults: self.faults.struck,
             ended_at: self.now,
             starts: self.durable.starts,
+            limits: self.limits,
         }
     }
 
@@ -399,6 +405,15 @@ impl World {
         }
         let number = client.number;
         if client.answered(now, index, result) == Verdict::Broken {
+            let (partition, id) = (client.partition, client.identity.map_or(-1, |identity| identity.id));
+            let gap = result.is_err_and(|refusal| refusal.code == ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER);
+            if gap && self.relay.as_ref().is_some_and(|relay| relay.may_have_forgotten(partition, id)) {
+                // As a client does: it gives up what is in doubt, and begins anew.
+                self.limits += 1;
+                let (id, number) = (self.random_id(), self.new_identity());
+                return self.clients[slot].give_up(number, id);
+            }
+            let client = &self.clients[slot];
             let sequence = client.unacked.front().map(|unacked| unacked.batch.header().base_sequence);
             panic!(
                 "client {number}, batch {index} (oldest sequence {sequence:?}): a correct client was told {result:?}"
