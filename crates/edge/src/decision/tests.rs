@@ -225,6 +225,31 @@ fn a_full_queue_keeps_room_for_core_and_counts_what_it_refuses() {
 }
 
 #[test]
+fn a_disk_that_refuses_for_a_while_costs_no_record_that_fits_the_queue() {
+    let bench = Bench::new();
+    let options = LogOptions { seal_every: Duration::ZERO, ..LogOptions::default() };
+    let log = bench.open(options, 1);
+    // Where the second segment belongs stands something else.
+    let obstacle = bench.log().join("00000000000000000001.segment");
+    fs::create_dir(&obstacle).unwrap();
+    let mut sent = 0;
+    while log.counters().refusals == 0 {
+        // One at a time, so that the writer gets to its second segment.
+        if log.counters().written == sent || sent < 2 {
+            assert_eq!(log.record(record(u128::from(sent), Class::Core, owned())), Recorded::Queued);
+            sent += 1;
+        }
+        std::thread::yield_now();
+    }
+    assert_eq!(log.record(record(u128::from(sent), Class::Core, owned())), Recorded::Queued);
+    fs::remove_dir(&obstacle).unwrap();
+    let closed = log.close().unwrap().unwrap();
+    assert_eq!((closed.counters.written, closed.counters.gap_core), (sent + 1, 0));
+    let findings = bench.findings();
+    assert_eq!((findings.decision_count(), findings.proves()), (sent + 1, true));
+}
+
+#[test]
 fn one_flipped_bit_anywhere_is_found() {
     let bench = Bench::new();
     bench.write(&[block(0, vec![record(1, Class::Core, owned()), record(2, Class::Open, rented())]), end(2)]);

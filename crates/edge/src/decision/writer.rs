@@ -21,10 +21,14 @@ const BLOCK_WAIT: Duration = Duration::from_millis(10);
 /// How long the writer leaves a disk alone that has refused.
 const DISK_WAIT: Duration = Duration::from_secs(1);
 
+/// What a record takes in the queue.
+const RECORD_BYTES_MAX: usize = 160;
+const _: () = assert!(size_of::<Record>() <= RECORD_BYTES_MAX);
+
 /// How the log is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogOptions {
-    /// Records that may wait for the writer; each is below 128 bytes.
+    /// Records that may wait for the writer, of at most 160 bytes each.
     pub queue_records_max: usize,
     /// What of that is for core requests only, so that a surge of open ones costs no proof.
     pub core_records_reserve: usize,
@@ -37,7 +41,7 @@ pub struct LogOptions {
 }
 
 impl Default for LogOptions {
-    /// 65,536 records are 8 MiB and six seconds of 10,000 requests a second, longer than a disk stalls; a quarter of
+    /// 65,536 records are 10 MiB and six seconds of 10,000 requests a second, longer than a disk stalls; a quarter of
     /// them is more than all core requests in that time. A signature a minute and an fsync a second cost nothing.
     fn default() -> Self {
         Self {
