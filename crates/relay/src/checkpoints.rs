@@ -7,8 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
-use bytes::{Buf, BufMut};
+use bytes::{Buf, BufMut, Bytes};
 use naru_kafka::client::TopicPartition;
 use naru_runtime::durable::frame::{self, Tail};
 use naru_runtime::durable::{AppendError, AppendFile, DirectoryLock, Durability, replace_file};
@@ -69,18 +70,24 @@ pub struct Kept {
     pub coordinator: Option<Mark>,
 }
 
-/// The file of checkpoints. Its calls wait for the disk: not for an async task.
+/// What is to be kept. Nothing here waits for the disk: [`File::round`] does, and holds this only to take and to give
+/// back.
 #[derive(Debug)]
 pub struct Checkpoints {
-    path: PathBuf,
-    /// None after a failed write: written anew in the next round.
-    file: Option<AppendFile>,
     /// The newest of each name, as it stands in the file or will.
-    newest: BTreeMap<Name, Vec<u8>>,
+    newest: BTreeMap<Name, Bytes>,
     dirty: BTreeSet<Name>,
     /// Where the last round ended.
     next: Option<Name>,
     live_bytes: u64,
+}
+
+/// The file of checkpoints. Its calls wait for the disk: not for an async task.
+#[derive(Debug)]
+pub struct File {
+    path: PathBuf,
+    /// None after a failed write: written anew in the next round.
+    file: Option<AppendFile>,
     _lock: DirectoryLock,
 }
 
@@ -91,13 +98,13 @@ enum Name {
     Partition(TopicPartition),
 }
 
-impl Checkpoints {
+impl File {
     /// Opens the file in this directory, or makes both, and says what was kept. A damaged file is put aside: without
     /// checkpoints the start is in doubt, and says so itself.
     ///
     /// # Errors
     /// When another process has the directory or the system refuses.
-    pub fn open(directory: &Path) -> Result<(Self, Kept), CheckpointError> {
+    pub fn open(directory: &Path) -> Result<(Self, Checkpoints, Kept), CheckpointError> {
         let failed = |path: &Path| {
             let path = path.to_owned();
             |source| CheckpointError::File { path, source }
@@ -123,14 +130,72 @@ impl Checkpoints {
         };
         let kept = understand(&newest);
         let live_bytes = newest.values().map(|value| value.len() as u64).sum();
-        let mut this = Self { path, file: None, newest, dirty: BTreeSet::new(), next: None, live_bytes, _lock: lock };
-        this.write_anew().map_err(failed(&this.path.clone()))?;
-        Ok((this, kept))
+        let mut this = Self { path, file: None, _lock: lock };
+        this.write_anew(&newest).map_err(failed(&this.path.clone()))?;
+        Ok((this, Checkpoints { newest, dirty: BTreeSet::new(), next: None, live_bytes }, kept))
     }
 
-    /// Notes a partition's checkpoint; [`Self::round`] writes it.
-    pub fn partition(&mut self, at: &TopicPartition, checkpoint: &Checkpoint) {
-        self.note(Name::Partition(at.clone()), json(checkpoint));
+    /// Writes some of what was noted, about [`ROUND_BYTES_MAX`] bytes, and makes it durable. Groups and the coordinator
+    /// come first.
+    ///
+    /// # Errors
+    /// When the disk refuses; what was noted is written by a later round.
+    pub fn round(&mut self, noted: &Mutex<Checkpoints>) -> Result<(), CheckpointError> {
+        // A note is one step; nothing panics inside.
+        let lock = || noted.lock().unwrap_or_else(PoisonError::into_inner);
+        let live_bytes = lock().live_bytes;
+        if self.file.as_ref().is_none_or(|file| file.length() > 4 * live_bytes + SLACK_BYTES) {
+            self.file = None;
+            let newest = lock().take_all();
+            let written = self.write_anew(&newest);
+            return written.map_err(|source| {
+                lock().dirty.extend(newest.into_keys());
+                CheckpointError::File { path: self.path.clone(), source }
+            });
+        }
+        let taken = lock().take_some();
+        let mut out = Vec::new();
+        taken.iter().for_each(|(name, value)| put(&mut out, name, value.as_deref()));
+        let Some(file) = &mut self.file else { return Ok(()) };
+        if !out.is_empty()
+            && let Err(error) = file.append(&out).and_then(|()| file.flush())
+        {
+            self.file = None;
+            lock().dirty.extend(taken.into_iter().map(|(name, _)| name));
+            return Err(error.into());
+        }
+        Ok(())
+    }
+
+    fn write_anew(&mut self, newest: &BTreeMap<Name, Bytes>) -> io::Result<()> {
+        let mut out = Vec::new();
+        newest.iter().for_each(|(name, value)| put(&mut out, name, Some(value)));
+        replace_file(&self.path, &out, MODE)?;
+        self.file = Some(AppendFile::open_cut(&self.path, out.len() as u64, Durability::OnFlush)?);
+        Ok(())
+    }
+}
+
+/// A partition's checkpoint as it stands in the file: up to some megabytes of text, made by whoever has the time.
+#[derive(Debug)]
+pub struct Encoded(Bytes);
+
+impl Encoded {
+    /// Encodes it.
+    pub fn of(checkpoint: &Checkpoint) -> Self {
+        Self(json(checkpoint))
+    }
+}
+
+impl Checkpoints {
+    /// Notes a partition's checkpoint; [`File::round`] writes it.
+    pub fn partition(&mut self, at: &TopicPartition, checkpoint: Encoded) {
+        self.note(Name::Partition(at.clone()), checkpoint.0);
+    }
+
+    /// Whether a checkpoint of this partition waits to be written: a newer one need not be made yet.
+    pub fn waits(&self, at: &TopicPartition) -> bool {
+        self.dirty.contains(&Name::Partition(at.clone()))
     }
 
     /// Notes what was read back for a service group.
@@ -157,43 +222,36 @@ impl Checkpoints {
         !self.dirty.is_empty()
     }
 
-    /// Writes some of what was noted, about [`ROUND_BYTES_MAX`] bytes, and makes it durable. Groups and the coordinator
-    /// come first.
-    ///
-    /// # Errors
-    /// When the disk refuses; what was noted is written by a later round.
-    pub fn round(&mut self) -> Result<(), CheckpointError> {
-        if self.file.is_none() || self.file.as_ref().is_some_and(|f| f.length() > 4 * self.live_bytes + SLACK_BYTES) {
-            self.file = None;
-            let path = self.path.clone();
-            return self.write_anew().map_err(|source| CheckpointError::File { path, source });
-        }
-        let mut out = Vec::new();
-        let mut written = BTreeSet::new();
+    /// Takes what the next round writes.
+    fn take_some(&mut self) -> Vec<(Name, Option<Bytes>)> {
+        let mut taken = Vec::new();
+        let mut bytes = 0;
         let first = self.dirty.iter().filter(|name| !matches!(name, Name::Partition(_)));
         let from = self.next.clone().unwrap_or(Name::Coordinator);
         let in_turn = self.dirty.range(from.clone()..).chain(self.dirty.range(..from));
         let partitions = in_turn.filter(|name| matches!(name, Name::Partition(_)));
         for name in first.chain(partitions) {
-            if out.len() > ROUND_BYTES_MAX {
+            if bytes > ROUND_BYTES_MAX {
                 self.next = Some(name.clone());
                 break;
             }
-            put(&mut out, name, self.newest.get(name).map(Vec::as_slice));
-            written.insert(name.clone());
+            let value = self.newest.get(name).cloned();
+            bytes += value.as_ref().map_or(0, Bytes::len);
+            taken.push((name.clone(), value));
         }
-        let Some(file) = &mut self.file else { return Ok(()) };
-        if !out.is_empty()
-            && let Err(error) = file.append(&out).and_then(|()| file.flush())
-        {
-            self.file = None;
-            return Err(error.into());
+        for (name, _) in &taken {
+            self.dirty.remove(name);
         }
-        self.dirty.retain(|name| !written.contains(name));
-        Ok(())
+        taken
     }
 
-    fn note(&mut self, name: Name, value: Vec<u8>) {
+    /// Takes everything, for a file that is written anew.
+    fn take_all(&mut self) -> BTreeMap<Name, Bytes> {
+        self.dirty.clear();
+        self.newest.clone()
+    }
+
+    fn note(&mut self, name: Name, value: Bytes) {
         let length = value.len() as u64;
         let old = self.newest.get(&name);
         if old == Some(&value) {
@@ -203,19 +261,10 @@ impl Checkpoints {
         self.newest.insert(name.clone(), value);
         self.dirty.insert(name);
     }
-
-    fn write_anew(&mut self) -> io::Result<()> {
-        let mut out = Vec::new();
-        self.newest.iter().for_each(|(name, value)| put(&mut out, name, Some(value)));
-        replace_file(&self.path, &out, MODE)?;
-        self.file = Some(AppendFile::open_cut(&self.path, out.len() as u64, Durability::OnFlush)?);
-        self.dirty.clear();
-        Ok(())
-    }
 }
 
-fn json(value: &impl serde::Serialize) -> Vec<u8> {
-    serde_json::to_vec(value).expect("checkpoints are numbers, texts and lists of them")
+fn json(value: &impl serde::Serialize) -> Bytes {
+    serde_json::to_vec(value).expect("checkpoints are numbers, texts and lists of them").into()
 }
 
 fn put(out: &mut Vec<u8>, name: &Name, value: Option<&[u8]>) {
@@ -239,7 +288,7 @@ fn put(out: &mut Vec<u8>, name: &Name, value: Option<&[u8]>) {
 }
 
 /// The newest whole value of each name. None if the file is damaged.
-fn decode(bytes: &[u8]) -> Option<BTreeMap<Name, Vec<u8>>> {
+fn decode(bytes: &[u8]) -> Option<BTreeMap<Name, Bytes>> {
     let (frames, _, tail) = frame::scan(bytes);
     if let Tail::Damaged { .. } = tail {
         return None;
@@ -272,14 +321,14 @@ fn decode(bytes: &[u8]) -> Option<BTreeMap<Name, Vec<u8>>> {
         if parts.1 == count
             && let (Some(name), _, value) = std::mem::take(&mut parts)
         {
-            newest.insert(name, value);
+            newest.insert(name, Bytes::from(value));
         }
     }
     Some(newest)
 }
 
 /// What cannot be understood, such as after a change of the format, is not there.
-fn understand(newest: &BTreeMap<Name, Vec<u8>>) -> Kept {
+fn understand(newest: &BTreeMap<Name, Bytes>) -> Kept {
     let mut kept = Kept::default();
     for (name, value) in newest {
         let understood = match name {
@@ -299,120 +348,4 @@ fn understand(newest: &BTreeMap<Name, Vec<u8>>) -> Kept {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)] // a test panics on failure
-
-    use super::*;
-    use crate::sequence::{Remembered, WindowSnapshot};
-    use crate::side::{Side, SideMap};
-
-    fn at(partition: i32) -> TopicPartition {
-        TopicPartition::new("payments", partition)
-    }
-
-    /// Some 100 bytes per producer.
-    fn checkpoint(gate: i64, producers: i64) -> Checkpoint {
-        let batch = Remembered { first_sequence: 0, last_sequence: 9, base_offset: gate - 10, max_timestamp: 1 };
-        let window = |producer_id| WindowSnapshot { producer_id, epoch: 0, batches: vec![batch] };
-        Checkpoint {
-            gate,
-            log_start: 0,
-            agreed: SideMap { a: gate, b: gate },
-            last_batch: (gate - 10, 77),
-            leader_epochs: SideMap { a: 3, b: 4 },
-            windows: (0..producers).map(window).collect(),
-            stamp: (5, 6),
-            restamped: SideMap::default(),
-        }
-    }
-
-    #[test]
-    fn what_was_noted_survives_in_its_newest_form() {
-        let directory = tempfile::tempdir().unwrap();
-        let (mut checkpoints, kept) = Checkpoints::open(directory.path()).unwrap();
-        assert!(kept.partitions.is_empty() && kept.groups.is_empty() && kept.coordinator.is_none());
-        let record = GroupRecord::first(Side::B);
-        let mark = Mark { incarnation: 1, revision: 2 };
-        for gate in [10, 20, 30] {
-            checkpoints.partition(&at(0), &checkpoint(gate, 1));
-            // Larger than a frame may be.
-            checkpoints.partition(&at(1), &checkpoint(gate, 60_000));
-            checkpoints.partition(&at(2), &checkpoint(gate, 0));
-            checkpoints.group("pay", &record);
-            checkpoints.coordinator(mark);
-            while checkpoints.is_dirty() {
-                checkpoints.round().unwrap();
-            }
-        }
-        checkpoints.forget(&at(2));
-        checkpoints.round().unwrap();
-        checkpoints.partition(&at(0), &checkpoint(40, 1));
-        assert!(matches!(Checkpoints::open(directory.path()), Err(CheckpointError::InUse { .. })));
-        drop(checkpoints);
-
-        let (_checkpoints, kept) = Checkpoints::open(directory.path()).unwrap();
-        assert_eq!(kept.partitions.keys().cloned().collect::<Vec<_>>(), [at(0), at(1)]);
-        assert_eq!(kept.partitions[&at(0)], checkpoint(30, 1), "what was not written was not there");
-        assert_eq!(kept.partitions[&at(1)], checkpoint(30, 60_000));
-        assert_eq!((kept.groups["pay"], kept.coordinator), (record, Some(mark)));
-    }
-
-    #[test]
-    fn a_file_cut_anywhere_holds_older_checkpoints() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("checkpoints");
-        let (mut checkpoints, _) = Checkpoints::open(directory.path()).unwrap();
-        checkpoints.partition(&at(0), &checkpoint(10, 3));
-        checkpoints.round().unwrap();
-        let first = std::fs::read(&path).unwrap().len();
-        checkpoints.partition(&at(0), &checkpoint(20, 3));
-        checkpoints.round().unwrap();
-        drop(checkpoints);
-        let bytes = std::fs::read(&path).unwrap();
-        // Each is a few fsyncs.
-        for cut in (0..bytes.len()).step_by(7).chain([first - 1, first, bytes.len() - 1]) {
-            std::fs::write(&path, &bytes[..cut]).unwrap();
-            let (_checkpoints, kept) = Checkpoints::open(directory.path()).unwrap();
-            let gate = kept.partitions.get(&at(0)).map(|checkpoint| checkpoint.gate);
-            assert_eq!(gate, (cut >= first).then_some(10), "{cut}");
-        }
-        let mut damaged = bytes.clone();
-        damaged[20] ^= 1;
-        std::fs::write(&path, &damaged).unwrap();
-        let (_checkpoints, kept) = Checkpoints::open(directory.path()).unwrap();
-        assert!(kept.partitions.is_empty());
-        assert!(directory.path().join("checkpoints.damaged").exists());
-    }
-
-    #[test]
-    fn a_round_is_bounded_and_everything_has_its_turn() {
-        let directory = tempfile::tempdir().unwrap();
-        let (mut checkpoints, _) = Checkpoints::open(directory.path()).unwrap();
-        let length = || std::fs::metadata(directory.path().join("checkpoints")).unwrap().len();
-        for partition in 0..8 {
-            checkpoints.partition(&at(partition), &checkpoint(10, 10_000));
-        }
-        let mut rounds = 0;
-        while checkpoints.is_dirty() {
-            let before = length();
-            checkpoints.round().unwrap();
-            assert!(length() - before < 2 * ROUND_BYTES_MAX as u64);
-            rounds += 1;
-        }
-        assert!(rounds > 1);
-        drop(checkpoints);
-        assert_eq!(Checkpoints::open(directory.path()).unwrap().1.partitions.len(), 8);
-    }
-
-    #[test]
-    fn the_file_stays_small() {
-        let directory = tempfile::tempdir().unwrap();
-        let (mut checkpoints, _) = Checkpoints::open(directory.path()).unwrap();
-        for gate in 10..100 {
-            checkpoints.partition(&at(0), &checkpoint(gate, 2000));
-            checkpoints.round().unwrap();
-            let length = std::fs::metadata(directory.path().join("checkpoints")).unwrap().len();
-            assert!(length < 12 << 20, "{length}");
-        }
-    }
-}
+mod tests;

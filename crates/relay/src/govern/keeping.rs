@@ -9,50 +9,66 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::coordination::Coordination as _;
 use crate::relay::Relay;
+use crate::side::SideMap;
 
 /// What is above the last checkpoint is compared at a start: seconds of records at most.
 const EVERY: Duration = Duration::from_secs(1);
+
+/// What shows that a partition's checkpoint has changed: gate, log start, ends. What changes without them, such as a
+/// leader's epoch or a stamp, is seen once in so many rounds.
+type Moved = (i64, i64, SideMap<Option<i64>>);
+const QUIET_ROUNDS: u64 = 60;
 
 /// Until the relay stops; once more then.
 pub(super) async fn run(relay: Arc<Relay>) {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut written = HashMap::new();
+    let mut rounds = 0_u64;
     loop {
         let stops = tokio::select! {
             () = relay.stopping.cancelled() => true,
             _ = ticks.tick() => false,
         };
-        round(&relay, &mut written).await;
+        // Before it ends, everything counts.
+        round(&relay, &mut written, if stops { None } else { Some(rounds) }).await;
+        rounds += 1;
         if stops {
             return;
         }
     }
 }
 
-async fn round(relay: &Arc<Relay>, written: &mut HashMap<TopicPartition, i64>) {
+/// Looks at partitions that have moved since they were written, and, in turn, at the others.
+async fn round(relay: &Arc<Relay>, written: &mut HashMap<TopicPartition, Moved>, number: Option<u64>) {
     match relay.state.coordination.mark().await {
         Ok(mark) => relay.state.checkpoints().coordinator(mark),
         Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "the coordinator has no mark"),
     }
     for topic in relay.served.all() {
         for partition in &topic.partitions {
-            let view = partition.shown().view;
-            if !view.ready || written.get(partition.at()) == Some(&view.gate) {
+            let (at, view) = (partition.at(), partition.shown().view);
+            let moved = (view.gate, view.log_start, view.ends);
+            let in_turn =
+                number.is_none_or(|number| (number + u64::from(at.partition.unsigned_abs())) % QUIET_ROUNDS == 0);
+            let rests = written.get(at) == Some(&moved) && !in_turn;
+            if !view.ready || rests || relay.state.checkpoints().waits(at) {
                 continue;
             }
             // A partition that ends has said what it had to say.
             if let Ok(Some(checkpoint)) = partition.checkpoint().await {
-                written.insert(partition.at().clone(), checkpoint.gate);
-                relay.state.checkpoints().partition(partition.at(), &checkpoint);
+                written.insert(at.clone(), moved);
+                let (state, at) = (Arc::clone(&relay.state), at.clone());
+                // Up to some megabytes of text each.
+                let noted = tokio::task::spawn_blocking(move || state.note(&at, &checkpoint)).await;
+                if let Err(error) = noted {
+                    tracing::warn!(%error, "a checkpoint was not noted");
+                }
             }
         }
     }
     let state = Arc::clone(&relay.state);
-    let done = tokio::task::spawn_blocking(move || {
-        let mut checkpoints = state.checkpoints();
-        if checkpoints.is_dirty() { checkpoints.round() } else { Ok(()) }
-    });
+    let done = tokio::task::spawn_blocking(move || state.write());
     match done.await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::error!(error = &error as &dyn std::error::Error, "checkpoints cannot be kept"),

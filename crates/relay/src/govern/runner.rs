@@ -184,7 +184,7 @@ impl Runner {
         let gone = before.keys().filter(|at| !self.partitions.contains_key(*at)).cloned();
         let gone: Vec<_> = gone.collect();
         for partition in gone {
-            self.relay.state.checkpoints().forget(&partition);
+            self.relay.state.forget(&partition);
             self.events.push(Event::Removed { partition });
         }
         let duplex = self.relay.groups.get(&self.name).is_none_or(|served| served.config.mode == Mode::Duplex);

@@ -1,5 +1,6 @@
 //! What a relay keeps over restarts: its coordinator and its checkpoints.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -7,7 +8,7 @@ use naru_kafka::client::TopicPartition;
 use rand::TryRng as _;
 use rand::rngs::SysRng;
 
-use crate::checkpoints::{CheckpointError, Checkpoints, Kept};
+use crate::checkpoints::{CheckpointError, Checkpoints, Encoded, File};
 use crate::clock;
 use crate::coordination::embedded::{Embedded, OpenError};
 use crate::coordination::{Coordination, ReadFailed};
@@ -51,7 +52,12 @@ pub struct State {
     /// Where relays agree.
     pub coordination: Arc<Embedded>,
     checkpoints: Mutex<Checkpoints>,
-    kept: Kept,
+    /// Held while the disk is waited for.
+    file: Mutex<File>,
+    /// What a relay before this one kept of partitions that are not served yet. Each is taken once: a topic that is
+    /// made again under the name is another one.
+    kept: Mutex<BTreeMap<TopicPartition, Checkpoint>>,
+    remembered: BTreeMap<String, GroupRecord>,
     /// The coordinator is not the one that the checkpoints know, or has come less far (RELAY-13).
     in_doubt: bool,
 }
@@ -65,11 +71,18 @@ impl State {
         let mut seed = [0; 8];
         SysRng.try_fill_bytes(&mut seed).map_err(StateError::Random)?;
         let coordination = Embedded::open(&directory.join("coordinator"), clock::now, u64::from_be_bytes(seed))?;
-        let (mut checkpoints, kept) = Checkpoints::open(&directory.join("checkpoints"))?;
+        let (file, mut checkpoints, kept) = File::open(&directory.join("checkpoints"))?;
         let mark = coordination.mark().await?;
         let in_doubt = !kept.coordinator.is_some_and(|earlier| mark.follows(earlier));
         checkpoints.coordinator(mark);
-        Ok(Self { coordination: Arc::new(coordination), checkpoints: Mutex::new(checkpoints), kept, in_doubt })
+        Ok(Self {
+            coordination: Arc::new(coordination),
+            checkpoints: Mutex::new(checkpoints),
+            file: Mutex::new(file),
+            kept: Mutex::new(kept.partitions),
+            remembered: kept.groups,
+            in_doubt,
+        })
     }
 
     /// What is known of a service group at the start.
@@ -85,13 +98,33 @@ impl State {
                 Some((held.version, record))
             }
         };
-        let remembered = self.kept.groups.get(group).copied();
+        let remembered = self.remembered.get(group).copied();
         Ok(Boot { found, remembered, coordinator_in_doubt: self.in_doubt })
     }
 
-    /// What was kept of a partition.
-    pub fn checkpoint(&self, at: &TopicPartition) -> Option<Checkpoint> {
-        self.kept.partitions.get(at).cloned()
+    /// What was kept of a partition, for its first start in the life of this relay.
+    pub fn take_checkpoint(&self, at: &TopicPartition) -> Option<Checkpoint> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).remove(at)
+    }
+
+    /// Notes a partition's checkpoint. Takes the time that its size takes: not for an async task.
+    pub(crate) fn note(&self, at: &TopicPartition, checkpoint: &Checkpoint) {
+        let encoded = Encoded::of(checkpoint);
+        self.checkpoints().partition(at, encoded);
+    }
+
+    /// Forgets a partition that is not served any more.
+    pub(crate) fn forget(&self, at: &TopicPartition) {
+        self.take_checkpoint(at);
+        self.checkpoints().forget(at);
+    }
+
+    /// Writes what was noted, if anything was. Waits for the disk: not for an async task.
+    pub(crate) fn write(&self) -> Result<(), CheckpointError> {
+        if !self.checkpoints().is_dirty() {
+            return Ok(());
+        }
+        self.file.lock().unwrap_or_else(PoisonError::into_inner).round(&self.checkpoints)
     }
 
     /// Remembers what was read back for a service group.
@@ -102,5 +135,40 @@ impl State {
     pub(crate) fn checkpoints(&self) -> MutexGuard<'_, Checkpoints> {
         // A note is one step; nothing panics inside.
         self.checkpoints.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // a test panics on failure
+
+    use super::*;
+    use crate::side::SideMap;
+
+    #[tokio::test]
+    async fn a_topic_made_again_does_not_begin_where_its_namesake_was() {
+        let directory = tempfile::tempdir().unwrap();
+        let checkpoint = Checkpoint {
+            gate: 10,
+            log_start: 0,
+            agreed: SideMap { a: 10, b: 10 },
+            last_batch: (9, 77),
+            leader_epochs: SideMap { a: 3, b: 4 },
+            windows: Vec::new(),
+            stamp: (5, 6),
+            restamped: SideMap::default(),
+        };
+        let places = [0, 1].map(|partition| TopicPartition::new("payments", partition));
+        let state = State::open(directory.path()).await.unwrap();
+        places.iter().for_each(|at| state.note(at, &checkpoint));
+        state.write().unwrap();
+        drop(state);
+
+        let state = State::open(directory.path()).await.unwrap();
+        assert_eq!(state.take_checkpoint(&places[0]), Some(checkpoint));
+        for at in &places {
+            state.forget(at);
+            assert_eq!(state.take_checkpoint(at), None, "{at}");
+        }
     }
 }
