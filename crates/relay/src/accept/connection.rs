@@ -174,6 +174,8 @@ async fn answer_requests<W: AsyncWrite + Unpin>(
             Queued::Produce(pending) => {
                 session.throttle_ms = pending.throttle_ms();
                 if !produce::answer(pending, &mut out).await? {
+                    // Without an answer it is held back all the same.
+                    throttle(relay, std::mem::take(&mut session.throttle_ms)).await;
                     continue;
                 }
                 None

@@ -91,6 +91,11 @@ impl Authentication {
         Self(certified.map_or(State::Open, State::Certified))
     }
 
+    /// A connection that is good for nothing.
+    pub fn failed() -> Self {
+        Self(State::Failed)
+    }
+
     /// Who asks, if that is known.
     pub fn principal(&self) -> Option<&Principal> {
         match &self.0 {

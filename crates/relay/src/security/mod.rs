@@ -17,8 +17,10 @@ mod users;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use naru_kafka::wire::{ApiKey, ErrorCode};
 use ring::rand::{SecureRandom, SystemRandom};
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
 pub use self::acl::{Acls, Operation, Resource};
@@ -58,6 +60,8 @@ pub struct Security {
     acls: Acls,
     quotas: Quotas,
     random: SystemRandom,
+    /// Logins that are worked out at once.
+    logins: Semaphore,
 }
 
 impl std::fmt::Debug for Security {
@@ -86,6 +90,8 @@ impl Security {
             acls: if config.authenticates() { Acls::new(&config.acls) } else { Acls::open() },
             quotas: Quotas::new(&config.quotas),
             random: SystemRandom::new(),
+            // Half of the processors: anybody may ask for a login, and leases and takeovers must not wait for them.
+            logins: Semaphore::new(std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2))),
         }))
     }
 
@@ -167,14 +173,30 @@ impl Caller {
         (result, self.security.mechanisms.iter().map(|mechanism| mechanism.name()).collect())
     }
 
-    /// SaslAuthenticate: the message to send back. After an error the connection is to be closed.
-    pub fn authenticate(&self, message: &[u8]) -> Result<Vec<u8>, AuthenticationError> {
+    /// SaslAuthenticate: the message to send back. After an error the connection is to be closed. Worked out beside the
+    /// runtime's own threads, since a password costs milliseconds.
+    pub async fn authenticate(self: &Arc<Self>, message: Bytes) -> Result<Vec<u8>, AuthenticationError> {
+        let stopping = AuthenticationError::OutOfTurn("SaslAuthenticate while the relay stops");
+        let Ok(_turn) = self.security.logins.acquire().await else { return Err(stopping) };
+        let caller = Arc::clone(self);
+        match tokio::task::spawn_blocking(move || caller.work_out(&message)).await {
+            Ok(result) => result,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => Err(stopping),
+        }
+    }
+
+    fn work_out(&self, message: &[u8]) -> Result<Vec<u8>, AuthenticationError> {
         let out_of_turn = AuthenticationError::OutOfTurn("SaslAuthenticate where there are no users");
         let offered = self.offered().ok_or(out_of_turn)?;
         let mut nonce = [0; NONCE_BYTES];
         // Without randomness an old exchange could be played again: better none.
         self.security.random.fill(&mut nonce).map_err(|_| ScramError::Malformed("no randomness"))?;
-        self.state().authenticate(message, offered, &nonce)
+        // Nobody, until it is worked out: the half that reads must not wait for it.
+        let mut state = std::mem::replace(&mut *self.state(), Authentication::failed());
+        let result = state.authenticate(message, offered, &nonce);
+        *self.state() = state;
+        result
     }
 
     fn offered(&self) -> Option<Offered<'_>> {
@@ -185,5 +207,45 @@ impl Caller {
     fn state(&self) -> MutexGuard<'_, Authentication> {
         // Nothing that holds it can leave half a change behind.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // a test panics on failure
+
+    use naru_kafka::client::sasl::plain;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_login_that_takes_long_holds_nobody_up() {
+        let users = Users::parse(&Users::lines("alice", "pencil").unwrap().join("\n"), b"x").unwrap();
+        let security = Arc::new(Security {
+            tls: None,
+            users: Some(users),
+            mechanisms: vec![Mechanism::Plain],
+            authenticates: true,
+            acls: Acls::open(),
+            quotas: Quotas::new(&[]),
+            random: SystemRandom::new(),
+            logins: Semaphore::new(1),
+        });
+        let caller = Arc::new(security.connect(None));
+        caller.handshake("PLAIN").0.unwrap();
+        let mut turns = 0;
+        let others = async {
+            loop {
+                turns += 1;
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            result = caller.authenticate(plain::message("alice", "pencil").unwrap().into()) => drop(result.unwrap()),
+            () = others => {}
+        }
+        assert!(turns > 0, "this runtime has one thread, and the login had it");
+        assert_eq!(caller.principal().unwrap().as_str(), "alice");
     }
 }

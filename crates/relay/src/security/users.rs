@@ -1,7 +1,7 @@
 //! Users with salted passwords. Nothing here is a password, and what is here is enough to test guesses against: the
 //! file is its owner's only, and no value shows itself.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -143,6 +143,8 @@ pub struct Users {
     salted: HashMap<String, Vec<Salted>>,
     /// Makes up a salt for a name that is not there, always the same one: whoever asks must not learn which names are.
     pretence: hmac::Key,
+    /// The iterations that most users have: what a made-up one costs.
+    usual: NonZeroU32,
 }
 
 impl Users {
@@ -184,7 +186,12 @@ impl Users {
             }
         }
         let pretence = hmac::Key::new(hmac::HMAC_SHA256, pretence);
-        if wrong.is_empty() { Ok(Self { salted, pretence }) } else { Err(wrong) }
+        let mut costs: BTreeMap<NonZeroU32, usize> = BTreeMap::new();
+        for one in salted.values().flatten() {
+            *costs.entry(one.iterations).or_default() += 1;
+        }
+        let usual = costs.into_iter().max_by_key(|(_, users)| *users).map_or(ITERATIONS, |(cost, _)| cost);
+        if wrong.is_empty() { Ok(Self { salted, pretence, usual }) } else { Err(wrong) }
     }
 
     /// The lines that make a user known by this password, one per mechanism.
@@ -215,10 +222,11 @@ impl Users {
         // No password has an all-zero key: the length is right, and nothing hashes to it.
         let (stored_key, server_key) = (vec![0; length], vec![0; length]);
         let salt = made_up.as_ref()[..SALT_BYTES].to_vec();
-        Salted { hash, iterations: ITERATIONS, salt, stored_key, server_key }
+        Salted { hash, iterations: self.usual, salt, stored_key, server_key }
     }
 
-    /// Whether the password is this user's, at the same cost whether or not there is such a user.
+    /// Whether the password is this user's, at the same cost whether or not there is such a user: milliseconds of a
+    /// processor, up to some hundred with the most iterations.
     pub(super) fn knows(&self, name: &str, password: &str) -> bool {
         match self.salted.get(name).and_then(|of_user| of_user.first()) {
             Some(salted) => salted.is_of(password),
@@ -257,6 +265,13 @@ mod tests {
             assert_eq!(Salted::parse(&salted.text()).unwrap(), *salted);
             assert!(!format!("{users:?}").contains(&base64_encode(&salted.stored_key)));
         }
+        let line = |name: &str, iterations| {
+            let iterations = NonZeroU32::new(iterations).unwrap();
+            format!("{name} {}\n", Salted::derive(ScramMechanism::Sha256, "x", b"salt", iterations).text())
+        };
+        let users = [line("a", 5_000), line("b", 4_096), line("c", 5_000)].concat();
+        let users = Users::parse(&users, b"x").unwrap();
+        assert_eq!(users.pretended("bob", ScramMechanism::Sha256).iterations.get(), 5_000, "told by its cost");
     }
 
     #[test]

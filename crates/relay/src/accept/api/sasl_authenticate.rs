@@ -19,7 +19,7 @@ impl Api for SaslAuthenticate {
 
     async fn answer(call: &mut Call<'_>, request: Self::Request) -> SaslAuthenticateResponse {
         let session = &mut *call.session;
-        match session.caller.authenticate(&request.auth_bytes) {
+        match session.caller.authenticate(request.auth_bytes).await {
             Ok(message) => SaslAuthenticateResponse::default().with_auth_bytes(message.into()),
             Err(error) => {
                 let peer = session.peer;
