@@ -177,7 +177,7 @@ naru_runtime::config! {
         /// Newest batches of one partition that are kept for its readers.
         #[range("0B", "1GiB")]
         pub cache_partition_max: ByteSize = "16MiB",
-        /// The same of all partitions.
+        /// The same of all partitions. Batches that came in one request with others may hold up to twice their size.
         #[range("0B", "64GiB")]
         pub cache_memory_max: ByteSize = "256MiB",
         /// Most connections of clients at once.

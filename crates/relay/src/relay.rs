@@ -198,7 +198,8 @@ impl Relay {
             let runner = OnceLock::new();
             let clients = SideMap::from_fn(|side: Side| upstreams[side].control.clone());
             let held = *standing.borrow();
-            let mirror = Arc::new(Mirror::new(MirrorConfig::of(&config), clients, held, tasks));
+            let recognised = SideMap::from_fn(|side: Side| upstreams[side].recognised.clone());
+            let mirror = Arc::new(Mirror::new(MirrorConfig::of(&config), clients, recognised, held, tasks));
             let served = ServiceGroup { config: group, standing, mirror, reports: sender, unread, boot, runner };
             groups.insert(served.config.name.clone(), served);
         }

@@ -3,6 +3,8 @@
 //! A broker serves the requests of one connection one after the other, and mutes it while it throttles.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use naru_kafka::client::{Client, ClientConfig, ClientError, TopicPartition};
@@ -27,6 +29,22 @@ pub enum UpstreamError {
     Tls(#[from] TlsError),
 }
 
+/// Whether the cluster that answers for a side is known to be the side's, as the probes say. What is not recorded
+/// under a topic's identity goes nowhere else.
+#[derive(Debug, Clone, Default)]
+pub struct Recognised(Arc<AtomicBool>);
+
+impl Recognised {
+    /// Whether it is.
+    pub fn get(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set(&self, recognised: bool) {
+        self.0.store(recognised, Ordering::Release);
+    }
+}
+
 /// One side, as the relay reaches it.
 #[derive(Debug)]
 pub struct Upstream {
@@ -38,6 +56,8 @@ pub struct Upstream {
     pub fetch: Client,
     /// For comparing and copying.
     pub copy: Client,
+    /// Whether it is the cluster that it was.
+    pub recognised: Recognised,
     produce: Vec<Client>,
 }
 
@@ -46,7 +66,8 @@ impl Upstream {
     pub fn new(side: Side, config: &RelayConfig) -> Result<Self, UpstreamError> {
         let client = |purpose: &str| Self::client(side, config, purpose);
         let produce = (0..config.produce_connections).map(|_| client("produce")).collect::<Result<_, _>>()?;
-        Ok(Self { side, control: client("control")?, fetch: client("fetch")?, copy: client("copy")?, produce })
+        let (control, fetch, copy) = (client("control")?, client("fetch")?, client("copy")?);
+        Ok(Self { side, control, fetch, copy, recognised: Recognised::default(), produce })
     }
 
     /// One more way to a side, with the relay's own credentials, that shares no connection with the others.

@@ -7,9 +7,9 @@ use crate::sequence::Refusal;
 
 /// The first version of Produce in which zstd may be used.
 const ZSTD_FROM: i16 = 7;
-/// A batch that is a smaller part of its request than this gets memory of its own: it may be kept for long, and would
-/// hold the whole request.
-const PART_MIN: usize = 4;
+/// A batch that is a smaller part of its request than this gets memory of its own: it may be kept for long, and holds
+/// the whole request. So nothing holds more than twice what it counts for.
+const PART_MIN: usize = 2;
 
 /// What a batch is held against.
 #[derive(Debug, Clone, Copy)]

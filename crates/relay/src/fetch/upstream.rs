@@ -50,19 +50,23 @@ async fn read_from(relay: &Arc<Relay>, side: Side, wanted: &[&Older], reading: &
     };
     let results = fetch(relay, side, wanted, granted).await;
     let mut bytes = 0;
+    // A side that is not asked has no results.
+    let results = results.into_iter().map(Some).chain(std::iter::repeat_with(|| None));
     for (one, result) in wanted.iter().zip(results) {
         let Some(partition) = reading.response.topics.iter_mut().flat_map(|(_, all)| all).nth(one.place) else {
             continue;
         };
         match result {
-            Ok(fetched) => {
+            Some(Ok(fetched)) => {
                 let chunks = below_gate(&fetched.batches, one);
                 let size: usize = chunks.iter().map(Bytes::len).sum();
                 bytes += size;
                 partition.records = RecordData::Chunks(chunks);
             }
-            Err(error) => {
-                tracing::debug!(%side, at = %one.at, offset = one.from, %error, "records cannot be read");
+            failed => {
+                let error = failed.and_then(Result::err);
+                let error = error.as_ref().map(|error| error as &dyn std::error::Error);
+                tracing::debug!(%side, at = %one.at, offset = one.from, error, "records cannot be read");
                 // Retriable, and it does not make a consumer look for another leader.
                 partition.error = ErrorCode::KAFKA_STORAGE_ERROR;
                 reading.urgent = true;
@@ -79,7 +83,8 @@ async fn read_from(relay: &Arc<Relay>, side: Side, wanted: &[&Older], reading: &
     }
 }
 
-/// From the side, or from the other one where that holds the same.
+/// From the side, or from the other one where that holds the same. Nothing where only another cluster answers: its
+/// records are not to be shown to anybody.
 async fn fetch(relay: &Relay, side: Side, wanted: &[&Older], bytes_max: usize) -> Vec<Result<Fetched, ClientError>> {
     let from: Vec<_> = wanted
         .iter()
@@ -92,13 +97,19 @@ async fn fetch(relay: &Relay, side: Side, wanted: &[&Older], bytes_max: usize) -
     let bytes_max = i32::try_from(bytes_max).unwrap_or(i32::MAX);
     let options = FetchOptions { max_wait: Duration::ZERO, bytes_min: 0, bytes_max };
     let patience = relay.config.suspect_after;
-    let first = timeout(patience, relay.upstreams[side].fetch.fetch(&from, &options)).await;
     let other_holds_it = wanted.iter().all(|one| one.shown.other_in_sync().is_some());
+    let [this, other] = [side, side.other()].map(|side| &relay.upstreams[side]);
+    match (this.recognised.get(), other_holds_it && other.recognised.get()) {
+        (true, _) => {}
+        (false, true) => return other.fetch.fetch(&from, &options).await,
+        (false, false) => return Vec::new(),
+    }
+    let first = timeout(patience, this.fetch.fetch(&from, &options)).await;
     match first {
         Ok(results) if !other_holds_it || results.iter().all(Result::is_ok) => results,
-        _ if other_holds_it => relay.upstreams[side.other()].fetch.fetch(&from, &options).await,
+        _ if other_holds_it && other.recognised.get() => other.fetch.fetch(&from, &options).await,
         Ok(results) => results,
-        Err(_) => relay.upstreams[side].fetch.fetch(&from, &options).await,
+        Err(_) => this.fetch.fetch(&from, &options).await,
     }
 }
 

@@ -52,21 +52,21 @@ async fn run(relay: Arc<Relay>, side: Side, told: watch::Sender<Option<Probe>>) 
         }
         let asked = clock::now();
         let probe = match timeout(ANSWER_MAX, client.metadata(Some(&[]))).await {
-            Ok(Ok(metadata)) => {
-                let shown = metadata.cluster_id.unwrap_or_default();
-                if is_expected(&relay, side, &shown, &mut expected).await {
+            Ok(Ok(metadata)) => match is_expected(&relay, side, metadata.cluster_id.as_deref(), &mut expected).await {
+                Some(true) => {
                     absent_since = None;
                     Probe::Serving
-                } else {
-                    Probe::WrongCluster { since: *absent_since.get_or_insert(asked) }
                 }
-            }
+                Some(false) => Probe::WrongCluster { since: *absent_since.get_or_insert(asked) },
+                None => Probe::Absent { since: *absent_since.get_or_insert(asked) },
+            },
             Ok(Err(error)) => {
                 tracing::debug!(%side, error = &error as &dyn std::error::Error, "a probe failed");
                 Probe::Absent { since: *absent_since.get_or_insert(asked) }
             }
             Err(_) => Probe::Absent { since: *absent_since.get_or_insert(asked) },
         };
+        relay.upstreams[side].recognised.set(probe == Probe::Serving);
         let before = told.send_replace(Some(probe));
         if before.is_none_or(|before| std::mem::discriminant(&before) != std::mem::discriminant(&probe)) {
             tracing::info!(%side, ?probe, "a side is probed");
@@ -78,20 +78,36 @@ async fn run(relay: Arc<Relay>, side: Side, told: watch::Sender<Option<Probe>>) 
     client.shutdown(ANSWER_MAX).await;
 }
 
-/// Whether the cluster is the one that was configured or seen first. The first one is kept.
-async fn is_expected(relay: &Relay, side: Side, shown: &str, expected: &mut Option<String>) -> bool {
+/// Whether the cluster is the one that was configured or seen first. The first one is kept. None if that cannot be known:
+/// it shows no id, as one that is starting, or nothing can be kept now.
+async fn is_expected(relay: &Relay, side: Side, shown: Option<&str>, expected: &mut Option<String>) -> Option<bool> {
+    let shown = shown.filter(|shown| !shown.is_empty())?;
     // Once more if the other side's prober was faster.
     for _ in Side::BOTH {
         if expected.is_none() {
-            *expected = first_seen(relay, side, shown).await;
+            match first_seen(relay, side, shown).await {
+                First::Is(first) => *expected = Some(first),
+                First::TheOthers => return Some(false),
+                First::Unknown => {}
+            }
         }
     }
-    expected.as_deref().is_some_and(|expected| expected == shown)
+    expected.as_deref().map(|expected| expected == shown)
+}
+
+/// What is kept of a cluster's id.
+enum First {
+    /// This one.
+    Is(String),
+    /// None, and the one that answers is the other side's.
+    TheOthers,
+    /// It cannot be read or kept now.
+    Unknown,
 }
 
 /// What is kept of the cluster's id. Both sides' stand in one record, so that two sides cannot both be the first to
-/// name one cluster. None if nothing is kept and this id must not be.
-async fn first_seen(relay: &Relay, side: Side, shown: &str) -> Option<String> {
+/// name one cluster.
+async fn first_seen(relay: &Relay, side: Side, shown: &str) -> First {
     let coordination = &relay.state.coordination;
     let (version, mut clusters) = match coordination.read(CLUSTERS).await {
         Ok(None) => (0, SideMap::<Option<String>>::default()),
@@ -99,25 +115,28 @@ async fn first_seen(relay: &Relay, side: Side, shown: &str) -> Option<String> {
             Ok(clusters) => (held.version, clusters),
             Err(error) => {
                 tracing::warn!(%side, %error, "the kept ids of the clusters cannot be understood");
-                return None;
+                return First::Unknown;
             }
         },
         Err(error) => {
             tracing::warn!(%side, error = &error as &dyn std::error::Error, "the cluster's id cannot be read");
-            return None;
+            return First::Unknown;
         }
     };
-    if clusters[side].is_some() || clusters[side.other()].as_deref() == Some(shown) {
-        return clusters[side].take();
+    if let Some(kept) = clusters[side].take() {
+        return First::Is(kept);
+    }
+    if clusters[side.other()].as_deref() == Some(shown) {
+        return First::TheOthers;
     }
     clusters[side] = Some(shown.to_owned());
     let value = serde_json::to_vec(&clusters).expect("ids are texts");
     match coordination.swap(CLUSTERS, version, Bytes::from(value)).await {
-        Ok(_) => clusters[side].take(),
+        Ok(_) => First::Is(shown.to_owned()),
         // Looked at again with the next probe.
         Err(error) => {
             tracing::debug!(%side, error = &error as &dyn std::error::Error, "the cluster's id is not kept yet");
-            None
+            First::Unknown
         }
     }
 }

@@ -13,6 +13,7 @@ use naru_kafka::wire::{ErrorCode, StrBytes};
 use super::RETENTION;
 use crate::offsets::{Changes, Failed, Offsets, Position};
 use crate::side::{Side, SideMap};
+use crate::upstream::Recognised;
 
 type Codes = Vec<(TopicPartition, ErrorCode)>;
 
@@ -32,9 +33,9 @@ pub(super) enum Job {
     DeleteGroup(Vec<TopicPartition>),
 }
 
-/// The ways to both sides.
+/// The ways to both sides. A cluster that is not known to be the side's is asked for nothing and told nothing.
 #[derive(Debug, Clone)]
-pub(super) struct Sides(Arc<SideMap<Client>>);
+pub(super) struct Sides(Arc<SideMap<(Client, Recognised)>>);
 
 fn failed(error: &ClientError) -> Failed {
     if error.outcome_unknown() {
@@ -76,16 +77,24 @@ pub(super) async fn ask<R: Request>(
 }
 
 impl Sides {
-    pub(super) fn new(clients: SideMap<Client>) -> Self {
-        Self(Arc::new(clients))
+    pub(super) fn new(clients: SideMap<Client>, recognised: SideMap<Recognised>) -> Self {
+        Self(Arc::new(SideMap::from_fn(|side| (clients[side].clone(), recognised[side].clone()))))
     }
 
     pub(super) fn client(&self, side: Side) -> &Client {
-        &self.0[side]
+        &self.0[side].0
+    }
+
+    pub(super) fn is_recognised(&self, side: Side) -> bool {
+        self.0[side].1.get()
+    }
+
+    fn recognised(&self, side: Side) -> Result<&Client, Failed> {
+        if self.is_recognised(side) { Ok(self.client(side)) } else { Err(Failed::NotSent) }
     }
 
     pub(super) async fn forward(&self, side: Side, group: &str, job: Job) -> Result<Codes, Failed> {
-        let client = self.client(side);
+        let client = self.recognised(side)?;
         let outcome = match job {
             Job::Commit { request, orphaned } => forward_commit(client, group, *request, orphaned).await,
             Job::Delete(request) => delete(client, group, &request).await,
@@ -103,7 +112,7 @@ impl Sides {
     }
 
     pub(super) async fn write(&self, side: Side, group: &str, changes: Changes) -> Result<Codes, Failed> {
-        let client = self.client(side);
+        let client = self.recognised(side)?;
         let places: Vec<_> = changes.keys().cloned().collect();
         if changes.values().any(Option::is_none) {
             return match delete(client, group, &delete_request(group, &places)).await {
@@ -118,7 +127,7 @@ impl Sides {
     }
 
     pub(super) async fn read(&self, side: Side, group: &str) -> Result<Offsets, Failed> {
-        let found = self.client(side).committed_offsets(group, None).await.map_err(|error| failed(&error))?;
+        let found = self.recognised(side)?.committed_offsets(group, None).await.map_err(|error| failed(&error))?;
         let position = |found: GroupOffset| {
             (found.at, Position { offset: found.offset, metadata: found.metadata.unwrap_or_default().into() })
         };
@@ -126,7 +135,7 @@ impl Sides {
     }
 
     pub(super) async fn remove_members(&self, side: Side, group: &str) -> Result<(), Failed> {
-        let client = self.client(side);
+        let client = self.recognised(side)?;
         let described = match client.describe_group(group).await {
             Ok(described) => described,
             Err(error) if error.code() == Some(ErrorCode::GROUP_ID_NOT_FOUND) => return Ok(()),

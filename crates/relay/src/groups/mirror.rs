@@ -21,6 +21,7 @@ use crate::offsets::{Group, GroupConfig};
 use crate::sequence::Millis;
 use crate::side::{Side, SideMap};
 use crate::sides::{Complaint, Standing};
+use crate::upstream::Recognised;
 
 /// Consumer groups of one service group. Each costs an actor of some kilobytes; more than brokers are advised to carry.
 const GROUPS_MAX: usize = 20_000;
@@ -90,11 +91,17 @@ pub struct Mirror {
 
 impl Mirror {
     /// Nothing is served before something holds and there is a lease.
-    pub fn new(config: MirrorConfig, clients: SideMap<Client>, held: Standing, tasks: &Tasks) -> Self {
+    pub fn new(
+        config: MirrorConfig,
+        clients: SideMap<Client>,
+        recognised: SideMap<Recognised>,
+        held: Standing,
+        tasks: &Tasks,
+    ) -> Self {
         let announcement = Announcement { held, sent: None, lease_until: 0, quiescing: false, comparison: 0 };
         Self {
             config,
-            sides: Sides::new(clients),
+            sides: Sides::new(clients, recognised),
             announced: watch::Sender::new(announcement),
             groups: Mutex::default(),
             groups_max: GROUPS_MAX,
@@ -251,10 +258,11 @@ impl Mirror {
         (groups.len(), groups.values().map(|known| known.handle.status().view.behind).sum())
     }
 
-    /// Whether this side alone may be asked now (RELAY-9).
+    /// Whether the active side alone may be asked now (RELAY-9), and is the cluster that it was.
     pub(super) fn may_ask(&self) -> bool {
         let announced = self.announced();
-        announced.held.is_duplex() || clock::now() < announced.lease_until
+        let leased = announced.held.is_duplex() || clock::now() < announced.lease_until;
+        leased && self.sides.is_recognised(announced.held.active)
     }
 
     fn groups(&self) -> MutexGuard<'_, HashMap<Arc<str>, Known>> {

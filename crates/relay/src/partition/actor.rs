@@ -223,6 +223,9 @@ impl Actor {
 
     /// One event, and everything that the core wants done because of it.
     fn step(&mut self, event: Event) {
+        if let Event::Lease { until } = event {
+            Side::BOTH.into_iter().for_each(|side| self.lanes[side].lease(until));
+        }
         let mut actions = std::mem::take(&mut self.actions);
         self.core.on(clock::now(), event, &mut actions);
         for action in actions.drain(..) {

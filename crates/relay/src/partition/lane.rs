@@ -15,7 +15,8 @@ use naru_kafka::wire::produce::{ProducePartition, ProduceRequest, ProduceRespons
 use naru_kafka::wire::{ApiKey, ErrorCode, OutFrame, StrBytes, Tags, TopicId};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::sequence::{Event, OrderId, Outgoing, WriteRefused};
+use crate::clock;
+use crate::sequence::{Event, Millis, OrderId, Outgoing, WriteRefused};
 use crate::side::Side;
 
 /// The last version that names topics; later ones carry their identity, which differs between the sides' own lives.
@@ -54,6 +55,8 @@ pub(super) struct Lane {
     beginning: Option<Beginning>,
     in_flight: VecDeque<InFlight>,
     throttled: Option<Pin<Box<Sleep>>>,
+    /// Until when this relay decides (RELAY-9). What still waits here then is not sent.
+    leased_until: Millis,
     /// Outcomes not yet told.
     told: VecDeque<(Event, Option<Duration>)>,
 }
@@ -71,8 +74,14 @@ impl Lane {
             beginning: None,
             in_flight: VecDeque::new(),
             throttled: None,
+            leased_until: 0,
             told: VecDeque::new(),
         }
+    }
+
+    /// The right to decide ends at this time.
+    pub(super) fn lease(&mut self, until: Millis) {
+        self.leased_until = until;
     }
 
     /// Batches go over this connection from now on. While any is in flight over another one it is not taken: two
@@ -147,6 +156,12 @@ impl Lane {
 
     /// Ready when there is something new to look at.
     fn poll_begin(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        // A batch may have waited for the broker's leave, or for a place among those in flight, longer than the lease.
+        let waits = self.beginning.is_some() || !self.waiting.is_empty();
+        if waits && clock::now() >= self.leased_until {
+            self.hold_back();
+            return Poll::Ready(());
+        }
         if let Some(Beginning { order, since, reply }) = &mut self.beginning {
             let (order, since) = (*order, *since);
             let Poll::Ready(begun) = reply.as_mut().poll(context) else { return Poll::Pending };

@@ -124,7 +124,7 @@ async fn fetch(relay: &Arc<Relay>, group: &str, asked: Asked) -> Result<Found, E
     let Some(asked) = asked else {
         let mut topics: BTreeMap<Arc<str>, Vec<Place>> = BTreeMap::new();
         for (at, found) in offsets {
-            topics.entry(Arc::clone(&at.topic)).or_default().push(place(relay, at.partition, Some(found)));
+            topics.entry(Arc::clone(&at.topic)).or_default().push(place(relay, at.partition, Some(found))?);
         }
         return Ok(topics.into_iter().map(|(topic, places)| (text(topic.to_string()), places)).collect());
     };
@@ -133,22 +133,25 @@ async fn fetch(relay: &Arc<Relay>, group: &str, asked: Asked) -> Result<Found, E
             let found = offsets.remove(&TopicPartition::new(topic.as_str(), index));
             place(relay, index, found)
         });
-        let places = places.collect();
-        (topic, places)
+        let places = places.collect::<Result<_, _>>()?;
+        Ok((topic, places))
     });
-    Ok(found.collect())
+    found.collect()
 }
 
-fn place(relay: &Relay, partition: i32, found: Option<GroupOffset>) -> Place {
-    let Some(found) = found else { return Place { partition, offset: -1, metadata: StrBytes::default() } };
+fn place(relay: &Relay, partition: i32, found: Option<GroupOffset>) -> Result<Place, ErrorCode> {
+    let Some(found) = found else { return Ok(Place { partition, offset: -1, metadata: StrBytes::default() }) };
     let mut offset = found.offset;
-    // A topic that follows may have lost its end in a takeover: nobody goes on beyond it.
+    // A topic that follows may have lost its end in a takeover: nobody goes on beyond it, and nobody begins before it is
+    // known.
     if let Some(topic) = relay.served.get(&found.at.topic)
         && relay.group_of_topic(&found.at.topic).config.mode == Mode::Async
-        && let Some(shown) =
-            topic.partition(partition).map(|partition| partition.shown()).filter(|shown| shown.view.ready)
+        && let Some(view) = topic.partition(partition).map(|partition| partition.shown().view)
     {
-        offset = offset.min(shown.view.gate);
+        if !view.ready {
+            return Err(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS);
+        }
+        offset = offset.min(view.gate);
     }
-    Place { partition, offset, metadata: text(found.metadata.unwrap_or_default()) }
+    Ok(Place { partition, offset, metadata: text(found.metadata.unwrap_or_default()) })
 }

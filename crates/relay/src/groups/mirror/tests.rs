@@ -20,7 +20,7 @@ fn mirror(groups_max: usize) -> (Mirror, Tasks) {
         #[cfg(feature = "mutation")]
         mutant: None,
     };
-    let mirror = Mirror::new(MirrorConfig { group, settled_at: 0 }, clients, held, &tasks);
+    let mirror = Mirror::new(MirrorConfig { group, settled_at: 0 }, clients, SideMap::default(), held, &tasks);
     (Mirror { groups_max, ..mirror }, tasks)
 }
 

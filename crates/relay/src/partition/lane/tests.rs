@@ -50,6 +50,7 @@ async fn start(script: Vec<Scripted>, in_flight_max: usize) -> Fixture {
     let connection = Connection::open(&config, &address, None, &Lifetime::default()).await.unwrap();
     let mut lane = Lane::new(Side::A, TopicPartition::new("orders", 3), Duration::from_secs(1));
     lane.use_connection(connection);
+    lane.lease(Millis::MAX);
     Fixture { lane, seen, _broker: broker }
 }
 
@@ -145,4 +146,16 @@ async fn a_broker_that_throttles_is_left_alone_for_as_long_as_it_says() {
     assert_eq!(outcomes(&mut fixture, 1).await, [(1, Ok(1))]);
     let seen = fixture.seen.lock().unwrap();
     assert!(seen[1] - seen[0] >= Duration::from_millis(300), "{:?}", seen[1] - seen[0]);
+}
+
+#[tokio::test]
+async fn what_a_broker_held_up_beyond_the_lease_is_not_sent() {
+    let throttled = Scripted::Answer { code: ErrorCode::NONE, throttle_ms: 300 };
+    let mut fixture = start(vec![throttled, TAKEN], 8).await;
+    assert_eq!(outcomes(&mut fixture, 1).await, [(1, Ok(0))]);
+    fixture.lane.lease(clock::now() + 100);
+    assert_eq!(outcomes(&mut fixture, 2).await, [(1, Err(WriteRefused::NotSent)), (2, Err(WriteRefused::NotSent))]);
+    assert_eq!(fixture.seen.lock().unwrap().len(), 1);
+    fixture.lane.lease(Millis::MAX);
+    assert_eq!(outcomes(&mut fixture, 1).await, [(1, Ok(1))]);
 }
