@@ -79,6 +79,22 @@ impl Identity {
     }
 }
 
+/// The copier's producer id of the relay whose state is in this directory; None where none has run.
+///
+/// # Errors
+/// When the directory cannot be read, or holds something else.
+pub fn copier_id(dir: &Path) -> Result<Option<i64>, IdentityError> {
+    let path = dir.join(FILE);
+    match fs::read_to_string(&path) {
+        Ok(text) => match parse(&text) {
+            Some(identity) => Ok(Some(identity.copier_id)),
+            None => Err(IdentityError::Foreign { path }),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(IdentityError::File { path, source }),
+    }
+}
+
 /// Random bytes of the system: identities of different relays and starts do not meet.
 pub(crate) fn fresh<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];

@@ -18,7 +18,7 @@ mod discover;
 mod fetch;
 pub mod govern;
 pub mod groups;
-mod identity;
+pub mod identity;
 mod log_starts;
 mod measure;
 pub mod offsets;

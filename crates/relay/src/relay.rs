@@ -167,7 +167,7 @@ pub struct Relay {
     /// What the comparer did.
     pub(crate) followed: Arc<Followed>,
     /// For history that a side refuses under its own producer; the same in every epoch of this relay.
-    copier_id: i64,
+    pub(crate) copier_id: i64,
     tickets: Arc<AtomicU64>,
     cache_memory: Arc<CacheMemory>,
     metrics: Metrics,

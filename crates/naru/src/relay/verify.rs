@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use naru_kafka::client::{Client, ClientConfig};
 use naru_relay::config::RelayConfig;
+use naru_relay::identity::{self, IdentityError};
 use naru_relay::upstream::{Upstream, UpstreamError};
 use naru_relay::verify::{Options, Producers, Report, Verifier, VerifyError};
 use naru_relay::{Side, SideMap};
@@ -68,6 +69,8 @@ enum Failure {
         #[source]
         source: UpstreamError,
     },
+    #[error("the relay's state cannot be read")]
+    Identity(#[from] IdentityError),
     #[error(transparent)]
     Verify(#[from] VerifyError),
 }
@@ -85,9 +88,14 @@ fn compare(args: &Args, config: &RelayConfig) -> Result<Report, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let client = |side| Upstream::client(side, config, "verify").map_err(|source| Failure::Side { side, source });
     let clients = SideMap { a: client(Side::A)?, b: client(Side::B)? };
+    let producers = match identity::copier_id(&config.state)? {
+        _ if args.exact => Producers::Compared,
+        Some(id) => Producers::Copiers(id),
+        None => Producers::LeftOut,
+    };
     let options = Options {
         topics: (!args.topics.is_empty()).then(|| args.topics.iter().cloned().collect()),
-        producers: if args.exact { Producers::Compared } else { Producers::LeftOut },
+        producers,
         tails: !args.ignore_tails,
         bytes_per_second: args.rate,
         settle: args.settle,
@@ -126,6 +134,10 @@ fn said(report: &Report) -> String {
     };
     text.push_str(&verdict);
     text.push('\n');
+    for apart in &report.begin_apart {
+        // Writing to a string does not fail.
+        writeln!(text, "  {apart}: compared from the later one on").unwrap_or_default();
+    }
     for difference in &report.differences {
         // Writing to a string does not fail.
         writeln!(text, "  {difference}").unwrap_or_default();

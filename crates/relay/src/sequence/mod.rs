@@ -38,6 +38,7 @@ pub use event::{Event, Located, Outcome, ReadFailed, Ticket, WriteRefused};
 pub use mutant::Mutant;
 pub use partition::{Partition, PartitionConfig, View};
 pub use stamp::Restamped;
+pub(crate) use stamp::spare_id;
 pub use window::{BATCHES_REMEMBERED, Remembered, WindowSnapshot};
 
 /// Milliseconds on a clock that never goes back (CLOCK_BOOTTIME in the shell, virtual in simulation).

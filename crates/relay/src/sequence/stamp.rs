@@ -69,7 +69,7 @@ fn after(sequence: i32, records: i64) -> i32 {
 }
 
 /// Another id with no relation to any that was drawn: the same 62 random bits, stirred (RELAY-6).
-pub(super) fn spare_id(id: i64) -> i64 {
+pub(crate) fn spare_id(id: i64) -> i64 {
     // splitmix64's finaliser: a bijection, so two partitions' spare ids are as unlikely to meet as their ids.
     let mut x = id.cast_unsigned().wrapping_add(0x9e37_79b9_7f4a_7c15);
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

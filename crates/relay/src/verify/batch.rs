@@ -14,19 +14,19 @@ pub(super) enum Verdict {
     Differs(Part),
 }
 
-/// What the copier's stamp may change, and what the broker sets, made equal.
-fn without(header: &BatchHeader, producers: Producers) -> BatchHeader {
-    let mut rest = BatchHeader { base_offset: 0, partition_leader_epoch: 0, ..*header };
-    if producers == Producers::LeftOut {
-        (rest.producer_id, rest.producer_epoch, rest.base_sequence, rest.crc) = (-1, -1, -1, 0);
-    }
-    rest
+/// What the broker sets, made equal.
+fn exactly(header: &BatchHeader) -> BatchHeader {
+    BatchHeader { base_offset: 0, partition_leader_epoch: 0, ..*header }
+}
+
+/// The same with what the copier's stamp may change.
+fn but_producer(header: &BatchHeader) -> BatchHeader {
+    BatchHeader { producer_id: -1, producer_epoch: -1, base_sequence: -1, crc: 0, ..exactly(header) }
 }
 
 /// Compares all but base offset and leader epoch.
 pub(super) fn compare(a: &Batch, b: &Batch, producers: Producers, decompressed_bytes_max: usize) -> Verdict {
     let (head_a, head_b) = (a.header(), b.header());
-    let exactly = |header| without(header, Producers::Compared);
     let same_payload = a.payload() == b.payload();
     if same_payload && exactly(head_a) == exactly(head_b) {
         return Verdict::Equal;
@@ -36,13 +36,12 @@ pub(super) fn compare(a: &Batch, b: &Batch, producers: Producers, decompressed_b
     }
     let same_producer = (head_a.producer_id, head_a.producer_epoch, head_a.base_sequence)
         == (head_b.producer_id, head_b.producer_epoch, head_b.base_sequence);
+    let may_differ = producers.may_differ(head_a.producer_id, head_b.producer_id);
     if same_payload {
-        return match (same_producer, producers) {
-            _ if without(head_a, Producers::LeftOut) != without(head_b, Producers::LeftOut) => {
-                Verdict::Differs(Part::Header)
-            }
-            (false, Producers::LeftOut) => Verdict::Restamped,
-            (false, Producers::Compared) => Verdict::Differs(Part::Producer),
+        return match (same_producer, may_differ) {
+            _ if but_producer(head_a) != but_producer(head_b) => Verdict::Differs(Part::Header),
+            (false, true) => Verdict::Restamped,
+            (false, false) => Verdict::Differs(Part::Producer),
             // Same fields, same records, another checksum: one of the two does not fit its own bytes.
             (true, _) => Verdict::Differs(Part::Unreadable),
         };
@@ -51,7 +50,7 @@ pub(super) fn compare(a: &Batch, b: &Batch, producers: Producers, decompressed_b
         Ok(Some(offset)) => Verdict::Differs(Part::Record { offset }),
         Err(Broken) => Verdict::Differs(Part::Unreadable),
         Ok(None) if times(head_a) != times(head_b) => Verdict::Differs(Part::Header),
-        Ok(None) if !same_producer && producers == Producers::LeftOut => Verdict::Restamped,
+        Ok(None) if !same_producer && may_differ => Verdict::Restamped,
         Ok(None) => Verdict::Differs(Part::Encoding),
     }
 }
@@ -123,6 +122,10 @@ mod tests {
         both(plain(), elsewhere, Verdict::Equal);
         let mut restamped = plain();
         raw::set_producer(&mut restamped, 9, 1, 4).unwrap();
+        let under = |copier| compare(&whole(plain()), &whole(restamped.clone()), Producers::Copiers(copier), 1 << 20);
+        assert_eq!(under(9), Verdict::Restamped);
+        assert_eq!(under(7), Verdict::Restamped, "the copier's on the other side");
+        assert_eq!(under(8), Verdict::Differs(Part::Producer), "nobody may write under this producer");
         check(plain(), restamped, Verdict::Differs(Part::Producer), Verdict::Restamped);
         let other = built(Compression::None, (7, 0, 0), &["one", "twO"]);
         both(plain(), other, Verdict::Differs(Part::Record { offset: 1 }));

@@ -26,15 +26,35 @@ pub use self::difference::{Committed, Difference, Part, Seen};
 pub use self::error::VerifyError;
 pub use self::follow::{Followed, Follower, Mismatch, Watch};
 pub use self::once::{Report, Verifier};
+use crate::sequence::spare_id;
 
 /// What is said of a batch whose producer id, epoch or sequence differ between the sides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Producers {
     /// They must be the same.
     Compared,
-    /// Equal records are enough: history that a side refused was copied under the copier's own stamp. Such batches are
-    /// counted.
+    /// Equal records are enough under the stamp of the copier with this id: history that a side refused was copied so.
+    /// Such batches are counted.
+    Copiers(i64),
+    /// Equal records are enough under any stamp: for whoever does not know the copier's. Such batches are counted.
     LeftOut,
+}
+
+/// Ids that a copier may have gone on to: each has 32,768 epochs, and one is used up in years.
+const COPIERS_IDS_MAX: usize = 4;
+
+impl Producers {
+    /// Whether batches of these two producers may hold the same records.
+    fn may_differ(self, a: i64, b: i64) -> bool {
+        match self {
+            Self::Compared => false,
+            Self::LeftOut => true,
+            Self::Copiers(id) => {
+                let ids = std::iter::successors(Some(id), |id| Some(spare_id(*id)));
+                ids.take(COPIERS_IDS_MAX).any(|id| id == a || id == b)
+            }
+        }
+    }
 }
 
 /// How two sides are compared.

@@ -34,6 +34,8 @@ pub struct Report {
     pub groups: u64,
     /// Committed offsets compared.
     pub committed: u64,
+    /// Partitions of which one side begins later: each side has its own retention. Compared from there on.
+    pub begin_apart: Vec<Difference>,
     /// What differs, up to [`Options::differences_max`].
     pub differences: Vec<Difference>,
     /// Differences that were found and not kept.
@@ -204,7 +206,9 @@ impl Verifier {
             if now.a.start != now.b.start {
                 let (topic, partition) = (subject.at.topic.to_string(), subject.at.partition);
                 let sides = SideMap { a: now.a.start, b: now.b.start };
-                report.add(Difference::LogStart { topic, partition, sides }, differences_max);
+                if report.begin_apart.len() < differences_max {
+                    report.begin_apart.push(Difference::LogStart { topic, partition, sides });
+                }
             }
         }
         for subject in &apart {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use naru_runtime::telemetry::{Metrics, Observed, Reading};
 
-use super::{Difference, Followed, Follower, Options, Watch};
+use super::{Difference, Followed, Follower, Options, Producers, Watch};
 use crate::config::Mode;
 use crate::relay::Relay;
 use crate::side::{Side, SideMap};
@@ -17,7 +17,8 @@ pub(crate) fn follower(relay: &Arc<Relay>) -> Result<Option<Follower>, UpstreamE
     let client = |side| Upstream::client(side, &relay.config, "compare");
     let clients = SideMap { a: client(Side::A)?, b: client(Side::B)? };
     let chunk_bytes = i32::try_from(relay.config.copy_bytes_max.as_usize()).unwrap_or(i32::MAX);
-    let options = Options { bytes_per_second: Some(bytes_per_second), chunk_bytes, ..Options::default() };
+    let producers = Producers::Copiers(relay.copier_id);
+    let options = Options { producers, bytes_per_second: Some(bytes_per_second), chunk_bytes, ..Options::default() };
     let watching = Arc::clone(relay);
     let follower = Follower::new(clients, options, move || watched(&watching), Arc::new(tell));
     Ok(Some(follower.counting_in(Arc::clone(&relay.followed))))

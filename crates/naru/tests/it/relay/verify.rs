@@ -15,7 +15,7 @@ use naru_kafka::client::produce::ProduceOptions;
 use naru_kafka::client::{Client, ClientConfig, TopicPartition};
 use naru_kafka::node::{Node, NodeKind, NodeOptions};
 use naru_kafka::wire::{BatchBuilder, Compression};
-use naru_relay::verify::{Difference, Follower, Options, Part, Report, Verifier, VerifyError, Watch};
+use naru_relay::verify::{Difference, Follower, Options, Part, Producers, Report, Verifier, VerifyError, Watch};
 use naru_relay::{Side, SideMap};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -227,9 +227,21 @@ async fn a_copiers_stamp_is_counted_and_only_a_difference_if_asked_for() {
     }
     let report = sides.verify("history").await;
     assert!(report.equal() && report.restamped == 1, "{report:?}");
-    let exactly = Options { producers: naru_relay::verify::Producers::Compared, ..options("history") };
-    let report = Verifier::new(sides.clients.clone(), exactly).once().await.unwrap();
-    assert!(matches!(report.differences[..], [Difference::Batch { part: Part::Producer, .. }]), "{report:?}");
+    for (producers, equal) in [
+        (Producers::Compared, false),
+        (Producers::Copiers(9_000_000_001), true),
+        // A batch under a producer that is nobody's.
+        (Producers::Copiers(9_000_000_002), false),
+    ] {
+        let options = Options { producers, ..options("history") };
+        let report = Verifier::new(sides.clients.clone(), options).once().await.unwrap();
+        let differs = matches!(report.differences[..], [Difference::Batch { part: Part::Producer, .. }]);
+        assert!(report.equal() == equal && differs != equal, "{producers:?}: {report:?}");
+    }
+    // Each side's own retention.
+    sides.clients.a.delete_records(&TopicPartition::new("history", 0), Some(1)).await.unwrap();
+    let report = sides.verify("history").await;
+    assert!(report.equal() && matches!(report.begin_apart[..], [Difference::LogStart { .. }]), "{report:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
