@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use naru_kafka::client::TopicPartition;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::coordination::Coordination as _;
 use crate::relay::Relay;
@@ -14,6 +14,9 @@ use crate::side::SideMap;
 /// What is above the last checkpoint is compared at a start: seconds of records at most.
 const EVERY: Duration = Duration::from_secs(1);
 
+/// A partition that has none is in doubt at a start without a side, so its first one does not wait so long.
+const FIRST_WITHIN: Duration = Duration::from_millis(100);
+
 /// What shows that a partition's checkpoint has changed: gate, log start, ends. What changes without them, such as a
 /// leader's epoch or a stamp, is seen once in so many rounds.
 type Moved = (i64, i64, SideMap<Option<i64>>);
@@ -21,22 +24,32 @@ const QUIET_ROUNDS: u64 = 60;
 
 /// Until the relay stops; once more then.
 pub(super) async fn run(relay: Arc<Relay>) {
-    let mut ticks = interval(EVERY);
+    let mut ticks = interval(FIRST_WITHIN);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut written = HashMap::new();
-    let mut rounds = 0_u64;
+    let (mut rounds, mut next) = (0_u64, Instant::now());
     loop {
         let stops = tokio::select! {
             () = relay.stopping.cancelled() => true,
             _ = ticks.tick() => false,
         };
+        if !stops && Instant::now() < next && !has_new(&relay, &written) {
+            continue;
+        }
         // Before it ends, everything counts.
         round(&relay, &mut written, if stops { None } else { Some(rounds) }).await;
-        rounds += 1;
         if stops {
             return;
         }
+        (rounds, next) = (rounds + 1, Instant::now() + EVERY);
     }
+}
+
+/// Whether a partition that serves was never written.
+fn has_new(relay: &Relay, written: &HashMap<TopicPartition, Moved>) -> bool {
+    let topics = relay.served.all();
+    let mut partitions = topics.iter().flat_map(|topic| &topic.partitions);
+    partitions.any(|partition| !written.contains_key(partition.at()) && partition.shown().view.ready)
 }
 
 /// Looks at partitions that have moved since they were written, and, in turn, at the others.
