@@ -4,6 +4,7 @@ use naru_model::invariant;
 
 use super::mutant::mutant;
 use super::partition::Partition;
+use super::track::{Follow, Stage};
 use super::{Acked, Action, Millis};
 use crate::side::Side;
 
@@ -96,7 +97,11 @@ impl Partition {
     pub(super) fn quiesce(&mut self, out: &mut Vec<Action>) {
         let is_still = |side: Side| {
             let track = &self.sides[side];
-            track.flight.is_empty() && (!self.requires(side) || track.is_checked() && track.end == self.line.gate)
+            // The standby of an `async` topic may become the active side next, and must hold all that was acknowledged.
+            let counts = self.requires(side) || self.standing.in_sync.contains(side);
+            let follows = !self.config.duplex && matches!(track.stage, Stage::Follow(Follow::Copying));
+            let holds = (track.is_checked() || follows) && track.end == self.line.gate;
+            track.flight.is_empty() && (!counts || holds)
         };
         if self.quiescing
             && !self.quiesced

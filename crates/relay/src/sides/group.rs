@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use naru_model::invariant;
 
-use super::config::GroupConfig;
-use super::config::PAUSE_MS;
+use super::config::{GroupConfig, PAUSE_MS};
 use super::event::{Action, Alarm, Command, CommandRefused, Event, Seen, SwapOutcome};
 use super::health::{Health, Unfit};
 use super::returning::{ReturnStage, Returning};

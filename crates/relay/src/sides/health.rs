@@ -134,24 +134,24 @@ impl Health {
 
     /// Records that the side lacks, in all partitions; None while one has not said.
     pub fn lag(&self, side: Side) -> Option<i64> {
-        let lags = self.members.values().filter(|member| member.duplex).map(|member| lag_of(member, side));
-        lags.sum()
+        self.members.values().map(|member| lag_of(member, side)).sum()
     }
 
-    /// The largest lag of one partition that must be in sync; None while one has not said.
+    /// The largest lag of one partition; None while one has not said.
     pub fn lag_max(&self, side: Side) -> Option<i64> {
         let mut max = 0;
-        for member in self.members.values().filter(|member| member.duplex) {
+        for member in self.members.values() {
             max = max.max(lag_of(member, side)?);
         }
         Some(max)
     }
 
-    /// Whether every partition that must be in sync has reported equal ends since this announcement.
-    pub fn has_caught_up(&self, side: Side, seen: Seen) -> bool {
-        self.members.values().filter(|member| member.duplex).all(|member| {
-            member.opinions[side]
-                .is_some_and(|opinion| opinion.seen == seen && opinion.suspicion == Suspicion::Behind { records: 0 })
+    /// Whether every partition has reported equal ends since this announcement, or ends so near where the standby only
+    /// follows: there records go on being acknowledged without it.
+    pub fn has_caught_up(&self, side: Side, seen: Seen, near: i64) -> bool {
+        self.members.values().all(|member| {
+            let lag = member.opinions[side].filter(|opinion| opinion.seen == seen).and_then(|_| lag_of(member, side));
+            lag.is_some_and(|lag| lag <= if member.duplex { 0 } else { near })
         })
     }
 

@@ -134,7 +134,7 @@ impl Group {
                     let again_at = now + self.config.join_again_ms;
                     self.returning.back_to(Stage::Following { offsets: Offsets::Equal }, again_at);
                 } else if offsets == Offsets::Equal
-                    && self.health.has_caught_up(side, self.seen())
+                    && self.health.has_caught_up(side, self.seen(), self.config.join_lag_max)
                     && self.may_send(now)
                 {
                     self.send(self.pair(), out);
