@@ -171,6 +171,9 @@ naru_runtime::config! {
         /// About how much is read at once while comparing or copying a partition.
         #[range("64KiB", "64MiB")]
         pub copy_bytes_max: ByteSize = "4MiB",
+        /// Most bytes written per second, of all partitions together, to a side that comes back; 0B: as fast as it goes.
+        #[range("0B", "1TiB")]
+        pub catch_up_per_second: ByteSize = "512MiB",
         /// Most bytes read per second, from both sides together, to compare them below the gate; 0B compares nothing.
         #[range("0B", "1TiB")]
         pub compare_per_second: ByteSize = "4MiB",

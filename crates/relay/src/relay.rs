@@ -22,7 +22,7 @@ use crate::govern::{self, GroupHandle, State, StateError};
 use crate::groups::{Mirror, MirrorConfig};
 use crate::identity::{Identity, IdentityError, fresh_producer_id};
 use crate::measure::Stages;
-use crate::partition::{CacheMemory, PartitionHandle, Report, Shared, Start};
+use crate::partition::{CacheMemory, Pace, PartitionHandle, Report, Shared, Start};
 use crate::security::{Security, SecurityError};
 use crate::sequence::{Checkpoint, Millis, PartitionConfig};
 use crate::served::{Served, ServedTopic};
@@ -170,6 +170,7 @@ pub struct Relay {
     pub(crate) copier_id: i64,
     tickets: Arc<AtomicU64>,
     cache_memory: Arc<CacheMemory>,
+    pace: Arc<Pace>,
     metrics: Metrics,
     status_address: OnceLock<SocketAddr>,
 }
@@ -227,6 +228,7 @@ impl Relay {
             followed: Arc::default(),
             tickets: Arc::new(AtomicU64::new(0)),
             cache_memory: Arc::new(CacheMemory::new(config.cache_memory_max.as_usize())),
+            pace: Arc::new(Pace::new(config.catch_up_per_second.as_usize() as u64)),
             config,
         });
         relay.show_gauges(metrics);
@@ -346,6 +348,7 @@ impl Relay {
             // Less than the connection waits for the broker, so that the broker gives up first and says so.
             replica_wait: self.config.request_timeout / 2,
             stages: Arc::clone(&self.stages),
+            pace: Arc::clone(&self.pace),
             tickets: Arc::clone(&self.tickets),
         }
     }

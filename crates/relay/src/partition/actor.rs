@@ -62,6 +62,10 @@ pub(super) struct Actor {
     untold_end: Option<(i64, Seen)>,
     actions: Vec<Action>,
     lease_until: Millis,
+    /// A side that is copied to is to wait until then.
+    pause: Option<(Side, Millis)>,
+    /// When something has to be done before the next tick.
+    wake_at: Option<Millis>,
     /// As last told, to see it fall.
     gate: i64,
 }
@@ -92,6 +96,8 @@ impl Actor {
             untold_end: None,
             actions: Vec::new(),
             lease_until,
+            pause: None,
+            wake_at: None,
             gate: 0,
         }
     }
@@ -120,6 +126,11 @@ impl Actor {
                     idle = self.is_idle();
                     tick.as_mut().reset(Instant::now() + if idle { TICK_IDLE } else { TICK });
                 }
+            }
+            if let Some(at) = self.wake_at.take() {
+                let wake = Instant::now() + Duration::from_millis(at.saturating_sub(clock::now()));
+                let next = wake.min(tick.deadline());
+                tick.as_mut().reset(next);
             }
             if idle && !self.is_idle() {
                 idle = false;
@@ -232,6 +243,13 @@ impl Actor {
             self.carry_out(action);
         }
         self.actions = actions;
+        while let Some((side, until)) = self.pause.take() {
+            self.wake_at = Some(until);
+            self.core.on(clock::now(), Event::CopyPause { side, until }, &mut self.actions);
+            for action in std::mem::take(&mut self.actions) {
+                self.carry_out(action);
+            }
+        }
         self.tell_group();
         let Standing { active, in_sync, .. } = self.standing;
         let next = Shown { view: self.core.view(), active, in_sync };
@@ -244,7 +262,14 @@ impl Actor {
 
     fn carry_out(&mut self, action: Action) {
         match action {
-            Action::Write { order, side, batch } => self.lanes[side].write(order, batch),
+            Action::Write { order, side, batch } => {
+                if !self.standing.in_sync.contains(side)
+                    && let Some(until) = self.shared.pace.copied(batch.data.len(), clock::now())
+                {
+                    self.pause = Some((side, until));
+                }
+                self.lanes[side].write(order, batch);
+            }
             Action::ReadEnd { order, side, epoch } => {
                 let (upstream, at) = self.way(side);
                 self.order(

@@ -7,6 +7,7 @@ mod actor;
 mod cache;
 mod lane;
 mod orders;
+mod pace;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -29,6 +30,7 @@ use crate::sides::{Seen, Standing};
 use crate::upstream::Upstream;
 
 pub(crate) use cache::{Cache, CacheMemory, shown_to_consumers};
+pub(crate) use pace::Pace;
 
 /// Events that wait for a partition's task: as many as a busy partition gets while its task waits for a processor.
 /// Senders wait for room, so clients that are too fast are no longer read from.
@@ -110,6 +112,8 @@ pub(crate) struct Shared {
     /// What a side is told to wait for its replicas.
     pub(crate) replica_wait: Duration,
     pub(crate) stages: Arc<Stages>,
+    /// Of copying to sides that come back.
+    pub(crate) pace: Arc<Pace>,
     pub(crate) tickets: Arc<AtomicU64>,
 }
 

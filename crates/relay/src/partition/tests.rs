@@ -54,6 +54,7 @@ impl World {
             upstreams[side].control.create_topic(&topic, false).await.unwrap();
         }
         let shared = Shared {
+            pace: Arc::new(Pace::new(0)),
             upstreams,
             cache_memory: Arc::new(CacheMemory::new(1 << 20)),
             cache_bytes_max: 1 << 20,

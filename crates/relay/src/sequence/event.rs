@@ -126,6 +126,14 @@ pub enum Event {
         /// First offset that can be read.
         log_start: i64,
     },
+    /// A side that is not in sync is not copied to before this time: copying has a rate. Says nothing of a side that is
+    /// required by then.
+    CopyPause {
+        /// The side.
+        side: Side,
+        /// On the same clock as every `now`.
+        until: super::Millis,
+    },
     /// Records before this offset are to be deleted on both sides; -1 means the gate.
     DeleteBefore {
         /// Answered by [`super::Action::AnswerDelete`].

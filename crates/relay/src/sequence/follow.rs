@@ -146,6 +146,13 @@ impl Partition {
         }
     }
 
+    pub(super) fn pause_copying(&mut self, side: Side, until: Millis) {
+        if !self.requires(side) {
+            let track = &mut self.sides[side];
+            track.retry_at = track.retry_at.max(until);
+        }
+    }
+
     /// Orders the next batches that a follower lacks from the active side.
     pub(super) fn spool_more(&mut self, now: Millis, side: Side, out: &mut Vec<Action>) {
         let (active, gate) = (self.standing.active, self.line.gate);

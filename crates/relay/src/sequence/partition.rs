@@ -183,6 +183,7 @@ impl Partition {
             Event::Recreated { side } => self.recreated(side),
             Event::Standing { held, sent } => self.stand(now, held, sent, out),
             Event::BeginsAt { side, log_start } => self.begins_at(side, log_start),
+            Event::CopyPause { side, until } => self.pause_copying(side, until),
             Event::DeleteBefore { ticket, offset } => self.delete_before(now, ticket, offset, out),
             Event::Quiesce => self.quiescing = true,
             Event::Resume => (self.quiescing, self.quiesced) = (false, false),

@@ -121,6 +121,7 @@ impl Bench {
     fn side_event(&mut self, side: Side, words: &[&str]) -> Event {
         match words {
             ["again"] => Event::Reconnected { side },
+            ["pause", ms] => Event::CopyPause { side, until: self.now + ms.parse::<Millis>().unwrap() },
             ["begins", at] => Event::BeginsAt { side, log_start: at.parse().unwrap() },
             ["recreated"] => Event::Recreated { side },
             ["wrote", base] => self.written(side, Ok(base.parse().unwrap())),

@@ -221,3 +221,45 @@ fn a_batch_that_a_side_holds_under_another_producer_is_known_there_as_it_stands(
          b reads 0=copier:0      =>",
     );
 }
+
+#[test]
+fn an_async_topic_is_at_rest_when_the_other_side_has_all_of_it() {
+    let config = PartitionConfig { duplex: false, ..config() };
+    Bench::new(config, "a {ab} 1", None).run(
+        "lease 1000000    => a?end
+         a ends 0..0      => gate 0; a?end; b?end; a serving; b serving
+         a ends 0..0      =>
+         b ends 0..0      =>
+         produce 1 p7:0   => a<p7:0
+         quiesce          =>
+         a wrote 0        => ack 1=0; gate 1; b<p7:0
+         b wrote 0        => quiesced 1
+         resume           =>
+         produce 2 p7:1   => a<p7:1
+         a wrote 1        => ack 2=1; gate 2; b<p7:1
+         quiesce          =>
+         b wrote 1        => quiesced 2",
+    );
+}
+
+#[test]
+fn a_follower_is_copied_to_no_faster_than_it_may_unless_it_is_required() {
+    let mut bench = Bench::running(config(), 1);
+    bench.run(
+        "standing a {a} 2 => a?end; b?end; a serving; b behind 1
+         a ends 0..1      =>
+         b ends 0..1      => a?0..1; b?0..1
+         a reads 0=p1:0   =>
+         b reads 0=p1:0   =>
+         produce 1 p7:0   => a<p7:0
+         b pause 300      =>
+         a wrote 1        => ack 1=1; gate 2
+         after 200        =>
+         after 100        => b<p7:0
+         b wrote 1        =>
+         standing a {a} 2 sent a {ab} 3 => a serving; b behind 0
+         b pause 300      =>
+         produce 2 p7:1   => a<p7:1
+         a wrote 2        => b<p7:1",
+    );
+}
