@@ -9,6 +9,7 @@
 //! `decision` keeps what was decided, signed, and proves residency from it.
 //! `request` refuses what two readers could take for different requests: pure as well, bytes in, a verdict out.
 
+pub mod config;
 pub mod decision;
 pub mod plan;
 pub mod policy;

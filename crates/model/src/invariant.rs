@@ -142,9 +142,9 @@ catalogue! {
     RELAY_12 "RELAY-12" "a topic with another id than the recorded one is absence, never equalised" "crates/relay/src/sequence";
     RELAY_13 "RELAY-13" "no automatic solo after a restart whose ends, epochs or coordinator are in doubt" "crates/relay/src/sides";
     RELAY_14 "RELAY-14" "after a retriable refusal only that sequence is admitted next" "crates/relay/src/sequence";
-    EDGE_1 "EDGE-1" "a core request never reaches a rented site" "crates/edge/src/policy";
-    EDGE_2 "EDGE-2" "open traffic never takes the reserve of core traffic" "crates/edge/src/policy";
-    EDGE_3 "EDGE-3" "a user of an open route sees a page or the waiting room, never an error of ours" "crates/edge/src/policy";
+    EDGE_1 "EDGE-1" "a core request never reaches a rented site" "crates/edge/src/policy/decide.rs";
+    EDGE_2 "EDGE-2" "open traffic never takes the reserve of core traffic" "crates/edge/src/policy/slots.rs";
+    EDGE_3 "EDGE-3" "a user of an open route sees a page or the waiting room, never an error of ours" "crates/edge/src/policy/decide.rs";
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use naru_runtime::config::{RoleReference, option_reference};
 fn roles() -> Vec<RoleReference> {
     vec![
         RoleReference::of::<crate::broker::BrokerConfig>(),
+        RoleReference::of::<naru_edge::config::EdgeConfig>(),
         RoleReference::of::<naru_relay::config::RelayConfig>(),
         RoleReference::of::<crate::sample::SampleConfig>(),
     ]

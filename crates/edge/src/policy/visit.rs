@@ -14,15 +14,22 @@ use super::mutant::mutant;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ClientKey(pub u64);
 
+impl ClientKey {
+    /// The number of a name. It can be computed by anybody who knows the name: where it is kept or sent, the caller puts a
+    /// keyed hash of the name in its place.
+    pub fn of(name: &str) -> Self {
+        Self(fnv(name))
+    }
+}
+
 /// A site's name as a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SiteKey(u64);
 
 impl SiteKey {
-    /// The number of a name: FNV-1a, which is the same on every machine and in every version.
+    /// The number of a name.
     pub fn of(id: &SiteId) -> Self {
-        let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        Self(id.as_str().bytes().fold(0xcbf2_9ce4_8422_2325, step))
+        Self(fnv(id.as_str()))
     }
 
     /// Where this site stands in a user's order of preference, among sites of this weight (rendezvous hashing: a site
@@ -35,6 +42,12 @@ impl SiteKey {
         let unit = ((mixed ^ (mixed >> 31)) >> 11) as f64 / (1u64 << 53) as f64;
         -weight / unit.max(f64::MIN_POSITIVE).ln()
     }
+}
+
+/// FNV-1a, which is the same on every machine and in every version.
+fn fnv(text: &str) -> u64 {
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, step)
 }
 
 /// A user who is inside.

@@ -6,13 +6,15 @@
 /// A field is `pub name: Type = default,`; without a default it is required unless it is an `Option`, a `Vec` or a
 /// nested table. Before it, in this order: its documentation, `#[key("other")]` when the key differs from the name,
 /// `#[range("low", "high")]` (both included, as text), `#[check(function)]` with `fn(&Type) -> Result<(), Mistake>`.
-/// `#[check(function)]` before the struct checks it as a whole.
+/// `#[check(function)]` before the struct checks it as a whole; `#[flaws(function)]` before a role, with
+/// `fn(&Self) -> Vec<Problem>`, holds its parts against one another and names the place of each mistake.
 #[macro_export]
 macro_rules! config {
     (
         $(#[doc = $about:expr])+
         $(#[derive($($derive:path),+ $(,)?)])?
         $(#[check($whole:path)])?
+        $(#[flaws($flaws:path)])?
         $vis:vis struct $name:ident $(for $role:literal)? {
             $(
                 $(#[doc = $doc:expr])+
@@ -84,11 +86,19 @@ macro_rules! config {
             }
         }
 
-        $(
-            impl $crate::config::Role for $name {
-                const ROLE: &'static str = $role;
-            }
-        )?
+        $crate::config!(@role $name [$($role)?] [$($flaws)?]);
+    };
+    (@role $name:ident [] []) => {};
+    (@role $name:ident [$role:literal] [$($flaws:path)?]) => {
+        impl $crate::config::Role for $name {
+            const ROLE: &'static str = $role;
+
+            $(
+                fn flaws(&self) -> ::std::vec::Vec<$crate::config::Problem> {
+                    $flaws(self)
+                }
+            )?
+        }
     };
     (@key $field:ident $key:literal) => { $key };
     (@key $field:ident) => { ::std::stringify!($field) };

@@ -224,6 +224,11 @@ pub trait Field: Sized {
 pub trait Role: Field {
     /// The role's name, as in `naru NAME` and `NARU_NAME_`.
     const ROLE: &'static str;
+
+    /// What is wrong between its parts, each with its place; asked once every part has been read.
+    fn flaws(&self) -> Vec<Problem> {
+        Vec::new()
+    }
 }
 
 impl<T: Scalar> Field for T {

@@ -145,7 +145,7 @@ impl Sources {
             let node = if *form == Form::Secret { secret_file(node) } else { node };
             overlay(&mut root, &key, node);
         }
-        finish(&root, format!("`naru {}`", C::ROLE), problems)
+        finish_with(&root, format!("`naru {}`", C::ROLE), problems, C::flaws)
     }
 
     /// The role's variables as keys and values, and the file that one of them may name.
@@ -255,8 +255,20 @@ fn overlay(root: &mut Node, key: &str, node: Node) {
 }
 
 /// Reads the struct from the merged tree.
-fn finish<T: Field>(root: &Node, subject: String, mut problems: Problems) -> Result<T, ConfigErrors> {
-    match T::read(Given::Present(root), &Place::default(), &mut problems) {
+fn finish<T: Field>(root: &Node, subject: String, problems: Problems) -> Result<T, ConfigErrors> {
+    finish_with(root, subject, problems, |_| Vec::new())
+}
+
+/// Reads the struct from the merged tree, and holds its parts against one another.
+fn finish_with<T: Field>(
+    root: &Node,
+    subject: String,
+    mut problems: Problems,
+    flaws: impl FnOnce(&T) -> Vec<Problem>,
+) -> Result<T, ConfigErrors> {
+    let value = T::read(Given::Present(root), &Place::default(), &mut problems);
+    problems.found.extend(value.as_ref().map(flaws).unwrap_or_default());
+    match value {
         Some(value) if problems.found.is_empty() => Ok(value),
         _ => Err(ConfigErrors::new(subject, problems.found)),
     }

@@ -348,6 +348,42 @@ fn help_lists_the_options() {
     }
 }
 
+crate::config! {
+    /// A shelf.
+    pub struct Shelf {
+        /// Its name.
+        pub name: String,
+    }
+}
+
+crate::config! {
+    /// Holds its parts against one another.
+    #[flaws(unknown_shelves)]
+    pub struct Library for "library" {
+        /// The shelves.
+        #[key("shelf")]
+        pub shelves: Vec<Shelf>,
+        /// Where each book stands.
+        pub books: Vec<Located<String>>,
+    }
+}
+
+fn unknown_shelves(library: &Library) -> Vec<Problem> {
+    let is_there = |book: &&Located<String>| library.shelves.iter().any(|shelf| shelf.name == ***book);
+    let problem = |book: &Located<String>| book.problem(Mistake::new("names no shelf", "name one of them"));
+    library.books.iter().filter(|book| !is_there(book)).map(problem).collect()
+}
+
+#[test]
+fn parts_that_do_not_fit_are_all_told_with_their_places() {
+    let text = "books = ['a',\n  'b',\n  'c']\nshelve = 1\n[[shelf]]\nname = 'b'\n";
+    let errors = Sources::default().document("f", text).load::<Library>().unwrap_err().to_string();
+    for expected in ["f:1:10: `books[1]` names no shelf", "f:3:3: `books[3]` names no shelf", "f:4:1: `shelve`"] {
+        assert!(errors.contains(expected), "{expected}\n{errors}");
+    }
+    assert!(!errors.contains("books[2]"), "{errors}");
+}
+
 proptest::proptest! {
     #[test]
     fn no_text_makes_the_loader_panic(text in "[a-z_ =\"'\\[\\]{}0-9.\n#äß]{0,120}") {
