@@ -68,9 +68,8 @@ fn read(mut bytes: &[u8]) -> u64 {
                 chunks(body)
             }
             None => {
-                let length = length.map_or(0, |digits| {
-                    std::str::from_utf8(digits).expect("digits").parse().expect("a plain number")
-                });
+                let length = length
+                    .map_or(0, |digits| std::str::from_utf8(digits).expect("digits").parse().expect("a plain number"));
                 (length <= body.len()).then_some(length)
             }
         };
