@@ -153,17 +153,7 @@ fn any_bytes_at_all_get_one_verdict() {
         .filter(|b| b.len() < 400)
         .collect();
     for _ in 0..20_000 {
-        // Two vectors joined, then some bytes changed, taken out, or doubled.
-        let mut bytes = seeds[random.random_range(0..seeds.len())].clone();
-        bytes.extend_from_slice(&seeds[random.random_range(0..seeds.len())]);
-        for _ in 0..random.random_range(0..4) {
-            let at = random.random_range(0..bytes.len());
-            match random.random_range(0..3) {
-                0 => bytes[at] = b"\r\n \t:;,0a\0\xFF"[random.random_range(0..11)],
-                1 => drop(bytes.remove(at)),
-                _ => bytes.insert(at, bytes[at]),
-            }
-        }
+        let bytes = mutated(&seeds, &mut random);
         let whole = feed(&bytes, [bytes.len()]);
         let cut = random.random_range(0..=bytes.len());
         assert_eq!(feed(&bytes, [cut, bytes.len()]), whole, "{:?} cut at {cut}", String::from_utf8_lossy(&bytes));
@@ -172,4 +162,19 @@ fn any_bytes_at_all_get_one_verdict() {
         let again = feed(&whole.passed, [whole.passed.len()]);
         assert_eq!((again.passed, again.requests, again.refusal), (whole.passed, whole.requests, None));
     }
+}
+
+/// Two vectors joined, then some bytes changed, taken out, or doubled.
+pub(super) fn mutated(seeds: &[Vec<u8>], random: &mut ChaCha8Rng) -> Vec<u8> {
+    let mut bytes = seeds[random.random_range(0..seeds.len())].clone();
+    bytes.extend_from_slice(&seeds[random.random_range(0..seeds.len())]);
+    for _ in 0..random.random_range(0..4) {
+        let at = random.random_range(0..bytes.len());
+        match random.random_range(0..3) {
+            0 => bytes[at] = b"\r\n \t:;,0a\0\xFF"[random.random_range(0..11)],
+            1 => drop(bytes.remove(at)),
+            _ => bytes.insert(at, bytes[at]),
+        }
+    }
+    bytes
 }
