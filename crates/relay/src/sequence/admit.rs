@@ -51,10 +51,12 @@ impl Partition {
         }
     }
 
-    /// Whether batches can be judged and taken. While they cannot they wait a little: a start or a switch is short.
+    /// Whether batches can be judged and taken. While they cannot they wait a little: a start or a switch is short. What
+    /// was taken stays until it has its place, so that where nothing moves nothing more is taken: each repetition of a
+    /// client without producer id would be kept, and written, once more.
     /// Without a lease a repetition cannot be answered, and must not be overtaken by what comes after it.
     fn admits(&self, now: Millis) -> bool {
-        self.is_running() && !self.quiescing && !self.is_blocked() && self.is_leased(now)
+        !self.is_stopped() && self.is_leased(now)
     }
 
     pub(super) fn admit_arrivals(&mut self, now: Millis, out: &mut Vec<Action>) {

@@ -65,12 +65,12 @@ struct Reel {
 #[derive(Debug)]
 pub(super) struct Comparison {
     reels: SideMap<Reel>,
-    copiers: SideMap<i64>,
+    copiers: Vec<i64>,
 }
 
 impl Comparison {
     /// Compares each side's batches from `from` to its `until`. Where `until` is not above `from` nothing is read.
-    pub(super) fn new(from: i64, until: SideMap<i64>, copiers: SideMap<i64>) -> Self {
+    pub(super) fn new(from: i64, until: SideMap<i64>, copiers: Vec<i64>) -> Self {
         let reels =
             SideMap::from_fn(|side| Reel { next: from, until: until[side], batches: VecDeque::new(), order: None });
         Self { reels, copiers }
@@ -132,8 +132,7 @@ impl Comparison {
     pub(super) fn step(&mut self) -> Step {
         match (self.reels.a.batches.front(), self.reels.b.batches.front()) {
             (Some(a), Some(b)) => {
-                let copiers = self.copiers;
-                let is_copier = |id| id >= 0 && (id == copiers.a || id == copiers.b);
+                let is_copier = |id| self.copiers.contains(&id);
                 if a.header().base_offset != b.header().base_offset || !same(a.header(), a, b, is_copier) {
                     return Step::Differ(SideMap { a: *a.header(), b: *b.header() });
                 }

@@ -60,7 +60,7 @@ impl Partition {
 
     pub(super) fn pad(&mut self, now: Millis, side: Side, out: &mut Vec<Action>) {
         let leased = self.is_leased(now);
-        let (id, epoch) = (self.config.copier_id, self.restamped[side].epoch);
+        let (id, epoch) = (self.copier_id(side), self.restamped[side].epoch);
         let track = &mut self.sides[side];
         let Stage::Follow(Follow::Padding(padding)) = &mut track.stage else { return };
         if track.end >= padding.to {

@@ -8,7 +8,7 @@ use super::admit::Arrival;
 use super::line::Line;
 use super::mutant::mutant;
 use super::open::Opening;
-use super::stamp::{Restamped, Stamper};
+use super::stamp::{Restamped, Stamper, copier_ids};
 use super::track::Track;
 use super::trim::Deletion;
 use super::window::Producers;
@@ -142,6 +142,11 @@ impl Partition {
             stamp = Stamper::new(id, epoch);
             stamp.beyond(epoch, super::stamp::spare_id);
             restamped = checkpoint.restamped.clone();
+            for side in Side::BOTH {
+                if !restamped[side].producers.is_empty() {
+                    restamped[side].begin_epoch();
+                }
+            }
             producers = Producers::restore(&checkpoint.windows);
         }
         let gate = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.gate);
@@ -300,12 +305,20 @@ impl Partition {
         OrderId(self.next_order)
     }
 
-    pub(super) fn copiers(&self) -> SideMap<i64> {
-        SideMap::from_fn(|_| self.config.copier_id)
+    /// Every id that the copier has used on either side.
+    pub(super) fn copiers(&self) -> Vec<i64> {
+        let generation = self.restamped.a.generation.max(self.restamped.b.generation);
+        copier_ids(self.config.copier_id, generation).collect()
+    }
+
+    /// The one that it uses on a side now.
+    pub(super) fn copier_id(&self, side: Side) -> i64 {
+        let newest = copier_ids(self.config.copier_id, self.restamped[side].generation).last();
+        newest.unwrap_or(self.config.copier_id)
     }
 
     pub(super) fn is_copier(&self, id: i64) -> bool {
-        id == self.config.copier_id
+        id == self.config.copier_id || self.copiers().contains(&id)
     }
 
     /// Whether a batch that stands in a side's log is the one that the line holds.

@@ -12,6 +12,25 @@ pub struct Restamped {
     pub epoch: i16,
     /// Producers with their epochs.
     pub producers: Vec<(i64, i16)>,
+    /// How often the copier's id was used up on that side: each time another follows from it.
+    #[serde(default)]
+    pub generation: u32,
+}
+
+impl Restamped {
+    /// A batch may yet come late, or the side takes the sequence for another's: what follows is of a newer epoch. After
+    /// the last one another id begins.
+    pub(super) fn begin_epoch(&mut self) {
+        match self.epoch.checked_add(1) {
+            Some(next) => self.epoch = next,
+            None => (self.epoch, self.generation) = (0, self.generation + 1),
+        }
+    }
+}
+
+/// The copier's ids, oldest first, up to the one that is in use after so many were used up.
+pub(super) fn copier_ids(first: i64, generation: u32) -> impl Iterator<Item = i64> {
+    std::iter::successors(Some(first), |id| Some(spare_id(*id))).take(generation as usize + 1)
 }
 
 /// A partition's own producer.
@@ -75,4 +94,20 @@ pub(crate) fn spare_id(id: i64) -> i64 {
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     ((x ^ (x >> 31)) >> 2).cast_signed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_the_last_epoch_the_copier_has_another_id_and_the_old_one_is_known() {
+        let mut restamped = Restamped { epoch: i16::MAX, ..Restamped::default() };
+        restamped.begin_epoch();
+        assert_eq!((restamped.epoch, restamped.generation), (0, 1));
+        let ids: Vec<i64> = copier_ids(5, restamped.generation).collect();
+        assert_eq!(ids.len(), 2);
+        assert_eq!(ids[0], 5);
+        assert!(ids[1] >= 0 && ids[1] != 5);
+    }
 }

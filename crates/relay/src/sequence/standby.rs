@@ -62,7 +62,7 @@ impl Partition {
         if !restamped.producers.contains(&producer) && !self.is_copier(header.producer_id) {
             return header;
         }
-        with_producer(batch, self.config.copier_id, restamped.epoch, self.sides[side].copier_next)
+        with_producer(batch, self.copier_id(side), restamped.epoch, self.sides[side].copier_next)
     }
 
     /// The batch that stands at an offset, if it is at hand, and its header as the line has it.
@@ -142,12 +142,16 @@ impl Partition {
         if !self.is_running() && !matches!(outcome, Err(WriteRefused::NotSent)) {
             self.reopen();
         }
-        if is_copied {
-            // It may yet come late: the next epoch makes the broker refuse it then.
-            let track = &mut self.sides[side];
-            track.copier_next = 0;
-            let restamped = &mut self.restamped[side];
-            restamped.epoch = restamped.epoch.saturating_add(1);
+        // It may yet come late: the next epoch makes the broker refuse it then. What was not sent, or was refused for
+        // want of something, cannot.
+        let may_be_there = match outcome {
+            Ok(_) | Err(WriteRefused::Unknown) => true,
+            Err(WriteRefused::NotSent) => false,
+            Err(WriteRefused::Refused(code)) => matches!(meaning(code), Meaning::Sequence | Meaning::Epoch),
+        };
+        if is_copied && may_be_there {
+            self.sides[side].copier_next = 0;
+            self.restamped[side].begin_epoch();
         }
     }
 
@@ -165,8 +169,9 @@ impl Partition {
 
     /// From now on this producer's batches are not written under its own id to that side.
     pub(super) fn restamp(&mut self, side: Side, producer: (i64, i16)) {
+        let is_copier = self.is_copier(producer.0);
         let producers = &mut self.restamped[side].producers;
-        if producers.contains(&producer) || producer.0 == self.config.copier_id {
+        if producers.contains(&producer) || is_copier {
             return;
         }
         if producers.len() >= RESTAMPED_MAX {

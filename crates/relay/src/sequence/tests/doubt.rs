@@ -1,6 +1,6 @@
 //! Answers that did not come, or were not the expected ones.
 
-use super::script::{Bench, config};
+use super::script::{Bench, checkpoint, config};
 
 #[test]
 fn what_may_be_there_is_looked_for_before_it_is_sent_again() {
@@ -312,5 +312,43 @@ fn a_side_that_answers_and_takes_nothing_is_absent_in_the_end() {
          a refused 3      =>
          after 50         => a?end
          a denied 3       => a absent since 50",
+    );
+}
+
+#[test]
+fn only_what_may_come_late_costs_an_epoch_of_the_copier() {
+    let mut found = checkpoint(0);
+    found.restamped.b.producers = vec![(7, 0)];
+    let mut bench = Bench::new(config(), "a {ab} 1", Some(found));
+    bench.run(
+        "lease 1000000    => a?end; b?end
+         a ends 0..0      =>
+         b ends 0..0      => gate 0; a serving; b serving
+         produce 1 p7:0   => a<p7:0
+         a wrote 0        => b<copier:0@1
+         b unsent         => b absent since 0
+         after 50         => b<copier:0@1
+         b refused 19     => b serving
+         after 50         => b<copier:0@1
+         b lost           => b absent since 100
+         after 50         => b?end
+         b ends 0..0      => b<copier:0@2; b serving",
+    );
+}
+
+#[test]
+fn nothing_more_is_taken_while_the_standby_is_silent() {
+    Bench::running(config(), 0).run(
+        "produce 1 plain  => a<stamp:0
+         a wrote 0        => b<stamp:0
+         b lost           => b absent since 0
+         produce 2 plain  =>
+         after 500        => b?end; refuse 2 6; refuse 1 7
+         b gone           =>
+         produce 3 plain  =>
+         after 500        => b?end; refuse 3 6
+         b ends 0..0      => b<stamp:0
+         b wrote 0        => gate 1; b serving
+         produce 4 plain  => a<stamp:1",
     );
 }
