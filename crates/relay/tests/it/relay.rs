@@ -572,7 +572,8 @@ impl World {
                     self.oracle.consumed(partition, &whole(&batch));
                 }
             }
-            Action::LogStart { .. } => {}
+            // What is shown to begin there must not begin lower after a kill.
+            Action::LogStart { .. } => self.save(partition),
             Action::Suspect { side, suspicion } => self.suspected(partition, side, suspicion),
             Action::Quiesced { end } => self.quiesced(partition, end),
         }
