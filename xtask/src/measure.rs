@@ -50,12 +50,17 @@ pub struct SoakArgs {
     /// The first world of the edge's policy, to replay one
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Seed known faults into the edge's policy instead, and require that each is caught
+    #[arg(long)]
+    mutants: bool,
 }
 
 /// Runs the kill -9 test of a subject with many rounds, or the random decisions of the edge's policy.
 pub fn soak(args: &SoakArgs) -> Result<(), TaskError> {
     if args.subject == "edge-policy" {
-        let words = ["test", "--package", "naru-edge", "--test", "it", "--", "--nocapture", "decisions::every"];
+        let mut words = vec!["test", "--package", "naru-edge", "--test", "it"];
+        words.extend(if args.mutants { &["--features", "mutation"][..] } else { &[] });
+        words.extend(["--", "--nocapture", if args.mutants { "mutants::" } else { "decisions::every" }]);
         let mut soak = cargo(&words);
         soak.env("NARU_EDGE_DECISIONS", args.decisions.to_string()).env("NARU_EDGE_SEED", args.seed.to_string());
         return run(soak);

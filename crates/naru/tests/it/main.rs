@@ -6,6 +6,7 @@ mod broker;
 mod conformance;
 mod disk_full;
 mod edge_audit;
+mod edge_check;
 mod kill;
 mod node;
 mod outside;
