@@ -21,6 +21,7 @@ use crate::topics::registry::observe;
 use crate::topics::rules::{self, BATCH_BYTES_MAX_CONFIG, Severity};
 use crate::topics::show::{needed, needs, show};
 use crate::topics::{AdminError, Life, TopicRecord, fresh_topic_id};
+use crate::unserved::Why;
 
 /// How often the configuration of a topic that is served is read again: it changes by hand.
 const CONFIGS_AGE_MAX: Duration = Duration::from_secs(300);
@@ -30,6 +31,8 @@ const CONFIGS_AGE_MAX: Duration = Duration::from_secs(300);
 struct Seen {
     /// Complaints about topics.
     told: BTreeSet<String>,
+    /// Topics about which something was said in this look.
+    refused: BTreeSet<Arc<str>>,
     /// Since when a topic was seen on one side only.
     on_one_side: BTreeMap<Arc<str>, Instant>,
     /// Sides that could not be read.
@@ -42,6 +45,7 @@ struct Seen {
 
 impl Seen {
     fn tell(&mut self, topic: &str, what: String) {
+        self.refused.insert(Arc::from(topic));
         if self.told.insert(format!("{topic}: {what}")) {
             tracing::warn!(topic, what, "a topic is not as the relay needs it");
         }
@@ -158,23 +162,36 @@ async fn topics(client: &Client) -> Result<Topics, ClientError> {
 }
 
 async fn look_at_topics(relay: &Arc<Relay>, a: &Topics, b: &Topics, seen: &mut Seen) {
+    seen.refused.clear();
+    let mut unserved = BTreeMap::new();
     for name in a.keys().chain(b.keys().filter(|name| !a.contains_key(*name))) {
         let on_both = a.contains_key(name) == b.contains_key(name);
         if on_both {
             seen.on_one_side.remove(name);
         }
-        if relay.topics.get(name).is_some() {
+        if let Some(record) = relay.topics.get(name) {
+            if record.life == Life::Creating {
+                unserved.insert(Arc::clone(name), Why::Waits);
+            }
             continue;
         }
         // Somebody who makes a topic on both sides makes it on one first.
         let grace = relay.config.discovery_interval * 2;
         if !on_both && seen.on_one_side.entry(Arc::clone(name)).or_insert_with(Instant::now).elapsed() < grace {
+            unserved.insert(Arc::clone(name), Why::Waits);
             continue;
         }
         if let Err(error) = adopt(relay, name, seen).await {
             tracing::warn!(topic = %name, error = &error as &dyn std::error::Error, "a topic cannot be taken in");
         }
+        if relay.topics.get(name).is_none_or(|record| !record.is_served()) {
+            let why = if seen.refused.contains(name) { Why::Refused } else { Why::Waits };
+            unserved.insert(Arc::clone(name), why);
+        }
     }
+    // Before it is said that nothing waits.
+    show(relay);
+    relay.unserved.found(unserved);
     seen.on_one_side.retain(|name, _| a.contains_key(name) != b.contains_key(name));
 }
 

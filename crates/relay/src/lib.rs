@@ -32,6 +32,7 @@ pub mod side;
 pub mod sides;
 pub mod status;
 pub mod topics;
+mod unserved;
 pub mod upstream;
 pub mod verify;
 

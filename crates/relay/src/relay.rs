@@ -29,6 +29,7 @@ use crate::served::{Served, ServedTopic};
 use crate::side::{Side, SideMap};
 use crate::sides::{self, Boot, Standing};
 use crate::topics::{AdminError, Registry};
+use crate::unserved::Unserved;
 use crate::upstream::{Upstream, UpstreamError};
 use crate::verify::{Followed, running};
 use crate::{accept, discover, log_starts, status};
@@ -156,6 +157,8 @@ pub struct Relay {
     pub stopping: CancellationToken,
     /// Everything it spawned.
     pub tasks: Tasks,
+    /// Topics that a side has and clients do not see.
+    pub(crate) unserved: Unserved,
     /// Wakes the discovery of topics.
     pub(crate) discover: Notify,
     pub(crate) stages: Arc<Stages>,
@@ -218,6 +221,7 @@ impl Relay {
             topics,
             stopping,
             tasks: tasks.clone(),
+            unserved: Unserved::default(),
             discover: Notify::new(),
             stages: Arc::new(Stages::new(metrics)),
             memory: Memory::new(config.request_memory_max.as_usize(), config.request_bytes_max.as_usize()),

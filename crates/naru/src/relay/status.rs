@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use naru_relay::status::{GroupStatus, Mode, SideStatus, StatusReport};
+use naru_relay::status::{GroupStatus, Mode, Names, SideStatus, StatusReport};
 
 use super::ask::{REFUSED, Target};
 
@@ -17,8 +17,8 @@ pub struct Args {
     json: bool,
 }
 
-/// Shows the status. Exit code 0: every group is acknowledged by both sides and there is no alarm; 3: not so; 1: the
-/// relay could not be asked.
+/// Shows the status. Exit code 0: every topic is taken in, every group is acknowledged by both sides, and there is no
+/// alarm; 3: not so; 1: the relay could not be asked.
 pub fn run(args: &Args) -> ExitCode {
     let report = match args.target.status() {
         Ok(report) => report,
@@ -33,7 +33,7 @@ pub(super) fn print(report: &StatusReport, json: bool) -> ExitCode {
         false => text(report),
     };
     print!("{text}");
-    let well = report.groups.iter().all(|group| group.mode == Mode::Duplex && group.alarms.is_empty());
+    let well = report.groups.iter().all(GroupStatus::is_well);
     if well { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) }
 }
 
@@ -58,7 +58,25 @@ fn describe(out: &mut String, group: &GroupStatus) {
         },
         Mode::Stopped => "stopped: nothing is acknowledged".to_owned(),
     };
-    line(out, format_args!("\ngroup {}: {mode}; {} partitions", group.name, group.partitions));
+    let so_far = if group.is_complete() { "" } else { " so far" };
+    line(out, format_args!("\ngroup {}: {mode}; {}{so_far}", group.name, count(group.partitions, "partition")));
+    if !group.topics_read {
+        line(out, format_args!("  not complete: the topics of both sides have not been read yet"));
+    }
+    if group.partitions_opening > 0 {
+        let opening = count(group.partitions_opening, "partition");
+        line(out, format_args!("  not complete: {opening} not compared yet, clients are told to come again"));
+    }
+    if group.topics_waiting.count > 0 {
+        line(
+            out,
+            format_args!("  not complete: {} not taken in yet: clients do not see them", topics(&group.topics_waiting)),
+        );
+    }
+    if group.topics_refused.count > 0 {
+        let refused = topics(&group.topics_refused);
+        line(out, format_args!("  not served: {refused}; `naru relay preflight` names what mends them"));
+    }
     for (side, status) in group.sides.iter() {
         let role = if side == group.active { "active " } else { "standby" };
         line(out, format_args!("  {side} {role}  {}", describe_side(status)));
@@ -82,6 +100,17 @@ fn describe(out: &mut String, group: &GroupStatus) {
     for alarm in &group.alarms {
         line(out, format_args!("  ALARM {}: {}", alarm.name, alarm.text));
     }
+}
+
+/// A number of things.
+fn count(number: usize, thing: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {thing}{plural}")
+}
+
+fn topics(names: &Names) -> String {
+    let more = if names.count > names.first.len() { ", ..." } else { "" };
+    format!("{} ({}{more})", count(names.count, "topic"), names.first.join(", "))
 }
 
 fn describe_side(side: &SideStatus) -> String {

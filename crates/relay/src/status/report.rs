@@ -1,6 +1,7 @@
 //! What is shown of a relay and its service groups.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +11,10 @@ use crate::relay::{Relay, ServiceGroup};
 use crate::sequence::Millis;
 use crate::side::{Side, SideMap};
 use crate::sides::{Absence, Alarm, Cause, GroupView, ReturnStage, SwitchStage};
+use crate::unserved::Split;
 
+/// Of a list of names that may be long: as many as a person reads.
+const NAMES_MAX: usize = 10;
 /// The alarm of a mirror that has no room.
 const GROUPS_FULL: &str = "groups-full";
 
@@ -74,6 +78,42 @@ pub struct GroupStatus {
     pub alarms: Vec<AlarmStatus>,
     /// Partitions served.
     pub partitions: usize,
+    /// Those of them that clients are told to come again for: both ends are not read and compared yet.
+    pub partitions_opening: usize,
+    /// Whether the topics of both sides were read since the relay started: until then others may be missing.
+    pub topics_read: bool,
+    /// Topics of the group that clients do not see yet: the relay takes them in.
+    pub topics_waiting: Names,
+    /// Topics of the group that clients do not see until somebody mends them.
+    pub topics_refused: Names,
+}
+
+impl GroupStatus {
+    /// Whether every topic that is not refused is served, by both sides, and nothing wants attention.
+    pub fn is_well(&self) -> bool {
+        self.mode == Mode::Duplex && self.alarms.is_empty() && self.is_complete()
+    }
+
+    /// Whether everything that the relay takes in by itself is there.
+    pub fn is_complete(&self) -> bool {
+        self.topics_read && self.topics_waiting.count == 0 && self.partitions_opening == 0
+    }
+}
+
+/// Names, of which there may be many.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Names {
+    /// How many.
+    pub count: usize,
+    /// The first of them.
+    pub first: Vec<String>,
+}
+
+impl Names {
+    fn of(names: &[Arc<str>]) -> Self {
+        let first = names.iter().take(NAMES_MAX).map(ToString::to_string).collect();
+        Self { count: names.len(), first }
+    }
 }
 
 /// A side of a service group.
@@ -192,6 +232,10 @@ fn group(
             ends_in_seconds: ends_in.map(|(pace, left)| left as f64 / pace.gained),
         }
     });
+    let concerns = |topic: &str| relay.config.group_of_topic(topic) == name && relay.served.get(topic).is_none();
+    let unserved = relay.unserved.split(concerns);
+    let topics_read = unserved.is_some();
+    let Split { waiting, refused } = unserved.unwrap_or_default();
     GroupStatus {
         name: name.to_owned(),
         active,
@@ -214,6 +258,10 @@ fn group(
         }),
         alarms: alarms(view.alarms, &served.mirror),
         partitions: partitions.len(),
+        partitions_opening: partitions.iter().filter(|partition| !partition.shown().view.ready).count(),
+        topics_read,
+        topics_waiting: Names::of(&waiting),
+        topics_refused: Names::of(&refused),
     }
 }
 

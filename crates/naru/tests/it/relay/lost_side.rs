@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use naru_kafka::client::admin::NewTopic;
 use naru_kafka::client::offsets::OffsetAt;
 use naru_kafka::client::reader::ReadOptions;
 use naru_kafka::client::{Client, TopicPartition};
@@ -197,4 +198,19 @@ async fn a_start_without_a_side_goes_on_alone_only_beyond_doubt() {
     let client = relay.await_topic("payments", PARTITIONS as usize).await;
     acked.extend(load.end().await);
     check_everywhere(&pair, &client, &acked).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_is_not_complete_before_the_topics_of_both_sides_are_taken_in() {
+    let pair = Pair::start().await;
+    // Only one side has it: for two looks somebody may be making it on the other.
+    pair.clients.a.create_topic(&NewTopic::new("late", 1), false).await.unwrap();
+    let relay = pair.relay_that_looks_every("2s", "relay", "").await;
+    let state = pair.path("relay").join("state");
+    let group = await_group(&pair, "not complete", |group| group.topics_waiting.count == 1).await;
+    assert_eq!((group.topics_waiting.first, group.mode), (vec!["late".to_owned()], Mode::Duplex));
+    assert_eq!(ask(state.clone(), "status", &[]).await.0, 3, "clients do not see the topic yet");
+    relay.await_topic("late", 1).await;
+    await_group(&pair, "complete", GroupStatus::is_well).await;
+    assert_eq!(ask(state, "status", &[]).await.0, 0);
 }

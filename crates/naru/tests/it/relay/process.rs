@@ -116,11 +116,16 @@ impl Pair {
 
     /// A relay between them, with more settings (TOML) before the tables of the sides.
     pub(crate) async fn relay(&self, name: &str, settings: &str) -> RelayProcess {
+        self.relay_that_looks_every("200ms", name, settings).await
+    }
+
+    /// The same with another interval between its looks at the topics.
+    pub(crate) async fn relay_that_looks_every(&self, interval: &str, name: &str, settings: &str) -> RelayProcess {
         let dir = self.path(name);
         std::fs::create_dir_all(&dir).unwrap();
         let [a, b] = Side::BOTH.map(|side| self.nodes[side].address());
         let config = format!(
-            "state = {:?}\ndiscovery_interval = '200ms'\n{settings}\n\
+            "state = {:?}\ndiscovery_interval = '{interval}'\n{settings}\n\
              [a]\nbootstrap = ['{a}']\n[b]\nbootstrap = ['{b}']\n[telemetry]\nmetrics = '127.0.0.1:0'\n",
             dir.join("state")
         );
