@@ -15,6 +15,7 @@ use rand_chacha::ChaCha8Rng;
 
 use naru_kafka::wire::{ErrorCode, TopicId};
 
+use crate::broker::{Appended, content};
 use crate::commits::Mirror;
 use crate::coordinator::{Coordinator, Mood};
 use crate::govern::{Governing, Governor};
@@ -672,6 +673,18 @@ impl World {
                     false => Err(code),
                 };
                 self.trace.note(now, || format!("{side}/{partition} appends {order:?}: {outcome:?}"));
+                // A broker that knows a stamp writes nothing: under it must be what stands there.
+                let stamp_id = self.durable.ids[partition].0;
+                if let Ok(Appended::Duplicate(offset)) = outcome
+                    && batch.header().producer_id == stamp_id
+                    && let Some(stored) = log.at(offset)
+                {
+                    naru_model::invariant!(
+                        RELAY_7,
+                        stored.content == content(batch),
+                        "partition {partition} offset {offset}: a stamp was given to two batches on {side}"
+                    );
+                }
                 let outcome = match outcome {
                     Ok(_) if refuses => Err(WriteRefused::Unknown),
                     Ok(appended) => Ok(appended.offset()),
