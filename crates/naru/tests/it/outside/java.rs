@@ -21,11 +21,16 @@ const VERIFIABLE: &str = "org.apache.kafka.tools.VerifiableProducer";
 
 /// A tool, told where the subject is.
 fn tool(subject: &Subject, class: &str, args: &str) -> Command {
+    java_tool(&subject.bootstrap(), class, args)
+}
+
+/// A tool, told where a cluster is.
+pub(crate) fn java_tool(bootstrap: &str, class: &str, args: &str) -> Command {
     let mut command = Command::new("java");
     // Quick to start, small beside its neighbours.
     command.args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx256m", "-cp"]);
     command.arg(peer("kafka-4.3.1/libs").join("*")).arg(class);
-    command.args(["--bootstrap-server", &subject.bootstrap()]).args(args.split_whitespace());
+    command.args(["--bootstrap-server", bootstrap]).args(args.split_whitespace());
     command
 }
 

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used)] // a test panics on failure
 
-mod java;
+pub(crate) mod java;
 mod kafka_python;
 mod kcat;
 pub(crate) mod librdkafka;
@@ -163,7 +163,7 @@ fn a_tied_process_ends_with_the_thread_that_started_it() {
 }
 
 /// Runs a client's program to its end, and gives what it wrote. It must end well and in time.
-async fn run(command: &mut Command, input: &str) -> String {
+pub(crate) async fn run(command: &mut Command, input: &str) -> String {
     node::tie(command.as_std_mut());
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let what = format!("{:?}", command.as_std());

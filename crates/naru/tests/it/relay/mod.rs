@@ -8,6 +8,7 @@ mod preflight;
 mod pressure;
 pub(crate) mod process;
 mod rounds;
+mod secured_sides;
 mod security;
 mod takeover;
 mod through;

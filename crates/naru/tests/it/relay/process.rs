@@ -28,7 +28,7 @@ pub(crate) fn client(bootstrap: impl ToString) -> Client {
 }
 
 /// A relay refuses one cluster as both sides. Kafka wants 22 characters.
-fn cluster_id(name: &str) -> String {
+pub(crate) fn cluster_id(name: &str) -> String {
     format!("naru-cluster-00000000{name}")
 }
 
@@ -83,7 +83,7 @@ impl Pair {
         Self::made(nodes, dir)
     }
 
-    fn made(nodes: SideMap<Node>, dir: &Path) -> Self {
+    pub(crate) fn made(nodes: SideMap<Node>, dir: &Path) -> Self {
         let clients = SideMap::from_fn(|side| client(nodes[side].address()));
         Self { nodes, clients, dir: dir.to_owned(), _temporary: None }
     }
@@ -140,7 +140,7 @@ pub(crate) struct RelayProcess {
 }
 
 impl RelayProcess {
-    async fn start(name: &str, dir: &Path, config: &str) -> Self {
+    pub(crate) async fn start(name: &str, dir: &Path, config: &str) -> Self {
         let file = dir.join("relay.toml");
         std::fs::write(&file, config).unwrap();
         let args = ["relay", "--config", file.to_str().unwrap()].map(str::to_owned).to_vec();
