@@ -40,6 +40,8 @@ pub struct Challenged {
     /// What the client's final message must say of channel binding.
     binding: String,
     nonce: String,
+    /// The client's part of it.
+    client_nonce: String,
     /// Both first messages, as they are signed.
     firsts: String,
 }
@@ -105,11 +107,12 @@ impl Challenged {
         let found = users.salted(&user, hash).cloned();
         let known = found.is_some();
         let salted = found.unwrap_or_else(|| users.pretended(&user, hash));
+        let client_nonce = nonce.to_owned();
         let nonce = format!("{nonce}{own_nonce}");
         let message = format!("r={nonce},s={},i={}", base64_encode(&salted.salt), salted.iterations);
         let binding = base64_encode(&client_first[..client_first.len() - bare.len()]);
         let firsts = format!("{bare},{message}");
-        Ok((Self { user, salted, known, binding, nonce, firsts }, message.into_bytes()))
+        Ok((Self { user, salted, known, binding, nonce, client_nonce, firsts }, message.into_bytes()))
     }
 
     /// Takes the client's final message.
@@ -121,7 +124,9 @@ impl Challenged {
         if field(fields.next(), "c=") != Some(self.binding) {
             return Err(ScramError::Malformed("another channel binding than at first"));
         }
-        if field(fields.next(), "r=") != Some(self.nonce) {
+        // librdkafka before 2.6.1 writes its own part twice, and Kafka before 4.0 takes it. It is as fresh, and signed.
+        let doubled = || format!("{}{}", self.client_nonce, self.nonce);
+        if !field(fields.next(), "r=").is_some_and(|said| said == self.nonce || said == doubled()) {
             return Err(ScramError::Malformed("another nonce than ours"));
         }
         let algorithms = algorithms(self.salted.hash);
@@ -209,6 +214,27 @@ mod tests {
             last.verify(&proven.message).unwrap();
             assert_eq!(run("S3cret").err(), Some(ScramError::Proof));
         }
+    }
+
+    /// By hand, as no client of ours does it.
+    #[test]
+    fn a_client_that_writes_its_nonce_twice_is_understood() {
+        let (challenged, server_first) = begun("n,,n=user,r=abc").unwrap();
+        let server_first = String::from_utf8(server_first).unwrap();
+        let without_proof = format!("c=biws,r=abcabc{OWN_NONCE}");
+        let signed = format!("n=user,r=abc,{server_first},{without_proof}");
+        let algorithms = algorithms(ScramMechanism::Sha256);
+        let sign = |key: &[u8], text: &str| hmac::sign(&hmac::Key::new(algorithms.hmac, key), text.as_bytes());
+        let mut salted = [0; 32];
+        let rounds = std::num::NonZeroU32::new(4096).unwrap();
+        let salt = base64_decode("W22ZaJ0SNY7soEsUEjb6gQ==", 16).unwrap();
+        ring::pbkdf2::derive(algorithms.pbkdf2, rounds, &salt, b"pencil", &mut salted);
+        let client_key = sign(&salted, "Client Key");
+        let stored_key = digest::digest(algorithms.digest, client_key.as_ref());
+        let signature = sign(stored_key.as_ref(), &signed);
+        let proof: Vec<u8> = client_key.as_ref().iter().zip(signature.as_ref()).map(|(a, b)| a ^ b).collect();
+        let final_message = format!("{without_proof},p={}", base64_encode(&proof));
+        assert_eq!(challenged.finish(final_message.as_bytes()).unwrap().user, "user");
     }
 
     #[test]

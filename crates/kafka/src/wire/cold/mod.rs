@@ -82,8 +82,11 @@ declared! {
     DescribeTopicPartitions = DESCRIBE_TOPIC_PARTITIONS,
 }
 
-/// Walks a body by its declared shape: every length and count must be true, and nothing may be left over. Allocates
-/// nothing. The decoding functions call it; a proxy may call it alone.
+/// Walks a body by its declared shape: every length and count must be true. Allocates nothing. The decoding functions
+/// call it; a proxy may call it alone.
+///
+/// What follows the end of a request is ignored, as Kafka does: librdkafka 2.16 puts three bytes there when it asks for
+/// every topic. Nothing may follow the end of an answer.
 pub fn guard(api: ApiKey, direction: Direction, version: i16, body: &[u8]) -> Result<(), WireError> {
     let unsupported = WireError::Unsupported { api: api as i16, version };
     let Some(shape) = declared(api, direction).filter(|_| api.supports(version)) else { return Err(unsupported) };
@@ -91,7 +94,11 @@ pub fn guard(api: ApiKey, direction: Direction, version: i16, body: &[u8]) -> Re
         Direction::Request => REQUEST_ELEMENTS_MAX,
         Direction::Response => RESPONSE_ELEMENTS_MAX,
     };
-    shape::walk(shape, version, api.is_flexible(version), body, elements_max)
+    match shape::walk(shape, version, api.is_flexible(version), body, elements_max)? {
+        0 => Ok(()),
+        _ if direction == Direction::Request => Ok(()),
+        left => Err(WireError::Trailing { field: "message", left }),
+    }
 }
 
 /// Reads the body of a request.

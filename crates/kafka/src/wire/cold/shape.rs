@@ -102,21 +102,18 @@ macro_rules! first {
 
 pub(super) use {fields, first, shape, shapes};
 
-/// Walks a message of the shape and allocates nothing. Every length and count must lie within the bytes left, the
-/// message must end where the bytes end, and it may hold at most `elements_max` elements of variable size.
+/// Walks a message of the shape and allocates nothing; gives how many bytes are left after its end. Every length and
+/// count must lie within the bytes left, and it may hold at most `elements_max` elements of variable size.
 pub(super) fn walk(
     message: &'static [Field],
     version: i16,
     flexible: bool,
     bytes: &[u8],
     elements_max: usize,
-) -> Result<(), WireError> {
+) -> Result<usize, WireError> {
     let mut walk = Walk { rest: bytes, version, flexible, elements_max, elements: 0 };
     walk.structure(message, "message tags")?;
-    match walk.rest.len() {
-        0 => Ok(()),
-        left => Err(WireError::Trailing { field: "message", left }),
-    }
+    Ok(walk.rest.len())
 }
 
 struct Walk<'a> {

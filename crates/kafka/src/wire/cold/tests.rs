@@ -123,7 +123,8 @@ fn check_message<M: Decodable + Encodable + Message>(api: ApiKey, direction: Dir
 
             let mut longer = bytes.to_vec();
             longer.push(0);
-            assert!(guard(api, direction, version, &longer).is_err(), "{case}: a byte too many");
+            let ignored = direction == Direction::Request;
+            assert_eq!(guard(api, direction, version, &longer).is_ok(), ignored, "{case}: a byte too many");
             for cut in 0..bytes.len() {
                 assert!(guard(api, direction, version, &bytes[..cut]).is_err(), "{case}: cut at {cut}");
             }

@@ -3,12 +3,13 @@
 use std::ops::RangeInclusive;
 
 use bytes::Buf;
-use kafka_protocol::messages::ApiVersionsRequest;
-use kafka_protocol::protocol::StrBytes;
+use kafka_protocol::messages::{ApiVersionsRequest, MetadataResponse};
+use kafka_protocol::protocol::{Decodable as _, StrBytes};
 
 use super::broker::Broker;
 use super::code::UNSUPPORTED_VERSION;
 
+const METADATA: i16 = 3;
 const API_VERSIONS: i16 = 18;
 
 fn request() -> ApiVersionsRequest {
@@ -110,4 +111,15 @@ fn frames_that_are_no_requests_close_only_their_connection() {
         assert_eq!(broker.read_frame(), None, "{row}");
         assert_eq!(bystander.call(3, &request()).error_code, 0, "{row}");
     }
+}
+
+/// librdkafka 2.16 does so when it asks Metadata for every topic.
+#[test]
+fn what_follows_the_end_of_a_request_is_ignored() {
+    let mut broker = Broker::shared();
+    let correlation = broker.send_body(METADATA, 12, 2, &[0, 0, 0, 0, 1, 0, 0]);
+    let mut answer = broker.read_frame().expect("an answer");
+    assert_eq!((answer.get_i32(), answer.get_u8()), (correlation, 0));
+    let metadata = MetadataResponse::decode(&mut answer, 12).unwrap();
+    assert_eq!(metadata.brokers.len(), 1);
 }

@@ -4,8 +4,15 @@ use tokio::process::Command;
 
 use super::{Subject, read_all, run};
 
-fn kcat(subject: &Subject, args: &str) -> Command {
+/// kcat with the system's librdkafka: cargo lets programs find the one that it built first.
+pub(crate) fn kcat_itself() -> Command {
     let mut command = Command::new("kcat");
+    command.env_remove("LD_LIBRARY_PATH");
+    command
+}
+
+fn kcat(subject: &Subject, args: &str) -> Command {
+    let mut command = kcat_itself();
     command.args(["-b", &subject.bootstrap()]).args(args.split_whitespace());
     command
 }

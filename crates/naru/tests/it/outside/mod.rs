@@ -5,7 +5,7 @@
 
 pub(crate) mod java;
 mod kafka_python;
-mod kcat;
+pub(crate) mod kcat;
 pub(crate) mod librdkafka;
 pub(crate) mod member;
 mod sample;

@@ -20,6 +20,8 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, 
 use rustls::pki_types::CertificateDer;
 use tempfile::TempDir;
 
+use super::process::Pair;
+use crate::outside::kcat::kcat_itself;
 use crate::outside::peer;
 
 /// Longer than anything here takes beside a compiler.
@@ -287,5 +289,39 @@ async fn kafka_python_authenticates_by_every_mechanism() {
         python.args([mechanism, "alice", "alice's pencil"]).kill_on_drop(true);
         let said = tokio::time::timeout(2 * PATIENCE, python.output()).await.unwrap().unwrap();
         assert_eq!(String::from_utf8_lossy(&said.stdout), "ok\n", "{}", String::from_utf8_lossy(&said.stderr));
+    }
+}
+
+/// Its librdkafka is of before 2.6.1 and writes its SCRAM nonce twice, as that of many services does that Kafka 3.9 still
+/// takes; and it has no TLS.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kcat_authenticates_by_every_mechanism() {
+    let pair = Pair::start().await;
+    pair.create_topic("pay", 1).await;
+    let (password, users) = (pair.path("password"), pair.path("users"));
+    fs::write(&password, "alice's pencil\n").unwrap();
+    write_private(&users, &user_lines("alice", &password));
+    let settings = format!(
+        "[security]\nusers = {users:?}\nplain = 'always'\n\
+         [[security.acl]]\nprincipals = ['alice']\ntopics = ['*']\nallow = ['read']"
+    );
+    let relay = pair.relay("relay", &settings).await;
+    for mechanism in ["SCRAM-SHA-256", "SCRAM-SHA-512", "PLAIN"] {
+        let list = async || {
+            let mut kcat = kcat_itself();
+            kcat.args(["-L", "-m", "20", "-b", &relay.bootstrap(), "-X", "security.protocol=SASL_PLAINTEXT"]);
+            kcat.args(["-X", &format!("sasl.mechanism={mechanism}"), "-X", "sasl.username=alice"]);
+            kcat.args(["-X", "sasl.password=alice's pencil"]).kill_on_drop(true);
+            let said = kcat.output().await.unwrap();
+            assert!(said.status.success(), "{mechanism}: {}", String::from_utf8_lossy(&said.stderr));
+            String::from_utf8(said.stdout).unwrap()
+        };
+        // The topic is there once the relay has found it.
+        let listed = async {
+            while !list().await.contains("topic \"pay\"") {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, listed).await.unwrap();
     }
 }

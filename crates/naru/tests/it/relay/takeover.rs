@@ -15,6 +15,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, Command};
 
 use super::process::{PATIENCE, Pair, RelayProcess};
+use crate::outside::kcat::kcat_itself;
 use crate::outside::librdkafka::Answers;
 use crate::outside::{self, Seen, peer, read_all};
 
@@ -140,7 +141,7 @@ async fn librdkafka_and_kcat_go_through_the_loss_of_the_active_side() {
     pair.create_topic("cat", 1).await;
     relay.await_topic("cat", 1).await;
     let bootstrap = relay.bootstrap();
-    let mut kcat = Command::new("kcat");
+    let mut kcat = kcat_itself();
     kcat.args(["-b", &bootstrap, "-P", "-t", "cat", "-X", "enable.idempotence=true", "-X", "linger.ms=5"]);
     node::tie(kcat.as_std_mut()).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut kcat = kcat.kill_on_drop(true).spawn().unwrap();
