@@ -68,6 +68,12 @@ pub enum RelayError {
     /// The topics that are kept.
     #[error("the kept topics cannot be used")]
     Topics(#[from] AdminError),
+    /// The operator's side: a mistake in `bootstrap`.
+    #[error("both sides are the same cluster, {cluster_id}: a record would be in one place twice; correct `bootstrap`")]
+    SameCluster {
+        /// Its id.
+        cluster_id: String,
+    },
     /// The settings of a side's client.
     #[error("side {side} cannot be spoken to")]
     Side {
@@ -242,6 +248,9 @@ impl Relay {
 
     /// Accepts clients. Answers with the address that was bound.
     pub async fn serve(self: &Arc<Self>) -> Result<SocketAddr, RelayError> {
+        if let Some(cluster_id) = govern::one_cluster_on_both_sides(self).await {
+            return Err(RelayError::SameCluster { cluster_id });
+        }
         let addr = self.config.listen;
         let failed = |source| RelayError::Listen { addr, source };
         let listener = TcpListener::bind(addr).await.map_err(failed)?;

@@ -19,6 +19,7 @@ use crate::relay::Relay;
 use crate::sides;
 use crate::sides::{Command, CommandRefused, GroupView};
 
+pub(crate) use probe::one_cluster_on_both_sides;
 pub use state::{State, StateError};
 
 /// Commands that wait for a group's runner: operators are few.

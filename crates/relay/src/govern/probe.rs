@@ -20,6 +20,9 @@ const EVERY: Duration = Duration::from_millis(250);
 /// A broker that is well answers in a millisecond; two of these fit into the time after which a side is given up.
 const ANSWER_MAX: Duration = Duration::from_millis(500);
 
+/// What both sides get at a first start to say which clusters they are: connections are made in it.
+const FIRST_ANSWER_MAX: Duration = Duration::from_secs(2);
+
 /// The key of both clusters' ids.
 const CLUSTERS: &str = "clusters";
 
@@ -33,6 +36,20 @@ pub(super) fn start(relay: &Arc<Relay>) -> Probes {
         relay.tasks.spawn("probing a side", run(Arc::clone(relay), side, sender));
         receiver
     })
+}
+
+/// The id that both sides show where none is kept of either: a mistake in the configuration, which must not look like a
+/// lost standby. Once ids are kept, the probes tell which side's addresses are wrong, and the other goes on.
+pub(crate) async fn one_cluster_on_both_sides(relay: &Relay) -> Option<String> {
+    if !matches!(relay.state.coordination.read(CLUSTERS).await, Ok(None)) {
+        return None;
+    }
+    let shown = async |side: Side| {
+        let metadata = timeout(FIRST_ANSWER_MAX, relay.upstreams[side].control.metadata(Some(&[]))).await;
+        metadata.ok()?.ok()?.cluster_id
+    };
+    let (a, b) = tokio::join!(shown(Side::A), shown(Side::B));
+    a.filter(|a| b.as_ref() == Some(a)).map(|id| id.to_string())
 }
 
 async fn run(relay: Arc<Relay>, side: Side, told: watch::Sender<Option<Probe>>) {

@@ -127,4 +127,10 @@ async fn one_cluster_behind_both_sides_is_refused() {
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("both sides are the same cluster"), "{said}");
+
+    let relay = ["relay", "--config", config.to_str().unwrap(), "--listen", "127.0.0.1:0"];
+    let output = Command::new(env!("CARGO_BIN_EXE_naru")).args(relay).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "it does not serve: {said}");
+    assert!(said.contains("both sides are the same cluster"), "{said}");
 }
