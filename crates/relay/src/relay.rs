@@ -28,6 +28,7 @@ use crate::sequence::{Checkpoint, Millis, PartitionConfig};
 use crate::served::{Served, ServedTopic};
 use crate::side::{Side, SideMap};
 use crate::sides::{self, Boot, Standing};
+use crate::status::ClusterStatus;
 use crate::topics::{AdminError, Registry};
 use crate::unserved::Unserved;
 use crate::upstream::{Upstream, UpstreamError};
@@ -163,6 +164,8 @@ pub struct Relay {
     pub stopping: CancellationToken,
     /// Everything it spawned.
     pub tasks: Tasks,
+    /// Which cluster each side showed last, and which it must be.
+    clusters: Mutex<SideMap<ClusterStatus>>,
     /// Topics that a side has and clients do not see.
     pub(crate) unserved: Unserved,
     /// Wakes the discovery of topics.
@@ -227,6 +230,7 @@ impl Relay {
             topics,
             stopping,
             tasks: tasks.clone(),
+            clusters: Mutex::default(),
             unserved: Unserved::default(),
             discover: Notify::new(),
             stages: Arc::new(Stages::new(metrics)),
@@ -273,6 +277,17 @@ impl Relay {
         }
         self.tasks.spawn("accepting connections", accept::listen(Arc::clone(self), listener));
         Ok(bound)
+    }
+
+    /// Which cluster a side showed last, and which it must be.
+    pub(crate) fn cluster(&self, side: Side) -> ClusterStatus {
+        self.clusters.lock().unwrap_or_else(PoisonError::into_inner)[side].clone()
+    }
+
+    /// What a side answered to a probe.
+    pub(crate) fn saw_cluster(&self, side: Side, shown: Option<&str>, expected: Option<&str>) {
+        let seen = ClusterStatus { shown: shown.map(str::to_owned), expected: expected.map(str::to_owned) };
+        self.clusters.lock().unwrap_or_else(PoisonError::into_inner)[side] = seen;
     }
 
     /// Where status is asked for, once the relay serves.

@@ -41,7 +41,11 @@ fn text(report: &StatusReport) -> String {
     let mut out = String::new();
     let lease = report.lease_ms as f64 / 1000.0;
     line(&mut out, format_args!("relay {}, epoch {}, lease for {lease:.1} s", report.node_id, report.epoch));
-    report.groups.iter().for_each(|group| describe(&mut out, group));
+    for (side, cluster) in report.clusters.iter() {
+        let shown = cluster.shown.as_deref().unwrap_or("has not shown its id");
+        line(&mut out, format_args!("side {side}: cluster {shown}"));
+    }
+    report.groups.iter().for_each(|group| describe(&mut out, group, report));
     out
 }
 
@@ -49,7 +53,7 @@ fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
     writeln!(out, "{text}").expect("a text takes every line");
 }
 
-fn describe(out: &mut String, group: &GroupStatus) {
+fn describe(out: &mut String, group: &GroupStatus, report: &StatusReport) {
     let mode = match group.mode {
         Mode::Duplex => "duplex".to_owned(),
         Mode::Solo => match group.grant {
@@ -79,7 +83,7 @@ fn describe(out: &mut String, group: &GroupStatus) {
     }
     for (side, status) in group.sides.iter() {
         let role = if side == group.active { "active " } else { "standby" };
-        line(out, format_args!("  {side} {role}  {}", describe_side(status)));
+        line(out, format_args!("  {side} {role}  {}", describe_side(status, report.clusters[side].wrong().is_some())));
     }
     if let Some(catch_up) = &group.catch_up {
         let pace = catch_up.records_per_second.map_or_else(String::new, |pace| format!(", {pace:.0} records/s"));
@@ -113,8 +117,9 @@ fn topics(names: &Names) -> String {
     format!("{} ({}{more})", count(names.count, "topic"), names.first.join(", "))
 }
 
-fn describe_side(side: &SideStatus) -> String {
+fn describe_side(side: &SideStatus, is_other: bool) -> String {
     let state = match (side.in_sync, side.absent_seconds) {
+        (_, Some(seconds)) if is_other => format!("another cluster answers, for {seconds:.1} s"),
         (_, Some(seconds)) => format!("absent for {seconds:.1} s"),
         (true, None) => "in sync".to_owned(),
         (false, None) => "not in sync".to_owned(),

@@ -69,14 +69,19 @@ async fn run(relay: Arc<Relay>, side: Side, told: watch::Sender<Option<Probe>>) 
         }
         let asked = clock::now();
         let probe = match timeout(ANSWER_MAX, client.metadata(Some(&[]))).await {
-            Ok(Ok(metadata)) => match is_expected(&relay, side, metadata.cluster_id.as_deref(), &mut expected).await {
-                Some(true) => {
-                    absent_since = None;
-                    Probe::Serving
+            Ok(Ok(metadata)) => {
+                let shown = metadata.cluster_id.as_deref();
+                let is_expected = is_expected(&relay, side, shown, &mut expected).await;
+                relay.saw_cluster(side, shown, expected.as_deref());
+                match is_expected {
+                    Some(true) => {
+                        absent_since = None;
+                        Probe::Serving
+                    }
+                    Some(false) => Probe::WrongCluster { since: *absent_since.get_or_insert(asked) },
+                    None => Probe::Absent { since: *absent_since.get_or_insert(asked) },
                 }
-                Some(false) => Probe::WrongCluster { since: *absent_since.get_or_insert(asked) },
-                None => Probe::Absent { since: *absent_since.get_or_insert(asked) },
-            },
+            }
             Ok(Err(error)) => {
                 tracing::debug!(%side, error = &error as &dyn std::error::Error, "a probe failed");
                 Probe::Absent { since: *absent_since.get_or_insert(asked) }
@@ -88,7 +93,8 @@ async fn run(relay: Arc<Relay>, side: Side, told: watch::Sender<Option<Probe>>) 
         if before.is_none_or(|before| std::mem::discriminant(&before) != std::mem::discriminant(&probe)) {
             tracing::info!(%side, ?probe, "a side is probed");
             if let Probe::WrongCluster { .. } = probe {
-                tracing::error!(%side, ?expected, "another cluster answers, or the same one as on the other side");
+                let found = relay.cluster(side).shown;
+                tracing::error!(%side, found, expected, "another cluster answers, or the same one as on the other side");
             }
         }
     }

@@ -29,8 +29,30 @@ pub struct StatusReport {
     pub cluster_id: String,
     /// Milliseconds until the right to decide ends, if it is not renewed.
     pub lease_ms: u64,
+    /// Which cluster each side is.
+    pub clusters: SideMap<ClusterStatus>,
     /// By name.
     pub groups: Vec<GroupStatus>,
+}
+
+/// Which cluster a side is, by its ids.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterStatus {
+    /// What it showed last; None before its first answer, and for a cluster that shows none.
+    pub shown: Option<String>,
+    /// What it must show: as configured, or seen first. None before that.
+    pub expected: Option<String>,
+}
+
+impl ClusterStatus {
+    /// Whether another cluster answers at the side's addresses, for people.
+    pub fn wrong(&self) -> Option<String> {
+        let shown = self.shown.as_ref().filter(|shown| self.expected.as_ref() != Some(shown))?;
+        Some(match &self.expected {
+            Some(expected) => format!("it shows the id {shown}, not {expected}"),
+            None => format!("it shows the id {shown}, which is the other side's"),
+        })
+    }
 }
 
 /// By how many sides a group's records are acknowledged.
@@ -178,6 +200,7 @@ pub(super) fn report(relay: &Relay, histories: &Histories, now: Millis) -> Statu
         epoch: relay.epoch,
         cluster_id: relay.cluster_id.clone(),
         lease_ms: relay.lease.borrow().saturating_sub(now),
+        clusters: SideMap::from_fn(|side| relay.cluster(side)),
         groups: groups.collect(),
     }
 }
@@ -256,7 +279,7 @@ fn group(
             at_ms: change.at,
             took_ms: change.took_ms,
         }),
-        alarms: alarms(view.alarms, &served.mirror),
+        alarms: alarms(relay, view.alarms, &served.mirror),
         partitions: partitions.len(),
         partitions_opening: partitions.iter().filter(|partition| !partition.shown().view.ready).count(),
         topics_read,
@@ -266,8 +289,15 @@ fn group(
 }
 
 /// What the sides call for, and what the mirror of committed offsets does.
-fn alarms(raised: BTreeMap<Alarm, String>, mirror: &Mirror) -> Vec<AlarmStatus> {
-    let of_sides = raised.into_iter().map(|(alarm, text)| AlarmStatus { name: alarm.name().to_owned(), text });
+fn alarms(relay: &Relay, raised: BTreeMap<Alarm, String>, mirror: &Mirror) -> Vec<AlarmStatus> {
+    let of_sides = raised.into_iter().map(|(alarm, text)| {
+        let which = match alarm {
+            Alarm::WrongCluster(side) => relay.cluster(side).wrong(),
+            _ => None,
+        };
+        let text = which.map_or(text.clone(), |which| format!("{text}: {which}"));
+        AlarmStatus { name: alarm.name().to_owned(), text }
+    });
     let full = mirror.is_full().then(|| AlarmStatus {
         name: GROUPS_FULL.to_owned(),
         text: "more consumer groups than the relay carries: offsets of the rest are on one side only".to_owned(),
@@ -296,5 +326,23 @@ fn switching(stage: SwitchStage) -> &'static str {
         SwitchStage::Marking => "marking",
         SwitchStage::Quiescing => "quiescing",
         SwitchStage::Flipping => "flipping",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_cluster_is_named_with_the_id_that_would_make_it_right() {
+        let check = |shown: Option<&str>, expected: Option<&str>, says: Option<&str>| {
+            let seen = ClusterStatus { shown: shown.map(str::to_owned), expected: expected.map(str::to_owned) };
+            assert_eq!(seen.wrong().as_deref(), says, "{seen:?}");
+        };
+        check(Some("x"), Some("x"), None);
+        check(None, Some("x"), None);
+        check(None, None, None);
+        check(Some("y"), Some("x"), Some("it shows the id y, not x"));
+        check(Some("y"), None, Some("it shows the id y, which is the other side's"));
     }
 }
