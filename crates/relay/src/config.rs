@@ -234,8 +234,33 @@ fn groups_differ(config: &RelayConfig) -> Result<(), Mistake> {
         if group.name.is_empty() || group.name.contains('/') {
             return Err(Mistake::new(format!("has a group {:?}", group.name), "use letters, digits and hyphens"));
         }
+        for (of, patterns, is_legal) in [
+            ("topics", &group.topics, is_in_topics as fn(char) -> bool),
+            // A consumer group may be named by anything.
+            ("consumers", &group.consumers, |_| true),
+        ] {
+            let never = |pattern: &&String| {
+                let name = pattern.strip_suffix('*').unwrap_or(pattern);
+                pattern.is_empty() || name.contains('*') || !name.chars().all(is_legal)
+            };
+            if let Some(pattern) = patterns.iter().find(never) {
+                let what = format!(
+                    "has a group {:?} with the pattern {pattern:?} in `{of}`, which no name matches",
+                    group.name
+                );
+                return Err(Mistake::new(
+                    what,
+                    "give whole names, or the beginning of names before one `*`, such as pay*",
+                ));
+            }
+        }
     }
     Ok(())
+}
+
+/// What a topic's name may hold.
+fn is_in_topics(letter: char) -> bool {
+    letter.is_ascii_alphanumeric() || matches!(letter, '.' | '_' | '-')
 }
 
 impl RelayConfig {
@@ -324,5 +349,12 @@ mod tests {
         check("[[group]]\nname = 'x'\n[[group]]\nname = 'x'", "two groups");
         check("[[group]]\nname = 'default'", "without patterns");
         check("[[group]]\nname = 'a/b'", "letters");
+        for pattern in ["*ments", "le.*er", "^pay.*$", "a**", "pay[0-9]", ""] {
+            check(&format!("[[group]]\nname = 'pay'\ntopics = ['payments', '{pattern}']"), "which no name matches");
+        }
+        check("[[group]]\nname = 'pay'\nconsumers = ['*x']", "`consumers`");
+        for pattern in ["*", "pay*", "pay.*", "A_b-c.9"] {
+            assert!(load(&format!("[[group]]\nname = 'pay'\ntopics = ['{pattern}']")).is_ok(), "{pattern}");
+        }
     }
 }

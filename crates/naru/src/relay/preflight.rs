@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use naru_relay::config::RelayConfig;
-use naru_relay::preflight::{self, PreflightError, Report};
+use naru_relay::preflight::{self, PreflightError, Report, Service};
 
 use super::verdict::{self, Verdict};
 
@@ -45,11 +45,27 @@ fn look(args: &Args, config: &RelayConfig) -> Result<Verdict, Failure> {
     Ok(Verdict { text, passes: !report.refuses() })
 }
 
+/// Names shown of a service group's topics: as many as a person reads.
+const TOPICS_SHOWN_MAX: usize = 20;
+
+fn of_service(service: &Service) -> String {
+    let Service { name, topics, consumers } = service;
+    let mut shown = topics.iter().take(TOPICS_SHOWN_MAX).cloned().collect::<Vec<_>>().join(", ");
+    if topics.len() > TOPICS_SHOWN_MAX {
+        shown.push_str(", ...");
+    }
+    let shown = if topics.is_empty() { "no topic".to_owned() } else { format!("{} topics: {shown}", topics.len()) };
+    format!("group {name} has {shown}; {consumers} consumer groups")
+}
+
 fn said(report: &Report) -> String {
     let mut text = String::new();
     for finding in &report.findings {
         // Writing to a string does not fail.
         writeln!(text, "{finding}").unwrap_or_default();
+    }
+    for service in &report.services {
+        writeln!(text, "{}", of_service(service)).unwrap_or_default();
     }
     let verdict = match (report.refuses(), report.findings.is_empty()) {
         (true, _) => "the relay would refuse some of this",

@@ -7,8 +7,8 @@ use crate::side::Side;
 use crate::topics::rules::Severity;
 
 impl Look<'_> {
-    /// Looks at every group; says how many there are.
-    pub(super) async fn groups(&mut self) -> Result<usize, PreflightError> {
+    /// Looks at every group; answers with their names.
+    pub(super) async fn groups(&mut self) -> Result<BTreeSet<String>, PreflightError> {
         let mut names = BTreeSet::new();
         for side in Side::BOTH {
             let failed = |source| PreflightError::Side { side, source };
@@ -36,9 +36,9 @@ impl Look<'_> {
                     );
                     self.find(Severity::Warning, None, Some(side), what, Some(command));
                 }
-                names.insert(listed.group);
+                names.insert(listed.group.to_string());
             }
         }
-        Ok(names.len())
+        Ok(names)
     }
 }

@@ -45,6 +45,17 @@ pub enum PreflightError {
     },
 }
 
+/// What a service group would have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Service {
+    /// Its name.
+    pub name: String,
+    /// The topics, by name.
+    pub topics: Vec<String>,
+    /// How many consumer groups.
+    pub consumers: usize,
+}
+
 /// What was found.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
@@ -52,6 +63,8 @@ pub struct Report {
     pub topics: usize,
     /// How many consumer groups.
     pub groups: usize,
+    /// What each service group would have, in the order of the configuration.
+    pub services: Vec<Service>,
     /// Refusals first, by topic.
     pub findings: Vec<Finding>,
 }
@@ -109,10 +122,16 @@ pub async fn run(config: &RelayConfig, only: &[String]) -> Result<Report, Prefli
     for name in &names {
         look.topic(name).await?;
     }
-    let groups = look.groups().await?;
+    let consumers = look.groups().await?;
+    let services = config.all_groups().into_iter().map(|group| Service {
+        topics: names.iter().filter(|topic| config.group_of_topic(topic) == group.name).cloned().collect(),
+        consumers: consumers.iter().filter(|name| config.group_of_consumers(name) == group.name).count(),
+        name: group.name,
+    });
+    let services = services.collect();
     let mut findings = look.findings;
     findings.sort_by(|a, b| b.severity.cmp(&a.severity).then_with(|| a.topic.cmp(&b.topic)));
-    Ok(Report { topics: names.len(), groups, findings })
+    Ok(Report { topics: names.len(), groups: consumers.len(), services, findings })
 }
 
 impl Look<'_> {
