@@ -341,6 +341,14 @@ mod tests {
     }
 
     #[test]
+    fn the_complete_example_is_a_configuration() {
+        let text = include_str!("../../../docs/operating/relay.toml");
+        let config: RelayConfig = Sources::default().document("relay.toml", text).load().unwrap();
+        assert_eq!(config.group_of_topic("ledger-7"), "pay");
+        assert!(config.security.authenticates() && config.b.sasl.is_some());
+    }
+
+    #[test]
     fn groups_that_cannot_be_told_apart_are_refused() {
         let check = |groups: &str, expect: &str| {
             let said = load(groups).unwrap_err();
