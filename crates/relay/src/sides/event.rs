@@ -110,6 +110,9 @@ pub enum CommandRefused {
     /// There is no switch to cancel or to confirm, and nothing in doubt.
     #[error("there is nothing to cancel or confirm")]
     Nothing,
+    /// A start left no doubt that keeps a side from going on alone.
+    #[error("nothing is in doubt: no permission to go on alone is needed")]
+    NotInDoubt,
     /// A side is absent or out of order; a retry helps once it is not.
     #[error("a side cannot be used at the moment")]
     SideUnfit,

@@ -503,7 +503,7 @@ impl Group {
                 return;
             }
             // Only what is asked for now is allowed: a permission must not wait for a doubt of another day.
-            Command::AllowSoloOnce if !self.alarms.contains_key(&Alarm::InDoubt) => Err(CommandRefused::Nothing),
+            Command::AllowSoloOnce if !self.alarms.contains_key(&Alarm::InDoubt) => Err(CommandRefused::NotInDoubt),
             Command::AllowSoloOnce => {
                 self.solo_allowed_once = true;
                 Ok(())
