@@ -69,11 +69,6 @@ impl Stages {
         self.accept.observe(took.as_secs_f64());
     }
 
-    /// Bytes of batches taken since the start.
-    pub(crate) fn produced_bytes(&self) -> u64 {
-        self.produced_bytes.get()
-    }
-
     /// A client's batch is answered.
     pub(crate) fn answered(&self, result: &Result<Acked, Refusal>, took: Duration) {
         match result {

@@ -88,7 +88,8 @@ fn describe(out: &mut String, group: &GroupStatus, report: &StatusReport) {
     if let Some(catch_up) = &group.catch_up {
         let pace = catch_up.records_per_second.map_or_else(String::new, |pace| format!(", {pace:.0} records/s"));
         let end = catch_up.ends_in_seconds.map_or_else(String::new, |end| format!(", done in about {end:.0} s"));
-        line(out, format_args!("  {} comes back: {}{pace}{end}", catch_up.side, catch_up.stage));
+        let does = if catch_up.is_away() { "is" } else { "comes back:" };
+        line(out, format_args!("  {} {does} {}{pace}{end}", catch_up.side, catch_up.stage));
     }
     if let Some(switching) = &group.switching {
         line(out, format_args!("  a planned switch is under way: {switching}"));
@@ -124,11 +125,11 @@ fn describe_side(side: &SideStatus, is_other: bool) -> String {
         (true, None) => "in sync".to_owned(),
         (false, None) => "not in sync".to_owned(),
     };
-    let lag = match (side.lag_records, side.lag_bytes) {
-        (None, _) => "lag not known".to_owned(),
-        (Some(0), _) => "no lag".to_owned(),
-        (Some(records), Some(bytes)) => format!("{records} records, {bytes} bytes, {:.0} s behind", side.lag_seconds),
-        (Some(records), None) => format!("{records} records, {:.0} s behind", side.lag_seconds),
+    let lag = match side.lag_records {
+        None => "lag not known".to_owned(),
+        Some(0) => "no lag".to_owned(),
+        Some(1) => format!("1 record, {:.0} s behind", side.lag_seconds),
+        Some(records) => format!("{records} records, {:.0} s behind", side.lag_seconds),
     };
     format!("{state}, {lag}")
 }

@@ -11,13 +11,14 @@ use crate::side::{Side, SideMap};
 const SAMPLES_MAX: usize = 600;
 /// What rates are taken over, milliseconds: long enough to be steady, short enough to follow a change.
 const RATE_MS: Millis = 10_000;
+/// The same soon after the start: enough samples for an end to be named.
+const RATE_MS_MIN: Millis = 3_000;
 
 /// The records of a group's partitions on each side, as far as ends are known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Sample {
     pub at: Millis,
     pub ends: SideMap<i64>,
-    pub produced_bytes: u64,
 }
 
 /// The newest samples of one group.
@@ -45,21 +46,14 @@ impl History {
         now.saturating_sub(since)
     }
 
-    /// Records a second that a side gains on the active one, and bytes of a record of late. None without enough samples.
+    /// Records a second that a side gains on the active one. None without enough samples.
     pub fn pace(&self, side: Side, active: Side) -> Option<Pace> {
         let newest = self.samples.back()?;
-        let before = self.samples.iter().rev().find(|sample| newest.at - sample.at >= RATE_MS)?;
+        let before = self.samples.iter().rev().find(|sample| newest.at - sample.at >= RATE_MS);
+        let before = before.or(self.samples.front()).filter(|before| newest.at - before.at >= RATE_MS_MIN)?;
         let seconds = (newest.at - before.at) as f64 / 1000.0;
         let rate = |side: Side| (newest.ends[side] - before.ends[side]) as f64 / seconds;
         Some(Pace { copied: rate(side), gained: rate(side) - rate(active) })
-    }
-
-    /// About how large a record is, by what was produced of late. None if nothing was.
-    pub fn record_bytes(&self, active: Side) -> Option<f64> {
-        let (oldest, newest) = (self.samples.front()?, self.samples.back()?);
-        let records = newest.ends[active] - oldest.ends[active];
-        let bytes = newest.produced_bytes.saturating_sub(oldest.produced_bytes);
-        (records > 0 && bytes > 0).then(|| bytes as f64 / records as f64)
     }
 }
 
@@ -89,8 +83,7 @@ impl Histories {
                     ends[side] += view.ends[side].unwrap_or(view.log_start);
                 }
             }
-            let produced_bytes = relay.stages.produced_bytes();
-            groups.entry(name.clone()).or_default().push(Sample { at, ends, produced_bytes });
+            groups.entry(name.clone()).or_default().push(Sample { at, ends });
         }
     }
 
@@ -117,7 +110,7 @@ mod tests {
             let a = 1000 + 100 * second as i64;
             let b = 1000 + 300 * second.saturating_sub(20) as i64;
             let ends = SideMap { a, b: b.min(a) };
-            history.push(Sample { at: 1000 * second, ends, produced_bytes: 5_000 * second });
+            history.push(Sample { at: 1000 * second, ends });
         }
         history
     }
@@ -139,11 +132,10 @@ mod tests {
     }
 
     #[test]
-    fn pace_and_size_are_those_of_late() {
-        assert_eq!(history(5).pace(B, A), None);
+    fn pace_is_that_of_late() {
+        assert_eq!(history(2).pace(B, A), None);
+        assert_eq!(history(5).pace(B, A).unwrap().gained, -100.0);
         let pace = history(30).pace(B, A).unwrap();
         assert_eq!((pace.copied, pace.gained), (300.0, 200.0));
-        assert_eq!(history(30).record_bytes(A), Some(50.0));
-        assert_eq!(history(0).record_bytes(A), None);
     }
 }

@@ -147,8 +147,6 @@ pub struct SideStatus {
     pub absent_seconds: Option<f64>,
     /// Records that it lacks; None while it cannot be known.
     pub lag_records: Option<i64>,
-    /// About their bytes, by the records of late; None if there were none.
-    pub lag_bytes: Option<i64>,
     /// Age of what it lacks.
     pub lag_seconds: f64,
 }
@@ -164,6 +162,13 @@ pub struct CatchUp {
     pub records_per_second: Option<f64>,
     /// Seconds until it has everything, at the pace of now; None while it does not come nearer or nobody knows.
     pub ends_in_seconds: Option<f64>,
+}
+
+impl CatchUp {
+    /// Whether it has not begun to come back.
+    pub fn is_away(&self) -> bool {
+        self.stage == stage(ReturnStage::Away)
+    }
 }
 
 /// A change of the active side.
@@ -233,19 +238,18 @@ fn group(
         });
         let lag_records: Option<i64> = if side == active { Some(0) } else { lacks.sum::<Option<i64>>() };
         let lag_records = lag_records.or(view.lag[side]);
-        let record_bytes = histories.of(name, |history| history.record_bytes(active));
-        let bytes = |records: i64| if records == 0 { Some(0) } else { Some((records as f64 * record_bytes?) as i64) };
         SideStatus {
             in_sync,
             absent_seconds: view.absent_since[side].map(|since| seconds(now.saturating_sub(since))),
             lag_records,
-            lag_bytes: lag_records.and_then(bytes),
             lag_seconds: seconds(histories.of(name, |history| history.lag_ms(now, side, active))),
         }
     });
     let returning = Side::BOTH.into_iter().find(|side| !standing.in_sync.contains(*side));
     let catch_up = returning.map(|side| {
-        let pace = histories.of(name, |history| history.pace(side, active));
+        // Only while records are copied: what an end moves by otherwise is no progress.
+        let copies = matches!(view.returning, ReturnStage::Following | ReturnStage::Joining);
+        let pace = histories.of(name, |history| history.pace(side, active)).filter(|_| copies);
         let left = sides[side].lag_records;
         let ends_in = pace.zip(left).filter(|(pace, _)| pace.gained > 0.0);
         CatchUp {
