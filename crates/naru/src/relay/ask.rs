@@ -55,7 +55,13 @@ pub enum AskError {
         /// The file.
         path: PathBuf,
     },
-    /// Nobody answers, or not as a relay does.
+    /// Nobody listens there.
+    #[error("no relay answers at {at}; is it running?")]
+    Nobody {
+        /// The address.
+        at: SocketAddr,
+    },
+    /// Somebody listens who does not answer as a relay does, or not in time.
     #[error("the relay at {at} does not answer")]
     Unanswered {
         /// The address.
@@ -116,7 +122,10 @@ impl Target {
         request: impl FnOnce(&reqwest::Client, String) -> reqwest::RequestBuilder,
     ) -> Result<StatusReport, AskError> {
         let at = self.address()?;
-        let unanswered = |source| AskError::Unanswered { at, source };
+        let unanswered = |source: reqwest::Error| match source.is_connect() {
+            true => AskError::Nobody { at },
+            false => AskError::Unanswered { at, source },
+        };
         let client = reqwest::Client::builder().timeout(ANSWER_MAX).no_proxy().build().map_err(unanswered)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AskError::System)?;
         runtime.block_on(async {
@@ -127,5 +136,18 @@ impl Target {
             let refused: OrderRefused = answer.json().await.map_err(unanswered)?;
             Err(AskError::Refused { why: refused.error })
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_where_nobody_listens_is_said_in_a_line() {
+        let at = SocketAddr::from(([127, 0, 0, 1], 1));
+        let target = Target { config: None, state: None, at: Some(at) };
+        let said = target.status().map(drop).map_err(|error| chain(&error));
+        assert_eq!(said, Err("no relay answers at 127.0.0.1:1; is it running?".to_owned()));
     }
 }
