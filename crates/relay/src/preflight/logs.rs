@@ -43,6 +43,11 @@ async fn batches(client: &Client, at: &TopicPartition, offset: i64) -> Result<Ve
     Ok(client.fetch_one(&from, &options).await?.batches)
 }
 
+/// The side of which a command may delete a topic that differs: never the one with more.
+fn expendable(records: SideMap<i64>, standby: Side) -> Side {
+    if records[standby] > records[standby.other()] { standby.other() } else { standby }
+}
+
 impl Look<'_> {
     /// A topic that both sides have, alike.
     pub(super) async fn logs(&mut self, topic: &str, partitions: i32) -> Result<(), PreflightError> {
@@ -75,11 +80,17 @@ impl Look<'_> {
             }
         }
         if let Some((at, offset)) = different {
-            let what = format!("{at} holds other records at offset {offset} than on the other side: two logs, not one");
-            let side = self.standby_of(topic);
+            let records = SideMap::from_fn(|side: Side| before.iter().map(|on| on[side].records()).sum::<i64>());
+            let side = expendable(records, self.standby_of(topic));
+            let what = format!(
+                "{at} holds other records at offset {offset}, the last that was compared, than on the other side: two logs, \
+                 not one, with {} records on a and {} on b. Decide which counts; the command deletes all {} on {side}",
+                records.a, records.b, records[side]
+            );
             let command = format!(
-                "kafka-topics.sh --bootstrap-server {} --delete --topic {topic}    # the relay then makes it again",
-                self.bootstrap(side)
+                "kafka-topics.sh --bootstrap-server {} --delete --topic {topic}    # DELETES {} records; the relay then copies the other side's",
+                self.bootstrap(side),
+                records[side]
             );
             self.find(Severity::Refusal, Some(topic), Some(side), what, Some(command));
         } else {
@@ -177,5 +188,21 @@ impl Look<'_> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_side_that_holds_more_is_never_the_one_to_delete() {
+        let check = |a: i64, b: i64, standby: Side, expect: Side| {
+            assert_eq!(expendable(SideMap { a, b }, standby), expect, "{a} {b} {standby}");
+        };
+        check(10, 500, Side::B, Side::A);
+        check(500, 10, Side::B, Side::B);
+        check(500, 10, Side::A, Side::B);
+        check(7, 7, Side::A, Side::A);
     }
 }

@@ -104,6 +104,7 @@ async fn what_a_relay_would_refuse_is_named_with_the_command_that_mends_it() {
     said.check("small", "refusal", "b", "2 partitions", "--alter --topic small --partitions 3");
     said.check("timed", "warning", "a", "message.timestamp.after.max.ms", UNLIMITED);
     said.check("forked", "refusal", "b", "two logs", "--delete --topic forked");
+    said.check("forked", "refusal", "b", "1 records on a and 1 on b", "DELETES 1 records");
     said.check("behind", "warning", "b", "2 records", "");
     said.check("alone", "warning", "b", "only side a has it", "");
     assert_eq!(said.refused("sound"), 0);
