@@ -8,6 +8,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::tasks::Tasks;
 
+/// The same signal again within this time is the same wish: `timeout` and some supervisors signal a process, and then its
+/// group, which it belongs to.
+const SAME_WISH: Duration = Duration::from_millis(500);
+
 /// SIGTERM and SIGINT, caught from the moment this is made.
 #[derive(Debug)]
 pub struct Signals {
@@ -65,7 +69,7 @@ impl Ending {
 }
 
 /// Waits for a signal or for [`Tasks`] to stop, then lets the tasks end for at most `drain_max`; a second signal ends
-/// the wait at once. What has not ended is aborted. `next_signal` is [`Signals::next`] outside of tests.
+/// the wait at once, unless it is the first one twice. What has not ended is aborted. `next_signal` is [`Signals::next`] outside of tests.
 pub async fn run_until_stopped(
     tasks: &Tasks,
     drain_max: Duration,
@@ -77,10 +81,14 @@ pub async fn run_until_stopped(
         () = stop.cancelled() => None,
     };
     tracing::info!(signal = signalled, tasks = tasks.names().len(), "draining");
+    let since = tokio::time::Instant::now();
+    let mut second_signal = async || {
+        while signalled == Some(next_signal().await) && since.elapsed() < SAME_WISH {}
+    };
     let (mut forced, mut whole) = (false, false);
     tokio::select! {
         drained = tokio::time::timeout(drain_max, tasks.drained()) => whole = drained.is_ok(),
-        _ = next_signal() => forced = true,
+        () = second_signal() => forced = true,
     }
     let cut = if whole { Vec::new() } else { tasks.abort().await };
     if !cut.is_empty() {
@@ -149,6 +157,7 @@ mod tests {
         check(&[Does::EndsOnStop, Does::EndsOnStop], &["SIGTERM"], ending(term, &[], false), ok);
         check(&[Does::EndsOnStop, Does::NeverEnds], &["SIGTERM"], ending(term, &["never ends"], false), failed);
         check(&[Does::NeverEnds], &["SIGTERM", "SIGINT"], ending(term, &["never ends"], true), failed);
+        check(&[Does::NeverEnds], &["SIGTERM", "SIGTERM"], ending(term, &["never ends"], false), failed);
         check(&[Does::EndsOnStop, Does::Panics], &[], ending(Cause::TaskFailed("panics"), &[], false), failed);
         check(&[Does::EndsOnStop, Does::Fails], &[], ending(Cause::TaskFailed("fails"), &[], false), failed);
         check(&[Does::EndsOnStop, Does::StopsAll], &[], ending(Cause::Requested, &[], false), ok);
