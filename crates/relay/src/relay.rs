@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{GroupConfig, Mode, RelayConfig};
 use crate::coordination::embedded::Embedded;
-use crate::govern::{self, GroupHandle, State, StateError};
+use crate::govern::{self, GroupHandle, Rebuilds, State, StateError};
 use crate::groups::{Mirror, MirrorConfig};
 use crate::identity::{Identity, IdentityError, fresh_producer_id};
 use crate::measure::Stages;
@@ -98,6 +98,8 @@ pub struct ServiceGroup {
     reports: mpsc::Sender<Report>,
     /// For the group's runner, until it has taken them.
     unread: Mutex<Option<mpsc::Receiver<Report>>>,
+    /// What was deleted on a side and made again.
+    pub(crate) rebuilds: Rebuilds,
     /// What was known of it when the relay started.
     pub(crate) boot: Boot,
     /// How its runner is spoken to, once there is one.
@@ -213,7 +215,9 @@ impl Relay {
             let held = *standing.borrow();
             let recognised = SideMap::from_fn(|side: Side| upstreams[side].recognised.clone());
             let mirror = Arc::new(Mirror::new(MirrorConfig::of(&config), clients, recognised, held, tasks));
-            let served = ServiceGroup { config: group, standing, mirror, reports: sender, unread, boot, runner };
+            let rebuilds = Rebuilds::default();
+            let served =
+                ServiceGroup { config: group, standing, mirror, reports: sender, unread, rebuilds, boot, runner };
             groups.insert(served.config.name.clone(), served);
         }
         let stopping = tasks.stop_token();
@@ -389,6 +393,13 @@ impl Relay {
                 vec![Reading { labels: Vec::new(), value }]
             });
         };
+        let relay = Arc::downgrade(self);
+        let help = "Topics that were deleted on a side and copied anew";
+        metrics.observe("relay_topics_rebuilt", help, Observed::Counter, move || {
+            let value =
+                relay.upgrade().map_or(0, |relay| relay.groups.values().map(|group| group.rebuilds.topics()).sum());
+            vec![Reading { labels: Vec::new(), value }]
+        });
         gauge("relay_connections", "Connections of clients", |relay| {
             relay.connections.load(std::sync::atomic::Ordering::Relaxed) as u64
         });

@@ -102,6 +102,14 @@ fn describe(out: &mut String, group: &GroupStatus, report: &StatusReport) {
         let (from, ago, took) = (takeover.from, takeover.ago_seconds, takeover.took_ms);
         line(out, format_args!("  last takeover: from {from}, {ago:.0} s ago, took {took} ms; {why}"));
     }
+    if let Some(rebuild) = &group.last_rebuild {
+        let (side, ago, because) = (rebuild.side, rebuild.ago_seconds, &rebuild.because);
+        let (names, in_all) = (topics(&rebuild.topics), rebuild.topics_in_all);
+        line(
+            out,
+            format_args!("  {side} was rebuilt {ago:.0} s ago, because {because}: {names}; {in_all} since the start"),
+        );
+    }
     for alarm in &group.alarms {
         line(out, format_args!("  ALARM {}: {}", alarm.name, alarm.text));
     }

@@ -6,6 +6,7 @@
 mod keeping;
 mod lease;
 mod probe;
+mod rebuilds;
 mod runner;
 mod state;
 mod work;
@@ -20,6 +21,7 @@ use crate::sides;
 use crate::sides::{Command, CommandRefused, GroupView};
 
 pub(crate) use probe::one_cluster_on_both_sides;
+pub(crate) use rebuilds::{Rebuild, Rebuilds};
 pub use state::{State, StateError};
 
 /// Commands that wait for a group's runner: operators are few.

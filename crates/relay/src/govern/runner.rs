@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::probe::Probes;
-use super::{COMMANDS_MAX, Commanded, GroupHandle, group_config, work};
+use super::{COMMANDS_MAX, Commanded, GroupHandle, Rebuild, group_config, work};
 use crate::clock;
 use crate::config::Mode;
 use crate::coordination::Coordination as _;
@@ -253,6 +253,13 @@ impl Runner {
                 self.jobs.spawn(work::assess(relay, name, side));
             }
             Action::Recreate { side, topics } => {
+                let damaged = self.group.view().alarms.remove(&Alarm::Damaged(side));
+                let because =
+                    damaged.unwrap_or_else(|| format!("side {side} lacks the topic, or has another of the name"));
+                tracing::warn!(group = name, %side, because, topics = topics.len(), "topics are deleted on a side and copied anew");
+                if let Some(served) = relay.groups.get(&name) {
+                    served.rebuilds.note(Rebuild { side, at: clock::now(), topics: topics.clone(), because });
+                }
                 for topic in topics {
                     self.jobs.spawn(work::recreate(Arc::clone(&relay), side, topic));
                 }

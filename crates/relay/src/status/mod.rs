@@ -28,7 +28,9 @@ use crate::relay::Relay;
 use crate::side::Side;
 use crate::sides::Command;
 
-pub use report::{AlarmStatus, CatchUp, ClusterStatus, GroupStatus, Mode, Names, SideStatus, StatusReport, Takeover};
+pub use report::{
+    AlarmStatus, CatchUp, ClusterStatus, GroupStatus, Mode, Names, RebuildStatus, SideStatus, StatusReport, Takeover,
+};
 
 /// How often ends are looked at for lags in seconds and for progress.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);

@@ -96,6 +96,8 @@ pub struct GroupStatus {
     pub catch_up: Option<CatchUp>,
     /// The last change of the active side since the relay started.
     pub last_takeover: Option<Takeover>,
+    /// The last time that topics were deleted on a side and copied anew, since the relay started.
+    pub last_rebuild: Option<RebuildStatus>,
     /// What wants attention.
     pub alarms: Vec<AlarmStatus>,
     /// Partitions served.
@@ -184,6 +186,21 @@ pub struct Takeover {
     pub at_ms: Millis,
     /// From the first sign of absence, or the quiescing, until it was done.
     pub took_ms: Millis,
+}
+
+/// Topics that were deleted on a side and copied anew.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RebuildStatus {
+    /// The side.
+    pub side: Side,
+    /// How long ago they were deleted.
+    pub ago_seconds: f64,
+    /// Which.
+    pub topics: Names,
+    /// Why, for people.
+    pub because: String,
+    /// How many of the group, each time counted, since the relay started.
+    pub topics_in_all: u64,
 }
 
 /// An alarm that is raised.
@@ -282,6 +299,13 @@ fn group(
             ago_seconds: seconds(now.saturating_sub(change.at)),
             at_ms: change.at,
             took_ms: change.took_ms,
+        }),
+        last_rebuild: served.rebuilds.last().map(|rebuild| RebuildStatus {
+            side: rebuild.side,
+            ago_seconds: seconds(now.saturating_sub(rebuild.at)),
+            topics: Names::of(&rebuild.topics),
+            because: rebuild.because,
+            topics_in_all: served.rebuilds.topics(),
         }),
         alarms: alarms(relay, view.alarms, &served.mirror),
         partitions: partitions.len(),

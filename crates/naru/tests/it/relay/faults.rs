@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use naru_kafka::node::{Node, NodeKind, NodeOptions, Signal};
 use naru_relay::Side;
 use naru_relay::Side::{A, B};
-use naru_relay::status::{GroupStatus, Mode};
+use naru_relay::status::{AlarmStatus, GroupStatus, Mode};
 
 use super::lost_side::{Load, PARTITIONS, ask, await_group, check_everywhere, longest_stall};
+use super::preflight::write;
 use super::process::{PATIENCE, Pair};
 
 /// For as long as the fault is there.
@@ -55,6 +56,26 @@ async fn a_side_that_answers_and_takes_nothing_is_gone_on_without_and_comes_back
             active = await_group(&pair, &format!("duplex again after {fault} at {side}"), duplex).await.active;
         }
     }
+    let acked = load.end().await;
+    check_everywhere(&pair, &client, &acked).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_past_the_relay_is_undone_and_leaves_a_trace() {
+    let pair = Pair::start().await;
+    pair.create_topic("payments", PARTITIONS).await;
+    let relay = pair.relay("relay", "").await;
+    let client = relay.await_topic("payments", PARTITIONS as usize).await;
+    let before = await_group(&pair, "complete", GroupStatus::is_well).await;
+    assert_eq!(before.last_rebuild, None);
+    write(&pair.clients[before.active.other()], "payments", &["past the relay"]).await;
+    // It shows when the relay writes there next.
+    let load = Load::start(relay.bootstrap());
+    let rebuilt = |group: &GroupStatus| group.is_well() && group.last_rebuild.is_some();
+    let rebuild = await_group(&pair, "rebuilt", rebuilt).await.last_rebuild.unwrap();
+    assert_eq!((rebuild.side, rebuild.topics.first), (before.active.other(), vec!["payments".to_owned()]));
+    assert!(rebuild.because.contains("payments-0"), "{}", rebuild.because);
+    assert_eq!(relay.metric("relay_topics_rebuilt_total").await, rebuild.topics_in_all);
     let acked = load.end().await;
     check_everywhere(&pair, &client, &acked).await;
 }
@@ -128,6 +149,8 @@ async fn another_cluster_behind_a_sides_address_is_neither_written_nor_read() {
         })
         .await;
         assert_eq!(ask(pair.path("relay").join("state"), "status", &[]).await.0, 3, "{group:?}");
+        let says_id = |alarm: &AlarmStatus| alarm.name == "wrong-cluster" && alarm.text.contains(": it shows the id ");
+        assert!(group.alarms.iter().any(says_id), "what to set `cluster_id` to: {group:?}");
         let there = super::process::client(stranger.address());
         let topics = there.metadata(None).await.unwrap().topics;
         assert!(topics.is_empty(), "made on the wrong cluster: {topics:?}");

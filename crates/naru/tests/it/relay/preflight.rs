@@ -20,7 +20,7 @@ fn sound(name: &str, partitions: i32) -> NewTopic {
         .config("message.timestamp.before.max.ms", UNLIMITED)
 }
 
-async fn write(client: &Client, topic: &str, values: &[&str]) {
+pub(super) async fn write(client: &Client, topic: &str, values: &[&str]) {
     let mut builder = BatchBuilder::new(Compression::None).producer(77, 0, 0);
     for value in values {
         builder.push(1_795_000_000_000, None, Some(value.as_bytes()), &[]).unwrap();
