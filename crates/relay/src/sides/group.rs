@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use naru_model::invariant;
 
+use super::adopting::next_epoch;
 use super::config::{GroupConfig, PAUSE_MS};
-use super::event::{Action, Alarm, Command, CommandRefused, Event, Seen, SwapOutcome};
+use super::event::{Action, Alarm, Command, CommandRefused, Event, Seen};
 use super::health::{Health, Unfit};
 use super::returning::{ReturnStage, Returning};
-use super::swapping::{Step, Swap};
+use super::swapping::Swap;
 use super::switching::{Switch, SwitchStage};
 use super::{Absence, Cause, GroupRecord, Standing};
 use crate::sequence::{Millis, Suspicion};
@@ -78,13 +79,13 @@ pub(super) enum Forced {
 pub struct Group {
     pub(super) config: GroupConfig,
     pub(super) held: GroupRecord,
-    version: u64,
+    pub(super) version: u64,
     /// Whether it is known which side counts, which the record says as soon as it can. Without that no different tail is
     /// removed unasked.
     pub(super) trusted: bool,
-    coordinator_in_doubt: bool,
+    pub(super) coordinator_in_doubt: bool,
     /// What is held is this relay's memory, newer than the coordinator's: it has to be written.
-    rewrite: Option<GroupRecord>,
+    pub(super) rewrite: Option<GroupRecord>,
     pub(super) swap: Option<Swap>,
     pub(super) coordinator_lost_at: Option<Millis>,
     pub(super) restored: bool,
@@ -92,15 +93,15 @@ pub struct Group {
     pub(super) health: Health,
     pub(super) returning: Returning,
     pub(super) switch: Option<Switch>,
-    confirming: Option<u64>,
-    solo_allowed_once: bool,
+    pub(super) confirming: Option<u64>,
+    pub(super) solo_allowed_once: bool,
     pub(super) alarms: BTreeMap<Alarm, String>,
     announced: Option<(Standing, Option<Standing>)>,
-    last_change: Option<Change>,
+    pub(super) last_change: Option<Change>,
     /// The first sign of what the change on its way is made for.
-    change_began: Millis,
-    losses: SideMap<u32>,
-    in_sync_since: Millis,
+    pub(super) change_began: Millis,
+    pub(super) losses: SideMap<u32>,
+    pub(super) in_sync_since: Millis,
     last_at: Millis,
     /// When this relay last went on after a pause of its own.
     resumed_at: Millis,
@@ -399,88 +400,6 @@ impl Group {
         self.config.settle_ms << self.losses[side].saturating_sub(1).min(DOUBLINGS_MAX)
     }
 
-    fn swapped(&mut self, now: Millis, outcome: SwapOutcome, out: &mut Vec<Action>) {
-        self.coordinator_lost_at = (outcome == SwapOutcome::Unavailable).then_some(now);
-        let Some(swap) = &mut self.swap else { return };
-        if swap.swapped(now, self.config.retry_ms, outcome, out) == Step::NotWritten {
-            self.swap = None;
-            self.fail_switch(CommandRefused::NoCoordinator, out);
-            if let Some(id) = self.confirming.take() {
-                out.push(Action::Answer { id, result: Err(CommandRefused::NoCoordinator) });
-            }
-        }
-    }
-
-    fn read(&mut self, now: Millis, found: Option<Option<(u64, GroupRecord)>>, out: &mut Vec<Action>) {
-        self.coordinator_lost_at = found.is_none().then_some(now);
-        let step = match (&mut self.swap, found) {
-            (Some(swap), found) => swap.read(now, self.config.retry_ms, found),
-            (None, Some(Some((version, record)))) if version > self.version => Step::ReadBack(version, record),
-            (None, Some(Some((version, _)))) if version == self.version => Step::Goes,
-            (None, Some(None)) if self.version == 0 => Step::Goes,
-            (None, Some(older)) => Step::WentBack(older),
-            (None, None) => Step::Goes,
-        };
-        match step {
-            Step::ReadBack(version, record) if record.standing.epoch >= self.held.standing.epoch => {
-                self.adopt(now, version, record, out);
-            }
-            Step::ReadBack(version, record) => self.went_back(Some((version, record))),
-            Step::WentBack(older) => self.went_back(older),
-            Step::Goes | Step::NotWritten => {}
-        }
-    }
-
-    /// The coordinator holds less than was read back once: it was restored or emptied. What this relay knows is newer,
-    /// and is written again; nothing is granted until both sides were read since (RELAY-13).
-    fn went_back(&mut self, older: Option<(u64, GroupRecord)>) {
-        let sent = self.swap.take().map_or(self.held.standing, |swap| swap.sent());
-        self.version = older.map_or(0, |(version, _)| version);
-        let after = [Some(sent), older.map(|(_, record)| record.standing)].into_iter().flatten();
-        let after = after.max_by_key(|standing| standing.epoch).unwrap_or(sent);
-        self.rewrite = Some(GroupRecord { standing: next_epoch(self.held.standing, after), ..self.held });
-        self.restored = true;
-        self.coordinator_in_doubt = true;
-        for member in self.health.members.values_mut() {
-            member.read = SideMap::default();
-        }
-    }
-
-    /// What was read back holds from now on.
-    fn adopt(&mut self, now: Millis, version: u64, record: GroupRecord, out: &mut Vec<Action>) {
-        let before = std::mem::replace(&mut self.held, record);
-        (self.version, self.swap, self.rewrite) = (version, None, None);
-        let (was, is) = (before.standing, record.standing);
-        if was.in_sync != is.in_sync || was.active != is.active {
-            self.solo_allowed_once = false;
-            self.returning = Returning::default();
-        }
-        if record.grant == Some(Cause::Operator) && was.in_sync != is.in_sync {
-            self.trusted = record.confirmed;
-        }
-        self.announce(out);
-        for side in Side::BOTH {
-            if was.in_sync.contains(side) && !is.in_sync.contains(side) {
-                self.losses[side] += 1;
-                self.health.forget(side, None);
-            }
-        }
-        if is.is_duplex() && !was.is_duplex() {
-            self.in_sync_since = now;
-            self.trusted = true;
-            Side::BOTH.into_iter().for_each(|side| self.health.forget(side, None));
-        }
-        if was.active != is.active {
-            let began = self.switch.and_then(|switch| switch.quiesced_at()).unwrap_or(self.change_began);
-            let took_ms = now.saturating_sub(began);
-            self.last_change = Some(Change { from: was.active, cause: record.grant, at: now, took_ms });
-        }
-        self.switch_adopted(now, was.active, out);
-        if let Some(id) = self.confirming.take_if(|_| record.rollback.is_none()) {
-            out.push(Action::Answer { id, result: Ok(()) });
-        }
-    }
-
     fn command(&mut self, now: Millis, id: u64, command: Command, out: &mut Vec<Action>) {
         let result = match command {
             Command::Switch { to } => match self.start_switch(now, id, to, out) {
@@ -525,8 +444,4 @@ enum Loss {
     Damaged,
     Refuses,
     Absent,
-}
-
-fn next_epoch(standing: Standing, or_after: Standing) -> Standing {
-    Standing { epoch: standing.epoch.max(or_after.epoch) + 1, ..standing }
 }

@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+mod adopting;
 mod alarms;
 mod config;
 mod event;

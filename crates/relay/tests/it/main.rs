@@ -13,6 +13,7 @@ mod govern;
 mod mutants;
 mod network;
 mod oracle;
+mod orders;
 mod relay;
 mod simulate;
 mod trace;
