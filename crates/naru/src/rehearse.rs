@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use naru_rehearsal::away::{AwayKind, Pause};
-use naru_rehearsal::report::Report;
+use naru_rehearsal::report::{Conclusion, Report};
 use naru_rehearsal::run::{self, LogKind, Options, RehearsalError, Rehearsed};
 use naru_rehearsal::scenario::Scenario;
 use naru_runtime::shutdown::Signals;
@@ -28,7 +28,7 @@ const BUILT_IN: [(&str, &str); 3] = [
 const EXIT_CHECK_FAILED: u8 = 1;
 /// The user's input is at fault.
 const EXIT_BAD_INPUT: u8 = 2;
-/// There is no verdict: the rehearsal itself could not run.
+/// There is no verdict: the rehearsal itself could not run, or not the load that was planned.
 const EXIT_NO_VERDICT: u8 = 3;
 
 /// Arguments of `naru rehearse`.
@@ -91,7 +91,11 @@ pub fn run(args: &Args) -> ExitCode {
             if std::io::stdout().write_all(summary(&rehearsed).as_bytes()).is_err() {
                 eprintln!("naru rehearse: the verdict could not be printed; it stands in the report");
             }
-            if rehearsed.report.passed { ExitCode::SUCCESS } else { ExitCode::from(EXIT_CHECK_FAILED) }
+            match rehearsed.report.conclusion().0 {
+                Conclusion::Pass => ExitCode::SUCCESS,
+                Conclusion::NotValid => ExitCode::from(EXIT_NO_VERDICT),
+                Conclusion::Fail => ExitCode::from(EXIT_CHECK_FAILED),
+            }
         }
         Err(error) => {
             eprintln!("naru rehearse: {}", chain(&*error));
@@ -231,11 +235,13 @@ fn summary(rehearsed: &Rehearsed) -> String {
         line(format_args!("  {}", file.display()));
     }
     line(format_args!("replay: {}", report.replay));
-    let failed = report.verdicts.iter().filter(|verdict| !verdict.passed).count();
-    match failed {
-        0 => line(format_args!("{}: all {} checks hold", result(true, colours), report.verdicts.len())),
-        _ => line(format_args!("{}: {failed} of {} checks do not hold", result(false, colours), report.verdicts.len())),
-    }
+    let (conclusion, sentence) = report.conclusion();
+    let word = match conclusion {
+        Conclusion::Pass => result(true, colours),
+        Conclusion::NotValid => "NOT VALID",
+        Conclusion::Fail => result(false, colours),
+    };
+    line(format_args!("{word}: {sentence}"));
     text
 }
 

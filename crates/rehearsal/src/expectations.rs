@@ -12,6 +12,8 @@ use crate::recorder::{Mark, MarkKind};
 use crate::relay_status::Standing;
 use crate::scenario::{FaultKind, Scenario, Victim};
 
+/// The check of the load itself.
+pub const LOAD: &str = "load";
 /// The name of the check of the faults.
 const FAULTS: &str = "faults";
 
@@ -44,7 +46,7 @@ pub fn load(history: &History, lateness_max: Duration, lateness: Option<Percenti
     let bound_ms = lateness_max.as_secs_f64() * 1e3;
     let shown = lateness.map_or("nothing was sent".to_owned(), |l| format!("p99 was {:.1} ms", l.p99_us as f64 / 1e3));
     let sentence = format!("every planned request was sent within {bound_ms:.0} ms of its time ({shown})");
-    let mut verdict = Verdict::open("load", &sentence, "planned requests");
+    let mut verdict = Verdict::open(LOAD, &sentence, "planned requests");
     for (number, operation) in history.operations.iter().enumerate() {
         verdict.examined += 1;
         let due = || operation.planned_us as f64 / 1e6;

@@ -14,6 +14,7 @@ pub use page::render;
 
 use crate::away::Away;
 use crate::check::Verdict;
+use crate::expectations::LOAD;
 use crate::measure::{ConsumerFigures, Percentiles, ServiceFigures};
 use crate::recorder::{BacklogSample, Mark, StandingSample};
 
@@ -64,6 +65,40 @@ pub struct Report {
     pub log_records: u64,
     /// How many records all observers were given together.
     pub observations: u64,
+}
+
+/// What a run shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Conclusion {
+    /// Every check holds.
+    Pass,
+    /// Only the load was not what was planned: it says something of this machine, and nothing of the subject.
+    NotValid,
+    /// The subject did not do what it should.
+    Fail,
+}
+
+impl Report {
+    /// What the run shows, with a sentence that says why.
+    pub fn conclusion(&self) -> (Conclusion, String) {
+        let count = self.verdicts.len();
+        let mut failed = self.verdicts.iter().filter(|verdict| !verdict.passed);
+        match (failed.next(), failed.count()) {
+            (None, _) => (Conclusion::Pass, format!("all {count} checks hold")),
+            (Some(only), 0) if only.check == LOAD => {
+                let worst_ms = self.lateness.map_or(0.0, |lateness| lateness.max_us as f64 / 1e3);
+                let why = format!(
+                    "this machine could not send the load as planned ({} of {} requests, the worst {worst_ms:.0} ms late), \
+                     so that another load was tested; the other {} checks hold. Play it again on a quieter machine",
+                    only.findings_total,
+                    only.examined,
+                    count - 1
+                );
+                (Conclusion::NotValid, why)
+            }
+            (Some(_), more) => (Conclusion::Fail, format!("{} of {count} checks do not hold", more + 1)),
+        }
+    }
 }
 
 /// A phase on the run's clock.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::chart::{micros, thousands};
 use super::svg::escape;
-use super::{Report, charts};
+use super::{Conclusion, Report, charts};
 use crate::away::{AwayKind, Pause};
 use crate::check::Verdict;
 use crate::pulse;
@@ -74,11 +74,11 @@ pub fn render(report: &Report) -> String {
 }
 
 fn head(page: &mut String, report: &Report) {
-    let failed = report.verdicts.iter().filter(|verdict| !verdict.passed).count();
-    let (class, sign, word, sentence) = if report.passed {
-        ("pass", "✓", "PASS", format!("all {} checks hold", report.verdicts.len()))
-    } else {
-        ("fail", "✗", "FAIL", format!("{failed} of {} checks do not hold", report.verdicts.len()))
+    let (conclusion, sentence) = report.conclusion();
+    let (class, sign, word) = match conclusion {
+        Conclusion::Pass => ("pass", "✓", "PASS"),
+        Conclusion::NotValid => ("void", "–", "NOT VALID"),
+        Conclusion::Fail => ("fail", "✗", "FAIL"),
     };
     put!(page, "<header>\n<p class=\"eyebrow\">Naru rehearsal · {}</p>", escape(&report.scenario));
     put!(page, "<h1>{}</h1>", escape(&report.title));

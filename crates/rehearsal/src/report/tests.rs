@@ -79,6 +79,22 @@ fn the_page_needs_nothing_from_elsewhere() {
 }
 
 #[test]
+fn a_load_that_was_not_sent_as_planned_shows_nothing_of_the_subject() {
+    let mut load = Verdict::open("load", "sent in time", "planned requests");
+    load.examined = 10;
+    load.find(|| "operation 1".to_owned(), || "sent 474 ms later".to_owned());
+    let mut report = sample();
+    let lost = std::mem::replace(&mut report.verdicts, vec![load.clone()]);
+    assert_eq!(report.conclusion().0, Conclusion::NotValid);
+    let page = render(&report);
+    assert!(page.contains("– NOT VALID</span>") && page.contains("1 of 10 requests"), "{page}");
+    report.verdicts.extend(lost);
+    assert_eq!(report.conclusion(), (Conclusion::Fail, "2 of 2 checks do not hold".to_owned()));
+    report.verdicts.clear();
+    assert_eq!(report.conclusion().0, Conclusion::Pass);
+}
+
+#[test]
 fn the_page_names_the_findings_and_escapes_them() {
     let page = render(&sample());
     assert!(page.contains("operation 7 (u&lt;1&gt;)"));
