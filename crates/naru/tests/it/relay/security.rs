@@ -20,7 +20,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, 
 use rustls::pki_types::CertificateDer;
 use tempfile::TempDir;
 
-use super::process::Pair;
+use super::process::{Pair, cluster_id};
 use crate::outside::kcat::kcat_itself;
 use crate::outside::peer;
 
@@ -93,6 +93,8 @@ impl Secured {
 
         let node = |name: &str| {
             let mut options = NodeOptions::new(NodeKind::StandIn { exe: NARU.into() }, path(name));
+            // A relay refuses one cluster as both sides.
+            options.cluster_id = cluster_id(name);
             options.ready_within = PATIENCE;
             Node::start(options)
         };
