@@ -8,8 +8,12 @@ use crate::recorder::{Mark, MarkKind};
 const WIDTH: f64 = 1000.0;
 const LEFT: f64 = 62.0;
 const RIGHT: f64 = 88.0;
-const TOP: f64 = 40.0;
+const TOP: f64 = 40.0 + (MARK_ROWS - 1) as f64 * LABEL_GAP;
 const BOTTOM: f64 = 24.0;
+/// Rows of the names of marks: those that would print over each other stand in different ones.
+const MARK_ROWS: usize = 3;
+/// Height of the rows of marks above a picture.
+const HEAD: f64 = 22.0 + (MARK_ROWS - 1) as f64 * LABEL_GAP;
 /// Height of a band.
 const BAND: f64 = 15.0;
 /// Direct labels closer than this are pushed apart.
@@ -140,22 +144,34 @@ pub(super) struct Chart {
     seconds: usize,
     height: f64,
     labels: Vec<Label>,
+    /// Where each row of marks' names is taken, from and to.
+    taken: [Vec<(f64, f64)>; MARK_ROWS],
 }
 
 impl Chart {
     /// Draws the frame. `seconds` is the length of the time axis; `describe` is read out by screen readers.
     pub(super) fn new(describe: &str, height: f64, seconds: usize, scale: Scale, phases: &[PhaseSpan]) -> Self {
-        let mut chart = Self { svg: Svg::default(), scale, seconds: seconds.max(1), height, labels: Vec::new() };
+        let mut chart = Self {
+            svg: Svg::default(),
+            scale,
+            seconds: seconds.max(1),
+            height,
+            labels: Vec::new(),
+            taken: Default::default(),
+        };
         let view = format!("0 0 {WIDTH} {height}");
         chart.svg.open("svg", &[("viewBox", &view), ("role", &"img"), ("aria-label", &describe)]);
         for (index, phase) in phases.iter().enumerate() {
             let (from, to) = (chart.x(phase.from_s), chart.x(phase.to_s));
             let class = if index % 2 == 0 { "phase" } else { "phase odd" };
-            chart.rect(class, (from, TOP - 22.0), (to - from, chart.bottom() - TOP + 22.0));
+            chart.rect(class, (from, TOP - HEAD), (to - from, chart.bottom() - TOP + HEAD));
             // A name that does not fit would run into the next one.
             if width_of(&phase.name) < to - from {
-                let at =
-                    [("class", &"phase-name" as _), ("x", &Px((from + to) / 2.0) as _), ("y", &Px(TOP - 26.0) as _)];
+                let at = [
+                    ("class", &"phase-name" as _),
+                    ("x", &Px((from + to) / 2.0) as _),
+                    ("y", &Px(TOP - HEAD - 4.0) as _),
+                ];
                 chart.svg.text("text", &at, &phase.name);
             }
         }
@@ -238,8 +254,13 @@ impl Chart {
     fn mark_label(&mut self, class: &str, anchor: &str, x: f64, text: &str) {
         // A label that would leave the picture is moved back into it.
         let x = if anchor == "start" { x.min(WIDTH - width_of(text)) } else { x };
+        let (from, to) = if anchor == "start" { (x, x + width_of(text)) } else { (x - width_of(text), x) };
+        let is_free = |taken: &Vec<(f64, f64)>| taken.iter().all(|other| to < other.0 || other.1 < from);
+        let row = self.taken.iter().position(is_free).unwrap_or(MARK_ROWS - 1);
+        self.taken[row].push((from, to));
         let class = format!("{class} mark-name {anchor}");
-        self.svg.text("text", &[("class", &class), ("x", &Px(x)), ("y", &Px(TOP - 4.0))], text);
+        let y = Px(TOP - 4.0 - row as f64 * LABEL_GAP);
+        self.svg.text("text", &[("class", &class), ("x", &Px(x)), ("y", &y)], text);
     }
 
     /// A band along the top: what held from one second to another.
