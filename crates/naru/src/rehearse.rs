@@ -33,7 +33,9 @@ const EXIT_NO_VERDICT: u8 = 3;
 
 /// Arguments of `naru rehearse`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exit code: 0 every check holds, 1 some check does not, 2 bad input, 3 no verdict.")]
+#[command(
+    after_help = "Exit code: 0 every check holds, 1 some check does not, 2 bad input, 3 no verdict, or another load than the planned one was sent."
+)]
 pub struct Args {
     /// A scenario file, or a name: `first`, `takeover`, `lossy`, or NAME for scenarios/NAME.toml; without one, `first`
     scenario: Option<PathBuf>,

@@ -42,7 +42,7 @@ pub fn run<C, F: Into<Box<dyn Error>>>(
     let config = match config {
         Ok(config) => config,
         Err(errors) => {
-            eprint!("{errors}");
+            eprintln!("{errors}");
             return errors.exit_code();
         }
     };

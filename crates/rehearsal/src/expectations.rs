@@ -76,8 +76,6 @@ pub fn answers(history: &History, scenario: &Scenario) -> Verdict {
     for (number, operation) in history.operations.iter().enumerate() {
         verdict.examined += 1;
         let (count, most, why) = match &operation.outcome {
-            // The load's own fault, and judged there.
-            Outcome::Failed { why: Failure::NotSent } => continue,
             Outcome::Failed { why } => (&mut failed, failed_max, why.to_string()),
             Outcome::Unknown { why } => (&mut unknown, unknown_max, why.to_string()),
             Outcome::Acknowledged { .. } | Outcome::Invoked => continue,

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 pub use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
+pub use self::port::free as free_port;
 pub use self::spawn::{signal_child, tie};
 
 /// How long the loops below rest between two looks at a child: short beside the stand-in's start (tens of milliseconds).

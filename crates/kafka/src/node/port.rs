@@ -15,7 +15,10 @@ const PORT_HIGH: u16 = 32_000;
 const TRIES_MAX: u32 = 32;
 
 /// A port that could be bound a moment ago. Chosen at random, so that two callers rarely meet.
-pub(super) fn free() -> Result<u16, NodeError> {
+///
+/// # Errors
+/// [`NodeError::Random`], or [`NodeError::NoPort`] if none of those tried was free.
+pub fn free() -> Result<u16, NodeError> {
     for _ in 0..TRIES_MAX {
         let random = SysRng.try_next_u32().map_err(|source| NodeError::Random(source.into()))?;
         let width = u32::from(PORT_HIGH - PORT_LOW);

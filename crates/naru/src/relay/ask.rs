@@ -122,7 +122,7 @@ impl Target {
         request: impl FnOnce(&reqwest::Client, String) -> reqwest::RequestBuilder,
     ) -> Result<StatusReport, AskError> {
         let at = self.address()?;
-        let unanswered = |source: reqwest::Error| match source.is_connect() {
+        let unanswered = |source: reqwest::Error| match is_refused(&source) {
             true => AskError::Nobody { at },
             false => AskError::Unanswered { at, source },
         };
@@ -137,6 +137,18 @@ impl Target {
             Err(AskError::Refused { why: refused.error })
         })
     }
+}
+
+/// Whether the system said that nobody listens.
+fn is_refused(error: &reqwest::Error) -> bool {
+    let mut next: Option<&dyn std::error::Error> = Some(error);
+    while let Some(cause) = next {
+        if cause.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::ConnectionRefused) {
+            return true;
+        }
+        next = cause.source();
+    }
+    false
 }
 
 #[cfg(test)]

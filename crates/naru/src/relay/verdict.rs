@@ -35,7 +35,7 @@ pub fn run<F: std::error::Error>(
     let config = match configuration(config) {
         Ok(config) => config,
         Err(errors) => {
-            eprint!("{errors}");
+            eprintln!("{errors}");
             return errors.exit_code();
         }
     };

@@ -2,10 +2,9 @@
 //! challenge and a certificate.
 
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 
-use naru_kafka::node::{Node, NodeKind, NodeOptions};
+use naru_kafka::node::{Node, NodeKind, NodeOptions, free_port};
 use naru_relay::Side;
 use naru_relay::Side::{A, B};
 use naru_relay::SideMap;
@@ -19,11 +18,6 @@ use crate::outside::java::java_tool;
 use crate::outside::{peer, run};
 
 const PASSWORD: &str = "a heron's pencil";
-
-/// A port that nobody has now.
-fn port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
-}
 
 /// As one line of a properties file.
 fn line(pem: &str) -> String {
@@ -54,9 +48,9 @@ async fn clusters_that_ask_who_the_relay_is_are_kept_equal_and_taken_over() {
     fs::write(path("relay.key"), own_key).unwrap();
     fs::set_permissions(path("relay.key"), fs::Permissions::from_mode(0o600)).unwrap();
 
-    let secured = SideMap::from_fn(|_| port());
+    let secured = SideMap::from_fn(|_| free_port().unwrap());
     let start = |side: Side| {
-        let (plain, controller) = (port(), port());
+        let (plain, controller) = (free_port().unwrap(), free_port().unwrap());
         let kind = NodeKind::Apache { libs: peer("kafka-4.3.1/libs"), java: "java".into() };
         let mut options = NodeOptions::new(kind, path(&format!("side-{side}")));
         options.cluster_id = cluster_id(&side.to_string());
