@@ -65,8 +65,7 @@ async fn a_side_that_answers_and_takes_nothing_is_gone_on_without_and_comes_back
 async fn a_write_past_the_relay_is_undone_and_leaves_a_trace() {
     let pair = Pair::start().await;
     pair.create_topic("payments", PARTITIONS).await;
-    // A test beside compilers may be held up for as long as the relay waits by default.
-    let relay = pair.relay("relay", "suspect_after = '10s'\ntakeover_after = '10s'\nrequest_timeout = '20s'").await;
+    let relay = pair.relay("relay", "").await;
     let client = relay.await_topic("payments", PARTITIONS as usize).await;
     let before = await_group(&pair, "complete", GroupStatus::is_well).await;
     assert_eq!(before.last_rebuild, None);
@@ -86,7 +85,8 @@ async fn a_write_past_the_relay_is_undone_and_leaves_a_trace() {
 async fn a_slow_side_is_waited_for() {
     let pair = Pair::start().await;
     pair.create_topic("payments", PARTITIONS).await;
-    let relay = pair.relay("relay", "").await;
+    // A test beside compilers may be held up for as long as the relay waits by default.
+    let relay = pair.relay("relay", "suspect_after = '10s'\ntakeover_after = '10s'\nrequest_timeout = '20s'").await;
     let client = relay.await_topic("payments", PARTITIONS as usize).await;
     let before = await_group(&pair, "duplex", duplex).await;
     let load = Load::start(relay.bootstrap());
