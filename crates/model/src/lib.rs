@@ -17,6 +17,6 @@ pub mod units;
 pub use id::{CampaignId, InvalidId, LeaseId, PartitionId, ServiceGroup, SiteId, TopicName, TopicPartition};
 pub use ledger::{InvalidEntry, LedgerEntry, LedgerId};
 pub use money::{Currency, Money, MoneyError};
-pub use plan::{Generation, Holding, Plan, PlanError};
+pub use plan::{Generation, Holding, OutOfTurn, Plan, PlanError};
 pub use site::{Class, Site, SiteKind};
 pub use units::{Units, UnitsError};

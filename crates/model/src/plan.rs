@@ -20,6 +20,21 @@ impl Generation {
     pub fn get(self) -> u64 {
         self.0
     }
+
+    /// Whether a plan of this generation, which is in force at a reader, gives way to one of the generation offered:
+    /// `true` for a later one, and `false` for the very same plan again, which `is_same` says.
+    ///
+    /// # Errors
+    /// For an older plan, and for another one of the same number.
+    pub fn gives_way_to(self, offered: Self, is_same: bool) -> Result<bool, OutOfTurn> {
+        use std::cmp::Ordering::{Equal, Greater, Less};
+        match offered.cmp(&self) {
+            Greater => Ok(true),
+            Equal if is_same => Ok(false),
+            Equal => Err(OutOfTurn::Conflict { generation: self }),
+            Less => Err(OutOfTurn::Older { offered, current: self }),
+        }
+    }
 }
 
 impl fmt::Display for Generation {
@@ -50,9 +65,9 @@ impl Holding {
     }
 }
 
-/// A plan that was refused. A retry with the same plan never helps.
+/// A plan that does not follow the one in force. A retry with the same plan never helps.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PlanError {
+pub enum OutOfTurn {
     /// Whoever offers the plan has not seen the current one.
     #[error("plan {offered} is older than plan {current}, which is in force")]
     Older {
@@ -67,6 +82,14 @@ pub enum PlanError {
         /// The generation that both carry.
         generation: Generation,
     },
+}
+
+/// A plan that was refused. A retry with the same plan never helps.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// It is not the next one for whoever holds another.
+    #[error(transparent)]
+    OutOfTurn(#[from] OutOfTurn),
     /// Core work was placed on a rented site.
     #[error("site {site} is rented and must not hold core work")]
     CoreOnRented {
@@ -156,13 +179,7 @@ impl Plan {
     /// Whether this plan, which is in force at a reader, gives way to the one that is offered: `true` for a later one
     /// and `false` for the same one again. A reader may have missed plans in between, so the parent is not compared.
     pub fn gives_way_to(&self, offered: &Plan) -> Result<bool, PlanError> {
-        use std::cmp::Ordering::{Equal, Greater, Less};
-        match offered.generation.cmp(&self.generation) {
-            Greater => Ok(true),
-            Equal if offered == self => Ok(false),
-            Equal => Err(PlanError::Conflict { generation: self.generation }),
-            Less => Err(PlanError::Older { offered: offered.generation, current: self.generation }),
-        }
+        Ok(self.generation.gives_way_to(offered.generation, offered == self)?)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use naru_model::Generation;
+use naru_model::OutOfTurn;
 use naru_runtime::durable::replace_file;
 use naru_runtime::keys::VerifyingKeys;
 
@@ -29,20 +29,9 @@ pub enum PlanRefused {
     /// Not signed by a key of control that this edge knows: whoever sent it is at fault, or the keys were not handed out.
     #[error("not signed by a key that this edge knows")]
     NotSigned,
-    /// Whoever offers it has not seen the one in force; control must make a new one.
-    #[error("plan {offered} is older than plan {current}, which is in force")]
-    Older {
-        /// The generation that was offered.
-        offered: Generation,
-        /// The generation in force.
-        current: Generation,
-    },
-    /// Two different plans carry one number: control is at fault, and neither may be guessed to be right.
-    #[error("another plan {generation} is in force already")]
-    Conflict {
-        /// The generation that both carry.
-        generation: Generation,
-    },
+    /// It does not follow the one in force: control must make a new one.
+    #[error(transparent)]
+    OutOfTurn(#[from] OutOfTurn),
     /// What it rents cannot be: control is at fault.
     #[error("{}", each(.0))]
     Flawed(Vec<PlanFlaw>),
@@ -76,7 +65,7 @@ impl PlanRefused {
             Self::TooLarge { .. } => 413,
             Self::Malformed(_) => 400,
             Self::NotSigned => 403,
-            Self::Older { .. } | Self::Conflict { .. } => 409,
+            Self::OutOfTurn(_) => 409,
             Self::Flawed(_) | Self::Unfit(_) => 422,
             Self::Disk { .. } => 503,
         }
@@ -150,17 +139,10 @@ impl PlanBook {
         check: impl FnOnce(&Blueprint) -> Result<(), Vec<Refusal>>,
     ) -> Result<Offered, PlanRefused> {
         let offered = signed::open(bytes, &self.keys)?;
-        if let Some(current) = &self.current {
-            let (offered_generation, generation) = (offered.generation, current.generation);
-            if offered == *current {
-                return Ok(Offered::Same);
-            }
-            if offered_generation < generation {
-                return Err(PlanRefused::Older { offered: offered_generation, current: generation });
-            }
-            if offered_generation == generation {
-                return Err(PlanRefused::Conflict { generation });
-            }
+        if let Some(current) = &self.current
+            && !current.generation.gives_way_to(offered.generation, offered == *current)?
+        {
+            return Ok(Offered::Same);
         }
         let blueprint = offered.added_to(configured).map_err(PlanRefused::Flawed)?;
         check(&blueprint).map_err(PlanRefused::Unfit)?;

@@ -9,7 +9,6 @@ use super::{
     ask::Said,
     error::{Asked, Broker},
 };
-use crate::wire::ErrorCode;
 
 /// The places, in the caller's list, of the partitions that one broker leads.
 pub(super) type ByLeader = BTreeMap<String, (Broker, Vec<usize>)>;
@@ -122,22 +121,6 @@ impl TopicPartition {
     pub(super) fn is(&self, topic: &str, partition: i32) -> bool {
         *self.topic == *topic && self.partition == partition
     }
-}
-
-/// Whether a code, in an answer about a partition, says: not here, or not yet, or not any more.
-pub(super) fn is_about_leadership(code: ErrorCode) -> bool {
-    matches!(
-        code,
-        ErrorCode::NOT_LEADER_OR_FOLLOWER
-            | ErrorCode::LEADER_NOT_AVAILABLE
-            | ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
-            | ErrorCode::REPLICA_NOT_AVAILABLE
-            | ErrorCode::FENCED_LEADER_EPOCH
-            | ErrorCode::UNKNOWN_LEADER_EPOCH
-            | ErrorCode::KAFKA_STORAGE_ERROR
-            | ErrorCode::UNKNOWN_TOPIC_ID
-            | ErrorCode::INCONSISTENT_TOPIC_ID
-    )
 }
 
 /// Partitions grouped by topic as requests want them: `make` gets a topic's name and the places of its partitions.

@@ -18,7 +18,6 @@ use super::{
     config::join_address,
     connection::CallOptions,
     error::{Asked, Broker, ClientError},
-    leaders::is_about_leadership,
 };
 use crate::wire::{ApiKey, ErrorCode, TopicId};
 
@@ -294,7 +293,7 @@ impl Client {
     /// Forgets a topic's leaders if the error shows, or may show, that they are stale.
     pub(super) fn heed(&self, topic: &str, error: &ClientError) {
         let stale = match error.code() {
-            Some(code) => is_about_leadership(code),
+            Some(code) => code.is_about_leadership(),
             None => error.retry_can_help(),
         };
         if stale {

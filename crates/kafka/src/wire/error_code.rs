@@ -188,6 +188,22 @@ impl ErrorCode {
     pub const fn is_ok(self) -> bool {
         self.0 == 0
     }
+
+    /// Whether it says, in an answer about a partition: not here, or not yet, or not any more.
+    pub const fn is_about_leadership(self) -> bool {
+        matches!(
+            self,
+            Self::NOT_LEADER_OR_FOLLOWER
+                | Self::LEADER_NOT_AVAILABLE
+                | Self::UNKNOWN_TOPIC_OR_PARTITION
+                | Self::REPLICA_NOT_AVAILABLE
+                | Self::FENCED_LEADER_EPOCH
+                | Self::UNKNOWN_LEADER_EPOCH
+                | Self::KAFKA_STORAGE_ERROR
+                | Self::UNKNOWN_TOPIC_ID
+                | Self::INCONSISTENT_TOPIC_ID
+        )
+    }
 }
 
 impl From<i16> for ErrorCode {

@@ -34,15 +34,7 @@ pub(super) fn meaning(code: ErrorCode) -> Meaning {
         ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER | ErrorCode::UNKNOWN_PRODUCER_ID => Meaning::Sequence,
         ErrorCode::INVALID_PRODUCER_EPOCH | ErrorCode::PRODUCER_FENCED => Meaning::Epoch,
         ErrorCode::TOPIC_AUTHORIZATION_FAILED | ErrorCode::CLUSTER_AUTHORIZATION_FAILED => Meaning::Forbidden,
-        ErrorCode::NOT_LEADER_OR_FOLLOWER
-        | ErrorCode::LEADER_NOT_AVAILABLE
-        | ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
-        | ErrorCode::REPLICA_NOT_AVAILABLE
-        | ErrorCode::FENCED_LEADER_EPOCH
-        | ErrorCode::UNKNOWN_LEADER_EPOCH
-        | ErrorCode::KAFKA_STORAGE_ERROR
-        | ErrorCode::UNKNOWN_TOPIC_ID
-        | ErrorCode::INCONSISTENT_TOPIC_ID => Meaning::Elsewhere,
+        code if code.is_about_leadership() => Meaning::Elsewhere,
         code if code.is_retriable() => Meaning::Later,
         ErrorCode::UNKNOWN_SERVER_ERROR | ErrorCode::BROKER_NOT_AVAILABLE => Meaning::Later,
         _ => Meaning::Never,

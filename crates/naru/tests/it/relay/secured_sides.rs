@@ -2,18 +2,18 @@
 //! challenge and a certificate.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 
 use naru_kafka::node::{Node, NodeKind, NodeOptions, free_port};
 use naru_relay::Side;
 use naru_relay::Side::{A, B};
 use naru_relay::SideMap;
 use naru_relay::status::{GroupStatus, Mode};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{CertificateParams, DnType, KeyPair};
 use tempfile::TempDir;
 
 use super::lost_side::{Load, PARTITIONS, await_group, check_everywhere};
 use super::process::{Pair, RelayProcess, cluster_id};
+use super::security::{authority, write_private};
 use crate::outside::java::java_tool;
 use crate::outside::{peer, run};
 
@@ -32,10 +32,7 @@ fn duplex(group: &GroupStatus) -> bool {
 async fn clusters_that_ask_who_the_relay_is_are_kept_equal_and_taken_over() {
     let dir = TempDir::new().unwrap();
     let path = |name: &str| dir.path().join(name);
-    let mut authority = CertificateParams::default();
-    authority.distinguished_name.push(DnType::CommonName, "authority of the test");
-    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
+    let authority = authority();
     let certificate = |name: &str| {
         let key = KeyPair::generate().unwrap();
         let mut asked = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
@@ -45,8 +42,7 @@ async fn clusters_that_ask_who_the_relay_is_are_kept_equal_and_taken_over() {
     let (own, own_key) = certificate("relay");
     fs::write(path("authority.pem"), authority.pem()).unwrap();
     fs::write(path("relay.pem"), own).unwrap();
-    fs::write(path("relay.key"), own_key).unwrap();
-    fs::set_permissions(path("relay.key"), fs::Permissions::from_mode(0o600)).unwrap();
+    write_private(&path("relay.key"), &own_key);
 
     let secured = SideMap::from_fn(|_| free_port().unwrap());
     let start = |side: Side| {

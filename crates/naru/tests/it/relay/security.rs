@@ -54,7 +54,16 @@ struct Secured {
     dir: TempDir,
 }
 
-fn write_private(path: &Path, text: &str) {
+/// Who signs a test's certificates.
+pub(super) fn authority() -> CertifiedIssuer<'static, KeyPair> {
+    let mut authority = CertificateParams::default();
+    // A name of its own: a certificate of the same name as its issuer's is one that signed itself.
+    authority.distinguished_name.push(DnType::CommonName, "authority of the test");
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap()
+}
+
+pub(super) fn write_private(path: &Path, text: &str) {
     fs::write(path, text).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
 }
@@ -72,11 +81,7 @@ impl Secured {
     async fn start(client_certificates: &str) -> Self {
         let dir = TempDir::new().unwrap();
         let path = |name: &str| dir.path().join(name);
-        let mut authority = CertificateParams::default();
-        // A name of its own: a certificate of the same name as its issuer's is one that signed itself.
-        authority.distinguished_name.push(DnType::CommonName, "authority of the test");
-        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
+        let authority = authority();
         let key = KeyPair::generate().unwrap();
         let own = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap().signed_by(&key, &authority).unwrap();
         fs::write(path("authority.pem"), authority.pem()).unwrap();
