@@ -7,10 +7,12 @@
 //! `policy` decides: pure, no I/O, no clock, no randomness; a time and a random number are given with every event.
 //! `plan` is what control rents, signed: it can add rented servers and nothing else.
 //! `decision` keeps what was decided, signed, and proves residency from it.
+//! `page` is what people and programs see who wait: pure, facts in, an answer out.
 //! `request` refuses what two readers could take for different requests: pure as well, bytes in, a verdict out.
 
 pub mod config;
 pub mod decision;
+pub mod page;
 pub mod plan;
 pub mod policy;
 pub mod request;
