@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use naru_kafka::client::admin::NewTopic;
+use naru_kafka::client::offsets::OffsetAt;
 use naru_kafka::client::produce::ProduceOptions;
 use naru_kafka::client::{Client, ClientConfig, TopicPartition};
 use naru_kafka::node::{Node, NodeKind, NodeOptions};
@@ -69,6 +70,16 @@ pub fn client(bootstrap: &str) -> Result<Client, Failure> {
 pub async fn create(client: &Client, topic: &str, partitions: i32) -> Result<(), Failure> {
     client.create_topic(&NewTopic::new(topic, partitions), false).await?;
     client.await_topic(topic, usize::try_from(partitions)?, PATIENCE).await?;
+    // Metadata names a leader before the leader itself knows: what it leads, it can list.
+    for partition in 0..partitions {
+        let (at, began) = (TopicPartition::new(topic, partition), Instant::now());
+        while let Err(error) = client.list_offset(&at, OffsetAt::Latest).await {
+            if began.elapsed() > PATIENCE {
+                return Err(error.into());
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
     Ok(())
 }
 

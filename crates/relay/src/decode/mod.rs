@@ -10,6 +10,9 @@ const ZSTD_FROM: i16 = 7;
 /// A batch that is a smaller part of its request than this gets memory of its own: it may be kept for long, and holds
 /// the whole request. So nothing holds more than twice what it counts for.
 const PART_MIN: usize = 2;
+/// A batch below this size gets memory of its own as well: a small request is read into a buffer of 16 KiB, all of which
+/// the batch would hold. To copy so little costs less than to answer the request.
+const OWN_BYTES_MIN: usize = 8 << 10;
 
 /// What a batch is held against.
 #[derive(Debug, Clone, Copy)]
@@ -68,7 +71,7 @@ pub(crate) fn batch(records: &RecordData, limits: &Limits) -> Result<Batch, Refu
     if header.max_timestamp > limits.timestamp_max {
         return refused(ErrorCode::INVALID_TIMESTAMP, "a time too far ahead");
     }
-    if size < limits.frame_bytes / PART_MIN {
+    if size < OWN_BYTES_MIN || size < limits.frame_bytes / PART_MIN {
         let mut own = Bytes::copy_from_slice(batch.bytes());
         return Batch::split_first(&mut own).map_err(unreadable);
     }

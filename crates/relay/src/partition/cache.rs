@@ -31,6 +31,9 @@ impl CacheMemory {
     }
 }
 
+/// An entry beside its bytes: itself, and what two allocations with their counters cost.
+const ENTRY_BYTES: usize = size_of::<Cached>() + 2 * 48;
+
 #[derive(Debug)]
 struct Cached {
     base_offset: i64,
@@ -41,7 +44,12 @@ struct Cached {
 }
 
 impl Cached {
+    /// What it holds of memory: a batch of one small record is mostly what surrounds it.
     fn size(&self) -> usize {
+        ENTRY_BYTES + self.header.len() + self.payload.len()
+    }
+
+    fn encoded_bytes(&self) -> usize {
         self.header.len() + self.payload.len()
     }
 }
@@ -93,7 +101,7 @@ impl Cache {
         let mut chunks = Vec::new();
         let mut bytes = 0;
         for batch in self.batches.range(first..) {
-            bytes += batch.size();
+            bytes += batch.encoded_bytes();
             if bytes > bytes_max && !(one && chunks.is_empty()) {
                 break;
             }
@@ -190,7 +198,7 @@ mod tests {
 
     #[test]
     fn the_oldest_goes_when_its_own_or_the_shared_memory_is_full_and_a_gap_empties_it() {
-        let one = batch(0, 2).data.len();
+        let one = ENTRY_BYTES + batch(0, 2).data.len();
         let memory = Arc::new(CacheMemory::new(3 * one));
         let (mut a, mut b) = (Cache::new(2 * one, Arc::clone(&memory)), Cache::new(9 * one, Arc::clone(&memory)));
         for base in [0, 2, 4] {
