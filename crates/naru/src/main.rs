@@ -26,7 +26,7 @@ enum Role {
     Broker(broker::Args),
     /// Run a relay: two clusters act as one for unmodified clients
     Relay(relay::Args),
-    /// Check, explain and audit a gateway: owned sites first, overflow to rented ones, core traffic never
+    /// Run a gateway: owned sites first, overflow to rented ones, core traffic never
     Edge(edge::Args),
     /// Run one of the sample services of the customer's side
     Sample(sample::Args),

@@ -85,6 +85,8 @@ naru_runtime::config! {
         pub health: HealthConfig,
         /// TLS to them; without it, connections are not encrypted.
         pub tls: Option<PeerTls>,
+        /// Speak HTTP/2 with them, as gRPC needs; otherwise HTTP/1.1.
+        pub http2: bool = "false",
     }
 }
 
@@ -111,6 +113,8 @@ naru_runtime::config! {
         pub headers_away: Vec<String>,
         /// Cookies of a request that go along to a rented site; the session's never does.
         pub cookies_away: Vec<String>,
+        /// Query parameters of a request that go along to a rented site; the others are taken off there.
+        pub query_away: Vec<String>,
     }
 }
 
@@ -127,6 +131,7 @@ naru_runtime::config! {
 
 naru_runtime::config! {
     /// TLS on the listener, files in PEM, read again when they change.
+    #[derive(PartialEq, Eq)]
     pub struct ListenerTls {
         /// The edge's certificate, any intermediate ones behind it.
         pub certificate: PathBuf,
@@ -167,6 +172,7 @@ naru_runtime::config! {
 
 naru_runtime::config! {
     /// Files of keys; made at the first start if they are missing, readable by their owner only.
+    #[derive(PartialEq, Eq)]
     pub struct KeysConfig {
         /// Signs visits and tickets; gateways of one service share it.
         pub tokens: PathBuf,

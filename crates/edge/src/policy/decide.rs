@@ -42,6 +42,8 @@ pub struct Asked<'r> {
     pub visit: Option<Visit>,
     /// The ticket that his browser carries.
     pub ticket: Option<Ticket>,
+    /// Whether what it carries may leave our own sites, if its class may.
+    pub may_leave: bool,
     /// Which attempt it is, from 1, and the server of the one before.
     pub attempt: (u32, Option<SocketAddr>),
     /// A random number, for this attempt alone.
@@ -310,7 +312,9 @@ impl Policy {
     fn open_place(&self, asked: &Asked<'_>, pool: &OpenPool, entry: &Entry) -> Option<(OpenPlace, Reason)> {
         let owned = |found: Option<(Place<CorePeer>, Reason)>| found.map(|(place, why)| (OpenPlace::Owned(place), why));
         let own = &pool.owned.members;
-        if let Some(found) = self.stay(&pool.rented, asked, entry) {
+        if asked.may_leave
+            && let Some(found) = self.stay(&pool.rented, asked, entry)
+        {
             return Some((OpenPlace::Rented(found), Reason::Stays));
         }
         if let Some(found) = self.stay(own, asked, entry) {
@@ -338,6 +342,9 @@ impl Policy {
         pool: &OpenPool,
         entry: &Entry,
     ) -> Option<(OpenPlace, Reason)> {
+        if !asked.may_leave {
+            return None;
+        }
         let from = pool.rented.partition_point(|members| members.site.tier() < tier);
         let until = pool.rented.partition_point(|members| members.site.tier() <= tier);
         let members = &pool.rented[from..until];

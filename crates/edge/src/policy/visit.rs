@@ -66,6 +66,12 @@ impl Visit {
     pub fn site(&self) -> SiteKey {
         self.site
     }
+
+    /// Whether this one says more than a browser's: another site, another count, or so many milliseconds later.
+    pub fn replaces(&self, browsers: &Self, later_ms: u64) -> bool {
+        let changed = (self.site, self.away) != (browsers.site, browsers.away);
+        changed || self.seen_unix_ms.saturating_sub(browsers.seen_unix_ms) >= later_ms
+    }
 }
 
 /// A place in the waiting room's line.

@@ -62,6 +62,7 @@ pub struct RequestCheck {
     answers: u64,
     timer: Timer,
     refused: Option<Refusal>,
+    one_at_a_time: bool,
 }
 
 /// What is due, and when.
@@ -90,7 +91,15 @@ impl RequestCheck {
             answers: 0,
             timer: Timer::Head { from_ms: now_ms },
             refused: None,
+            one_at_a_time: false,
         }
+    }
+
+    /// Holds each request back until the one before was answered, so that whatever reads what passes never has two of them.
+    #[must_use]
+    pub fn one_at_a_time(mut self) -> Self {
+        self.one_at_a_time = true;
+        self
     }
 
     /// Looks at everything that is held: what came before and did not pass, and what has come since.
@@ -176,6 +185,16 @@ impl RequestCheck {
         self.requests
     }
 
+    /// Whether a request has passed whole and is not answered yet.
+    pub fn awaits_answer(&self) -> bool {
+        self.answers < self.requests
+    }
+
+    /// Whether what was refused belongs to a request whose head has passed, so that whoever has it must answer.
+    pub fn refused_within(&self) -> bool {
+        self.refused.is_some() && !matches!(self.state, State::Head | State::Closed)
+    }
+
     /// Whether the client may close here without leaving half a request behind. `held` is what did not pass.
     pub fn may_end(&self, held: &[u8]) -> bool {
         let between = matches!(self.state, State::Head | State::Upgrade | State::Tunnel | State::Closed);
@@ -194,6 +213,7 @@ impl RequestCheck {
             return Ok(None);
         }
         match self.state {
+            State::Head if self.one_at_a_time && self.answers < self.requests => Ok(None),
             State::Head => self.head(now_ms, bytes),
             State::Body { left } => Ok(Some(self.body(now_ms, bytes, left))),
             State::ChunkSize => self.chunk_size(bytes),

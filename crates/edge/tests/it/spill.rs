@@ -111,6 +111,7 @@ fn surge(seed: u64, until_us: u64, rate_max: f64, rate: impl Fn(u64) -> f64) -> 
             client: ClientKey(client),
             visit,
             ticket: None,
+            may_leave: true,
             attempt: (1, None),
             random,
         };

@@ -99,6 +99,7 @@ fn crowd(seed: u64, until_us: u64, goes_away: f64) -> Shown {
                     client: ClientKey(index as u64),
                     visit: person.visit,
                     ticket: person.ticket,
+                    may_leave: true,
                     attempt: (1, None),
                     random: rng.random(),
                 });

@@ -152,6 +152,7 @@ impl World {
             client: ClientKey(user as u64),
             visit: carries.visit,
             ticket: carries.ticket,
+            may_leave: true,
             attempt: (1, None),
             random: self.rng.random(),
         };

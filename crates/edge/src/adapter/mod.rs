@@ -1,0 +1,15 @@
+//! Requests on the wire: the only place that knows Pingora.
+//!
+//! `listen` accepts connections within their bounds, `stream` lets nothing pass that the request check refuses,
+//! `connection` is what stream and requests of one connection tell one another, `proxy` carries a request along its
+//! stages, `forward` says what of it goes to a server, `answer` what the edge answers by itself.
+
+mod answer;
+mod connection;
+mod forward;
+mod listen;
+mod proxy;
+mod stream;
+mod upstream;
+
+pub use listen::{Front, FrontError};

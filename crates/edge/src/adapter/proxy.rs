@@ -1,0 +1,560 @@
+//! One request along its stages: check, admit, route, forward, record.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{Method, header};
+use naru_model::{Class, SiteKind};
+use pingora_core::modules::http::HttpModules;
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::{Error, ErrorSource, ErrorType, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use tokio::time::Instant;
+
+use super::answer;
+use super::connection::{Connection, Protocol};
+use super::forward::{self, Known};
+use super::upstream;
+use crate::decision::{Record, Recorded};
+use crate::gateway::{Gateway, InForce};
+use crate::page;
+use crate::policy::{
+    Asked, ClientKey, CoreDecision, CorePeer, Decision, OpenDecision, OpenPlace, Outcome, Place, Reason, Ticket, Visit,
+    Wait,
+};
+use crate::request::{self, check_parts};
+
+/// The name under which a request is known in the decision log, in access logs and to servers.
+pub(super) const REQUEST_ID: &str = "x-request-id";
+/// Who a browser is to the waiting room and to the order of sites: random, and made by the edge.
+const VISITOR: &str = "naru_visitor";
+/// The visit, signed.
+const VISIT: &str = "naru_visit";
+/// The ticket of the waiting room, signed.
+const TICKET: &str = "naru_ticket";
+/// What no server ever sees.
+pub(super) const VISIT_COOKIES: [&str; 3] = [VISITOR, VISIT, TICKET];
+/// How long a browser keeps them: a day is longer than any promotion's line.
+const COOKIE_S: u32 = 86_400;
+/// A visit is written again when it is older than this, so that most answers carry no cookie.
+const VISIT_AGE_MS: u64 = 60_000;
+/// Longest wait for a client that reads slowly, at one write; and how slowly it may read, bytes per second.
+const WRITE_MAX: Duration = Duration::from_secs(20);
+const SEND_RATE_MIN: usize = 1_000;
+/// How long the rest of a body is read that nobody wanted, so that the connection can go on.
+const DRAIN_BODY_MAX: Duration = Duration::from_secs(2);
+/// When a request that met a server's failure may come again.
+const FAILED_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// A server, with the slots that the request holds there.
+#[derive(Debug)]
+enum Held {
+    Core(Place<CorePeer>),
+    Open(OpenPlace),
+}
+
+impl Held {
+    fn address(&self) -> SocketAddr {
+        match self {
+            Self::Core(place) | Self::Open(OpenPlace::Owned(place)) => place.upstream().address(),
+            Self::Open(OpenPlace::Rented(place)) => place.upstream().address(),
+        }
+    }
+
+    fn kind(&self) -> SiteKind {
+        match self {
+            Self::Core(_) | Self::Open(OpenPlace::Owned(_)) => SiteKind::Owned,
+            Self::Open(OpenPlace::Rented(_)) => SiteKind::Rented,
+        }
+    }
+
+    fn failed(&self, now: u64) {
+        match self {
+            Self::Core(place) | Self::Open(OpenPlace::Owned(place)) => place.failed(now),
+            Self::Open(OpenPlace::Rented(place)) => place.failed(now),
+        }
+    }
+}
+
+/// One request.
+#[derive(Debug)]
+pub struct Exchange {
+    in_force: Arc<InForce>,
+    connection: Option<Arc<Connection>>,
+    began: Instant,
+    id: u128,
+    client: ClientKey,
+    /// Set when the client has none yet.
+    is_new_visitor: Option<u128>,
+    visit: Option<Visit>,
+    ticket: Option<Ticket>,
+    /// The visit that the browser gets, if it is not the one that it has.
+    next_visit: Option<Visit>,
+    route: Option<usize>,
+    class: Option<Class>,
+    held: Option<Held>,
+    /// The server of the last attempt that failed.
+    failed_at: Option<SocketAddr>,
+    attempts: u32,
+    may_leave: bool,
+    is_away: bool,
+    body_bytes: u64,
+    last: Option<(Option<crate::decision::SiteName>, Reason)>,
+}
+
+impl Exchange {
+    fn id_text(&self) -> String {
+        format!("{:032x}", self.id)
+    }
+
+    /// A cookie for the browser that asks, and for nobody else.
+    fn cookie(&self, name: &str, value: &str, age_s: u32) -> String {
+        let is_tls = self.connection.as_ref().is_some_and(|connection| connection.is_tls);
+        let secure = if is_tls { "; Secure" } else { "" };
+        format!("{name}={value}; Path=/; Max-Age={age_s}; HttpOnly; SameSite=Lax{secure}")
+    }
+}
+
+/// What a decision leads to.
+enum Next {
+    Forward,
+    Wait(Wait),
+    Unavailable(Duration),
+    NoRoute,
+}
+
+/// The proxy.
+#[derive(Debug)]
+pub struct Proxy {
+    gateway: Arc<Gateway>,
+    authorities: upstream::Authorities,
+}
+
+impl Proxy {
+    pub(super) fn new(gateway: Arc<Gateway>) -> Self {
+        Self { gateway, authorities: upstream::Authorities::default() }
+    }
+
+    /// Asks the policy, records what it said, and keeps the place.
+    fn decide(&self, request: &RequestHeader, exchange: &mut Exchange) -> Next {
+        exchange.attempts += 1;
+        let asked = Asked {
+            now: self.gateway.now(),
+            unix_ms: self.gateway.unix_ms(),
+            host: host(request).unwrap_or_default(),
+            target: request.uri.path_and_query().map_or("/", |target| target.as_str()),
+            client: exchange.client,
+            visit: exchange.visit,
+            ticket: exchange.ticket,
+            may_leave: exchange.may_leave,
+            attempt: (exchange.attempts, exchange.failed_at),
+            random: rand::random(),
+        };
+        let in_force = exchange.in_force.clone();
+        let decision = in_force.policy.decide(&asked);
+        self.record(exchange, &decision.outcome(), asked.unix_ms);
+        let fresh = |visit: &Visit, had: Option<Visit>| had.is_none_or(|had| visit.replaces(&had, VISIT_AGE_MS));
+        match decision {
+            Decision::Core(CoreDecision::Forward { place, visit, route, .. }) => {
+                exchange.next_visit = Some(visit).filter(|visit| fresh(visit, exchange.visit));
+                exchange.route = Some(route);
+                exchange.held = Some(Held::Core(place));
+                Next::Forward
+            }
+            Decision::Core(CoreDecision::Unavailable { retry_after, route, .. }) => {
+                exchange.route = Some(route);
+                Next::Unavailable(retry_after)
+            }
+            Decision::Open(OpenDecision::Forward { place, visit, route, .. }) => {
+                exchange.next_visit = Some(visit).filter(|visit| fresh(visit, exchange.visit));
+                exchange.route = Some(route);
+                exchange.held = Some(Held::Open(place));
+                Next::Forward
+            }
+            Decision::Open(OpenDecision::Wait(wait)) => {
+                exchange.route = Some(wait.route);
+                Next::Wait(wait)
+            }
+            Decision::Unrouted(_) => Next::NoRoute,
+        }
+    }
+
+    fn record(&self, exchange: &mut Exchange, outcome: &Outcome<'_>, unix_ms: u64) {
+        exchange.class = outcome.class;
+        let record = Record::of(outcome, exchange.id, unix_ms, exchange.in_force.plan);
+        exchange.last = Some((record.place.map(|place| place.site), outcome.reason));
+        match self.gateway.decisions.record(record) {
+            Recorded::Queued | Recorded::GapOpen => {}
+            // The log counts it, and the metrics show it; the request goes on to a server of ours.
+            Recorded::GapCore => tracing::error!("a core request has no record in the decision log"),
+        }
+    }
+
+    /// Who asks, by what the browser carries.
+    fn read_cookies(&self, request: &RequestHeader, exchange: &mut Exchange) {
+        let visitor = cookie(request, VISITOR).filter(|text| is_visitor(text));
+        exchange.client = match visitor {
+            Some(text) => ClientKey(self.gateway.pseudonym(text.as_bytes())),
+            None => {
+                let fresh: u128 = rand::random();
+                exchange.is_new_visitor = Some(fresh);
+                ClientKey(self.gateway.pseudonym(format!("{fresh:032x}").as_bytes()))
+            }
+        };
+        let now = self.gateway.unix_ms();
+        // What is expired, forged or somebody else's counts for nothing, and is replaced.
+        let (tokens, client) = (&self.gateway.tokens, exchange.client);
+        exchange.visit = cookie(request, VISIT).and_then(|text| Visit::read(text, tokens, client, now).ok());
+        exchange.ticket = cookie(request, TICKET).and_then(|text| Ticket::read(text, tokens, client, now).ok());
+    }
+
+    fn set_cookies(&self, exchange: &Exchange, head: &mut ResponseHeader) -> Result<()> {
+        let mut set = |name: &str, value: &str, age_s: u32| {
+            head.append_header(header::SET_COOKIE, exchange.cookie(name, value, age_s)).map(drop)
+        };
+        if let Some(fresh) = exchange.is_new_visitor {
+            set(VISITOR, &format!("{fresh:032x}"), COOKIE_S)?;
+        }
+        if let Some(visit) = exchange.next_visit {
+            set(VISIT, &visit.sign(&self.gateway.tokens), COOKIE_S)?;
+            if exchange.ticket.is_some() {
+                set(TICKET, "", 0)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The waiting room in place of an answer; also where a server failed and no other is to be had.
+    async fn wait(&self, session: &mut Session, exchange: &mut Exchange, wait: &Wait) -> Result<()> {
+        let field = |name| session.req_header().headers.get(name).and_then(|value| value.to_str().ok());
+        let accept = field(header::ACCEPT).unwrap_or_default();
+        let page = page::answer(&wait.into(), accept, field(header::ACCEPT_LANGUAGE).unwrap_or_default());
+        let mut head = ResponseHeader::build(page.status, Some(page.headers.len() + 4))?;
+        for (name, value) in &page.headers {
+            head.append_header(name.clone(), value.clone())?;
+        }
+        // Whoever waits is put nowhere yet.
+        exchange.next_visit = None;
+        self.set_cookies(exchange, &mut head)?;
+        if let Some(ticket) = wait.ticket.filter(|ticket| exchange.ticket != Some(*ticket)) {
+            head.append_header(header::SET_COOKIE, exchange.cookie(TICKET, &ticket.sign(&self.gateway.tokens), COOKIE_S))?;
+        }
+        head.insert_header(REQUEST_ID, exchange.id_text())?;
+        answer::send(session, head, page.body.into()).await
+    }
+
+    async fn unavailable(&self, session: &mut Session, retry_after: Duration) -> Result<()> {
+        let text = "no capacity at this moment\n".to_owned();
+        answer::text(session, 503, text, Some(retry_after), false).await
+    }
+
+    async fn act(&self, session: &mut Session, exchange: &mut Exchange, next: Next) -> Result<bool> {
+        match next {
+            Next::Forward => return Ok(false),
+            Next::Wait(wait) => self.wait(session, exchange, &wait).await?,
+            Next::Unavailable(retry_after) => self.unavailable(session, retry_after).await?,
+            Next::NoRoute => answer::text(session, 404, "no such route\n".to_owned(), None, false).await?,
+        }
+        Ok(true)
+    }
+
+    /// Ends the request's hold on its server, and says how it went.
+    fn release(&self, exchange: &mut Exchange, answered: bool) {
+        let (Some(held), Some(route)) = (exchange.held.take(), exchange.route) else { return };
+        let took = exchange.began.elapsed();
+        let policy = &exchange.in_force.policy;
+        match held {
+            Held::Core(place) if answered => policy.core_answered(route, place, took),
+            Held::Open(place) if answered => policy.open_answered(route, place, took),
+            Held::Core(_) | Held::Open(_) => {}
+        }
+    }
+
+    fn server_failed(&self, exchange: &mut Exchange) {
+        if let Some(held) = exchange.held.take() {
+            held.failed(self.gateway.now());
+            exchange.failed_at = Some(held.address());
+        }
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Proxy {
+    type CTX = Exchange;
+
+    fn new_ctx(&self) -> Exchange {
+        Exchange {
+            in_force: self.gateway.in_force(),
+            connection: None,
+            began: Instant::now(),
+            id: rand::random(),
+            client: ClientKey(0),
+            is_new_visitor: None,
+            visit: None,
+            ticket: None,
+            next_visit: None,
+            route: None,
+            class: None,
+            held: None,
+            failed_at: None,
+            attempts: 0,
+            may_leave: false,
+            is_away: false,
+            body_bytes: 0,
+            last: None,
+        }
+    }
+
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {
+        // None: what a server says is passed on as it said it.
+    }
+
+    async fn early_request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<()> {
+        exchange.connection = connection(session);
+        session.set_write_timeout(Some(WRITE_MAX));
+        session.set_min_send_rate(Some(SEND_RATE_MIN));
+        session.set_total_drain_timeout(Some(DRAIN_BODY_MAX));
+        Ok(())
+    }
+
+    async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
+        let Some(connection) = exchange.connection.clone() else {
+            return Error::e_explain(ErrorType::InternalError, "a connection that was not accepted by the edge");
+        };
+        if connection.protocol == Protocol::Http2
+            && let Err(reason) = check_parts(&session.req_header().as_owned_parts(), &connection.limits)
+        {
+            answer::refused(session, reason).await?;
+            return Ok(true);
+        }
+        exchange.may_leave = session.is_body_empty();
+        self.read_cookies(session.req_header(), exchange);
+        let next = self.decide(session.req_header(), exchange);
+        if self.act(session, exchange, next).await? {
+            return Ok(true);
+        }
+        if let Some(bytes) = declared_bytes(session.req_header())
+            && bytes > self.body_bytes_max(exchange)
+        {
+            self.release(exchange, false);
+            answer::refused(session, request::Reason::BodyTooLarge).await?;
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    async fn upstream_peer(&self, session: &mut Session, exchange: &mut Exchange) -> Result<Box<HttpPeer>> {
+        if exchange.held.is_none() {
+            // A second attempt. What it comes to, if not to a server, is said where the first failure would be.
+            let next = self.decide(session.req_header(), exchange);
+            if !matches!(next, Next::Forward) {
+                return Error::e_explain(ErrorType::ConnectNoRoute, "no other server")
+                    .map_err(|error: Box<Error>| error.into_up());
+            }
+        }
+        let (Some(held), Some(route)) = (&exchange.held, exchange.route) else {
+            return Error::e_explain(ErrorType::InternalError, "a request without a server");
+        };
+        exchange.is_away |= held.kind() == SiteKind::Rented;
+        let streams = asks_for_stream(session.req_header());
+        self.authorities.peer(held.address(), &exchange.in_force, route, streams)
+    }
+
+    async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        _end: bool,
+        exchange: &mut Exchange,
+    ) -> Result<()> {
+        exchange.body_bytes += body.as_ref().map_or(0, |body| body.len() as u64);
+        if exchange.body_bytes > self.body_bytes_max(exchange) {
+            return Error::e_explain(ErrorType::HTTPStatus(413), "a body larger than its route takes")
+                .map_err(|error: Box<Error>| error.into_down());
+        }
+        Ok(())
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        _session: &mut Session,
+        request: &mut RequestHeader,
+        exchange: &mut Exchange,
+    ) -> Result<()> {
+        let (Some(held), Some(route), Some(connection)) = (&exchange.held, exchange.route, &exchange.connection) else {
+            return Error::e_explain(ErrorType::InternalError, "a request without a server");
+        };
+        let request_id = exchange.id_text();
+        let known = Known { connection, request_id: &request_id, visitor: exchange.client.0 };
+        forward::prepare(request, held.kind(), exchange.in_force.route(route), known)
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        exchange: &mut Exchange,
+    ) -> Result<()> {
+        if response.status == http::StatusCode::SWITCHING_PROTOCOLS
+            && let Some(connection) = &exchange.connection
+            && session.is_upgrade_req()
+        {
+            connection.switch();
+        }
+        if response.status.is_informational() {
+            return Ok(());
+        }
+        response.insert_header(REQUEST_ID, exchange.id_text())?;
+        self.set_cookies(exchange, response)
+    }
+
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        session: &mut Session,
+        mut error: Box<Error>,
+        exchange: &mut Exchange,
+        _client_reused: bool,
+    ) -> Box<Error> {
+        let is_servers = *error.esource() == ErrorSource::Upstream;
+        let is_safe = matches!(session.req_header().method, Method::GET | Method::HEAD | Method::OPTIONS);
+        let is_slow = matches!(error.etype(), ErrorType::ReadTimedout);
+        let nothing_said = session.response_written().is_none() && !session.as_ref().retry_buffer_truncated();
+        // What is slow is not asked again of another: that is how one overload becomes two.
+        error.set_retry(is_servers && is_safe && nothing_said && !is_slow);
+        if is_servers {
+            self.server_failed(exchange);
+        }
+        error
+    }
+
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        exchange: &mut Exchange,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        self.server_failed(exchange);
+        // Nothing was sent, so any request may be sent elsewhere.
+        error.set_retry(true);
+        error
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, exchange: &mut Exchange) -> FailToProxy {
+        let code = self.failure_status(error, exchange);
+        let failed = |error_code| FailToProxy { error_code, can_reuse_downstream: false };
+        if session.response_written().is_some() || code == 0 {
+            return failed(code);
+        }
+        let answered = match (code, exchange.class) {
+            (502..=504, Some(Class::Open)) => {
+                let wait = in_force_wait(exchange);
+                self.wait(session, exchange, &wait).await
+            }
+            (502..=504, _) => self.unavailable(session, FAILED_RETRY_AFTER).await,
+            (code, _) => answer::text(session, code, "refused\n".to_owned(), None, true).await,
+        };
+        match answered {
+            Ok(()) => FailToProxy { error_code: code, can_reuse_downstream: code >= 500 && session.is_body_done() },
+            Err(error) => {
+                tracing::debug!(%error, "a client went away before its answer");
+                failed(0)
+            }
+        }
+    }
+
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, exchange: &mut Exchange) {
+        self.release(exchange, error.is_none() && !session.was_upgraded());
+        if let Some(connection) = &exchange.connection {
+            connection.answer_ended();
+        }
+    }
+
+    fn suppress_error_log(&self, _session: &Session, _exchange: &Exchange, _error: &Error) -> bool {
+        // Pingora's line has the whole target; the access log has what may be written down.
+        true
+    }
+
+    fn suppress_proxy_warn_log(
+        &self,
+        _session: &Session,
+        _exchange: &Exchange,
+        _error: &Error,
+        _context: ProxyWarnLogContext,
+    ) -> bool {
+        true
+    }
+
+    fn request_summary(&self, _session: &Session, exchange: &Exchange) -> String {
+        exchange.id_text()
+    }
+}
+
+impl Proxy {
+    fn body_bytes_max(&self, exchange: &Exchange) -> u64 {
+        exchange.route.map_or(0, |route| exchange.in_force.route(route).body_bytes_max.bytes())
+    }
+
+    /// What a failure is answered with; 0 when nobody is there to be answered.
+    fn failure_status(&self, error: &Error, exchange: &Exchange) -> u16 {
+        if let Some(refusal) = exchange.connection.as_ref().and_then(|connection| connection.refused()) {
+            return refusal.reason.status();
+        }
+        match (error.etype(), error.esource()) {
+            (ErrorType::HTTPStatus(code), _) => *code,
+            (ErrorType::ReadTimedout | ErrorType::WriteTimedout, ErrorSource::Upstream) => 504,
+            (_, ErrorSource::Upstream) => 502,
+            (ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed, ErrorSource::Downstream) => 0,
+            (_, ErrorSource::Downstream) => 400,
+            (_, ErrorSource::Internal | ErrorSource::Unset) => {
+                tracing::error!(%error, "a request failed by a fault of the edge");
+                503
+            }
+        }
+    }
+}
+
+/// The page for somebody whose server failed: he stays inside, and comes again in a moment.
+fn in_force_wait(exchange: &Exchange) -> Wait {
+    let reason = exchange.last.map_or(Reason::Down, |(_, reason)| reason);
+    let route = exchange.route.unwrap_or_default();
+    Wait { ticket: None, place: 0, estimate: None, refresh: FAILED_RETRY_AFTER, route, reason }
+}
+
+fn connection(session: &ServerSession) -> Option<Arc<Connection>> {
+    let digest = session.digest()?.proxy_digest.as_ref()?;
+    digest.user_data.as_ref()?.downcast_ref::<Arc<Connection>>().cloned()
+}
+
+/// The host that was asked: of the field, or of the target.
+fn host(request: &RequestHeader) -> Option<&str> {
+    let field = request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    field.or_else(|| request.uri.authority().map(|authority| authority.as_str()))
+}
+
+fn cookie<'r>(request: &'r RequestHeader, name: &str) -> Option<&'r str> {
+    let fields = request.headers.get_all(header::COOKIE).iter().filter_map(|field| field.to_str().ok());
+    let mut pairs = fields.flat_map(|field| field.split(';')).map(str::trim);
+    pairs.find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+}
+
+/// 32 hexadecimal digits, as the edge writes them.
+fn is_visitor(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+}
+
+fn declared_bytes(request: &RequestHeader) -> Option<u64> {
+    request.headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Whether the answer may have no end for long: a WebSocket, or server-sent events.
+fn asks_for_stream(request: &RequestHeader) -> bool {
+    let accepts = request.headers.get(header::ACCEPT).is_some_and(|accept| accept == "text/event-stream");
+    accepts || request.headers.contains_key(header::UPGRADE)
+}

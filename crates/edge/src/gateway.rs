@@ -1,0 +1,347 @@
+//! One gateway: what all of its threads share, from its configuration to the policy in force.
+//!
+//! What decides changes whole or not at all: a configuration or a plan makes a new [`InForce`] beside the old one and
+//! then takes its place by one exchange of a pointer. A request reads the pointer once, so that it is decided, carried and
+//! recorded by one generation.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use naru_runtime::clocks::WallClock;
+use naru_runtime::config::Problem;
+use naru_runtime::durable::replace_file;
+use naru_runtime::keys::{KeyError, MacKeys, SigningKeys, VerifyingKeys};
+use naru_runtime::tasks::Tasks;
+use tokio::time::MissedTickBehavior;
+
+use crate::config::{EdgeConfig, PeerTls, RouteConfig};
+use crate::decision::{DecisionLog, DecisionLogError, LogOptions};
+use crate::plan::{Offered, PlanBook, PlanFlaw, PlanRefused};
+use crate::policy::limit::STEP_MS;
+use crate::policy::{Blueprint, Millis, Policy, Refusal, Room, RoomSnapshot};
+use crate::request;
+
+/// How often the waiting room's line is kept on disk. Whoever drew a number behind the last time before a crash draws
+/// again: he was among the last of the line anyway.
+pub const ROOM_KEPT_EVERY: Duration = Duration::from_secs(1);
+
+/// Why a gateway could not be opened, or did not take a change.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// A file of keys: the operator's to mend.
+    #[error("keys cannot be used")]
+    Key(#[from] KeyError),
+    /// A key of control that is none.
+    #[error("`keys.control` holds {found:?}, which is not 64 hexadecimal digits")]
+    ControlKey {
+        /// What was given.
+        found: String,
+    },
+    /// The decision log, without which no request is carried.
+    #[error(transparent)]
+    Decisions(#[from] DecisionLogError),
+    /// The plan that is kept cannot be read, so that an older one could be taken.
+    #[error("the plan in {} cannot be used", path.display())]
+    Plan {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: PlanRefused,
+    },
+    /// The plan that is in force does not fit the configuration.
+    #[error("the plan in force does not fit the configuration: {}", listed(flaws))]
+    PlanDoesNotFit {
+        /// What of it does not.
+        flaws: Vec<PlanFlaw>,
+    },
+    /// The policy refuses what the configuration and the plan in force make together.
+    #[error("{}", listed(problems))]
+    Unfit {
+        /// Everything that is wrong, with its place.
+        problems: Vec<Problem>,
+    },
+    /// A setting that cannot change while the edge runs.
+    #[error("`{field}` cannot be changed while the edge runs: start it again, or hand over to another process")]
+    Fixed {
+        /// The setting.
+        field: &'static str,
+    },
+    /// A file of the state directory. The disk's fault; a retry helps when it has room again.
+    #[error("{}: cannot be used", path.display())]
+    Disk {
+        /// The file.
+        path: PathBuf,
+        /// What refused.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+fn listed(of: &[impl std::fmt::Display]) -> String {
+    of.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// What decides and carries requests, in one generation.
+#[derive(Debug)]
+pub struct InForce {
+    /// Where requests go.
+    pub policy: Policy,
+    /// The configuration that it was made from.
+    pub config: EdgeConfig,
+    /// The generation of the plan; 0 while there is none.
+    pub plan: u64,
+    /// What a request is held against before it is routed.
+    pub limits: request::Limits,
+}
+
+impl InForce {
+    /// The settings of a route, by its place in the policy.
+    pub fn route(&self, index: usize) -> &RouteConfig {
+        &self.config.routes[index]
+    }
+
+    /// TLS to the servers of a pool.
+    pub fn pool_tls(&self, name: &str) -> Option<&PeerTls> {
+        self.config.pools.iter().find(|pool| *pool.name == name).and_then(|pool| pool.tls.as_ref())
+    }
+}
+
+/// The gateway.
+#[derive(Debug)]
+pub struct Gateway {
+    in_force: ArcSwap<InForce>,
+    /// Held while something changes, so that two changes do not overtake one another.
+    plans: Mutex<PlanBook>,
+    /// What was decided, signed.
+    pub decisions: DecisionLog,
+    /// Signs visits and tickets.
+    pub tokens: MacKeys,
+    /// Turns people into numbers: for tickets and visits, and for rented sites in place of sessions.
+    pub pseudonyms: MacKeys,
+    clock: Arc<dyn WallClock>,
+}
+
+impl Gateway {
+    /// Opens what a configuration names: keys, the plan in force, the waiting room's line and the decision log.
+    ///
+    /// # Errors
+    /// The first thing that cannot be used.
+    pub fn open(config: EdgeConfig, clock: Arc<dyn WallClock>) -> Result<Self, GatewayError> {
+        let disk = |path: &Path| {
+            let path = path.to_owned();
+            move |source| GatewayError::Disk { path, source }
+        };
+        std::fs::create_dir_all(&config.state).map_err(disk(&config.state))?;
+        let now = clock.unix_ms();
+        let tokens = mac_keys(&config.keys.tokens, now)?;
+        let pseudonyms = mac_keys(&config.keys.pseudonyms, now)?;
+        let signing = match config.keys.decisions.exists() {
+            true => SigningKeys::load(&config.keys.decisions)?,
+            false => SigningKeys::generate(&config.keys.decisions, now)?,
+        };
+        let path = config.state.join("plan.json");
+        let plans = PlanBook::open(&path, VerifyingKeys::from_public(control_keys(&config.keys.control)?))
+            .map_err(|source| GatewayError::Plan { path, source })?;
+        let room = room(&config)?;
+        let in_force = make(config, &plans, |blueprint| Policy::new(blueprint, room))?;
+        let run = u64::try_from(now).unwrap_or_default();
+        let log = in_force.config.state.join("decisions");
+        let decisions = DecisionLog::open(&log, Arc::new(signing), LogOptions::default(), run)?;
+        let in_force = ArcSwap::from_pointee(in_force);
+        Ok(Self { in_force, plans: Mutex::new(plans), decisions, tokens, pseudonyms, clock })
+    }
+
+    /// What decides now. Cheap: a request takes it once and keeps it.
+    pub fn in_force(&self) -> Arc<InForce> {
+        self.in_force.load_full()
+    }
+
+    /// Milliseconds on a clock that never goes back.
+    pub fn now(&self) -> Millis {
+        self.clock.monotonic().as_millis() as Millis
+    }
+
+    /// Milliseconds since 1970; 0 on a clock that stands before.
+    pub fn unix_ms(&self) -> u64 {
+        u64::try_from(self.clock.unix_ms()).unwrap_or_default()
+    }
+
+    fn plans(&self) -> MutexGuard<'_, PlanBook> {
+        // A book is changed by one assignment behind the disk, so it is whole whatever happened to its holder.
+        self.plans.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a signed plan. Blocks on the disk.
+    ///
+    /// # Errors
+    /// Why not; the plan before stays in force.
+    pub fn offer_plan(&self, bytes: &[u8]) -> Result<Offered, PlanRefused> {
+        let mut plans = self.plans();
+        let before = self.in_force();
+        let configured = before.config.blueprint();
+        let mut made = None;
+        let offered = plans.offer(bytes, &configured, |blueprint| {
+            made = Some(before.policy.next(blueprint)?);
+            Ok(())
+        })?;
+        if let Some(policy) = made {
+            let (config, limits) = (before.config.clone(), before.limits);
+            self.in_force.store(Arc::new(InForce { policy, config, plan: plans.generation(), limits }));
+        }
+        Ok(offered)
+    }
+
+    /// Takes another configuration, with the plan in force. What connections depend on stays: listeners, state, keys.
+    ///
+    /// # Errors
+    /// Why not; the configuration before stays in force.
+    pub fn configure(&self, config: EdgeConfig) -> Result<(), GatewayError> {
+        let plans = self.plans();
+        let before = self.in_force();
+        let fixed = [
+            ("listen", config.listen != before.config.listen),
+            ("admin_listen", config.admin_listen != before.config.admin_listen),
+            ("state", config.state != before.config.state),
+            ("tls", config.tls != before.config.tls),
+            ("keys", config.keys != before.config.keys),
+            ("threads", config.threads != before.config.threads),
+            ("waiting_room.line", config.waiting_room.line != before.config.waiting_room.line),
+        ];
+        if let Some((field, _)) = fixed.iter().find(|(_, changed)| *changed) {
+            return Err(GatewayError::Fixed { field });
+        }
+        let next = make(config, &plans, |blueprint| before.policy.next(blueprint))?;
+        self.in_force.store(Arc::new(next));
+        Ok(())
+    }
+
+    /// Writes the waiting room's line to disk. Blocks.
+    ///
+    /// # Errors
+    /// When the disk refuses; the line goes on in memory.
+    pub fn keep_room(&self) -> Result<(), GatewayError> {
+        let in_force = self.in_force();
+        let path = room_file(&in_force.config);
+        let text = serde_json::to_vec(&in_force.policy.room().snapshot()).expect("three numbers");
+        replace_file(&path, &text, 0o600).map_err(|source| GatewayError::Disk { path, source })
+    }
+
+    /// Every 100 ms moves limits and calls those who wait; now and then keeps the line.
+    pub fn keep_time(self: &Arc<Self>, tasks: &Tasks) {
+        let (gateway, stop) = (self.clone(), tasks.stop_token());
+        tasks.spawn("steps", async move {
+            let mut steps = tokio::time::interval(Duration::from_millis(STEP_MS));
+            steps.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            while stop.run_until_cancelled(steps.tick()).await.is_some() {
+                gateway.in_force.load().policy.step(gateway.now());
+            }
+        });
+        let (gateway, stop) = (self.clone(), tasks.stop_token());
+        tasks.spawn("line", async move {
+            let mut kept = tokio::time::interval(ROOM_KEPT_EVERY);
+            kept.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            while stop.run_until_cancelled(kept.tick()).await.is_some() {
+                let gateway = gateway.clone();
+                match tokio::task::spawn_blocking(move || gateway.keep_room()).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => tracing::error!(error = &error as &dyn std::error::Error, "the line is not kept"),
+                    Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+                }
+            }
+        });
+    }
+
+    /// Keeps the line and seals the decision log. Blocks on the disk.
+    ///
+    /// # Errors
+    /// What could not be written.
+    pub fn close(&self) -> Result<(), GatewayError> {
+        self.keep_room()?;
+        self.decisions.close()?;
+        Ok(())
+    }
+
+    /// What one client address is counted by in logs: a keyed hash, since an address is a person's.
+    pub fn pseudonym(&self, of: &[u8]) -> u64 {
+        let tag = self.pseudonyms.tag(of).bytes;
+        u64::from_be_bytes(*tag.first_chunk().expect("a tag has 32 bytes"))
+    }
+
+    /// The same for an address.
+    pub fn client_number(&self, client: SocketAddr) -> u64 {
+        match client.ip() {
+            std::net::IpAddr::V4(ip) => self.pseudonym(&ip.octets()),
+            std::net::IpAddr::V6(ip) => self.pseudonym(&ip.octets()),
+        }
+    }
+}
+
+fn make(
+    config: EdgeConfig,
+    plans: &PlanBook,
+    policy: impl FnOnce(&Blueprint) -> Result<Policy, Vec<Refusal>>,
+) -> Result<InForce, GatewayError> {
+    let blueprint = plans.added_to(&config.blueprint()).map_err(|flaws| GatewayError::PlanDoesNotFit { flaws })?;
+    let policy = policy(&blueprint).map_err(|refusals| {
+        let problems = refusals.iter().map(|refusal| config.problem(refusal)).collect();
+        GatewayError::Unfit { problems }
+    })?;
+    let limits = limits(&config);
+    Ok(InForce { policy, config, plan: plans.generation(), limits })
+}
+
+/// What a request is held against: the operator's bounds, and the largest body of any route.
+fn limits(config: &EdgeConfig) -> request::Limits {
+    let asked = &config.limits;
+    let head_bytes_max = usize::try_from(asked.head_bytes_max.bytes()).unwrap_or(usize::MAX);
+    let ms = |length: Duration| u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
+    let defaults = request::Limits::default();
+    request::Limits {
+        head_bytes_max,
+        request_line_bytes_max: defaults.request_line_bytes_max.min(head_bytes_max),
+        field_line_bytes_max: defaults.field_line_bytes_max.min(head_bytes_max),
+        fields_max: asked.fields_max as usize,
+        body_bytes_max: config.routes.iter().map(|route| route.body_bytes_max.bytes()).max().unwrap_or_default(),
+        head_ms_max: ms(asked.head_timeout),
+        idle_ms_max: ms(asked.idle_timeout),
+        ..defaults
+    }
+}
+
+fn mac_keys(path: &Path, now_unix_ms: i64) -> Result<MacKeys, KeyError> {
+    if path.exists() { MacKeys::load(path) } else { MacKeys::generate(path, now_unix_ms) }
+}
+
+fn control_keys(texts: &[String]) -> Result<Vec<[u8; 32]>, GatewayError> {
+    let read = |text: &String| {
+        let bytes =
+            (0..32).map(|at| text.get(2 * at..2 * at + 2).and_then(|digits| u8::from_str_radix(digits, 16).ok()));
+        let bytes: Option<Vec<u8>> = bytes.collect();
+        bytes
+            .filter(|_| text.len() == 64)
+            .and_then(|bytes| bytes.try_into().ok())
+            .ok_or_else(|| GatewayError::ControlKey { found: text.clone() })
+    };
+    texts.iter().map(read).collect()
+}
+
+fn room_file(config: &EdgeConfig) -> PathBuf {
+    config.state.join(format!("line-{}.json", config.waiting_room.line))
+}
+
+/// The line as it was kept, or an empty one.
+fn room(config: &EdgeConfig) -> Result<Room, GatewayError> {
+    let path = room_file(config);
+    let text = match std::fs::read(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Room::new(config.waiting_room.line)),
+        Err(source) => return Err(GatewayError::Disk { path, source }),
+    };
+    let kept: RoomSnapshot = serde_json::from_slice(&text)
+        .map_err(|error| GatewayError::Disk { path, source: std::io::Error::other(error) })?;
+    Ok(Room::restore(kept))
+}
