@@ -16,16 +16,16 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use tokio::time::Instant;
 
-use super::answer;
 use super::connection::{Connection, Protocol};
 use super::forward::{self, Known};
 use super::upstream;
+use super::{answer, body};
 use crate::decision::{Record, Recorded};
 use crate::gateway::{Gateway, InForce};
 use crate::page;
 use crate::policy::{
-    Asked, ClientKey, CoreDecision, CorePeer, Decision, OpenDecision, OpenPlace, Outcome, Place, Reason, Ticket, Visit,
-    Wait,
+    Asked, ClientKey, CoreDecision, CorePeer, Decision, OpenDecision, OpenPlace, Outcome, Place, Reason, Ticket,
+    Unrouted, Visit, Wait,
 };
 use crate::request::{self, check_parts};
 
@@ -125,7 +125,7 @@ enum Next {
     Forward,
     Wait(Wait),
     Unavailable(Duration),
-    NoRoute,
+    Unrouted(Unrouted),
 }
 
 /// The proxy.
@@ -146,8 +146,8 @@ impl Proxy {
         let asked = Asked {
             now: self.gateway.now(),
             unix_ms: self.gateway.unix_ms(),
-            host: host(request).unwrap_or_default(),
-            target: request.uri.path_and_query().map_or("/", |target| target.as_str()),
+            host: host(request),
+            target: target(request),
             client: exchange.client,
             visit: exchange.visit,
             ticket: exchange.ticket,
@@ -180,7 +180,7 @@ impl Proxy {
                 exchange.route = Some(wait.route);
                 Next::Wait(wait)
             }
-            Decision::Unrouted(_) => Next::NoRoute,
+            Decision::Unrouted(unrouted) => Next::Unrouted(unrouted),
         }
     }
 
@@ -242,7 +242,10 @@ impl Proxy {
         exchange.next_visit = None;
         self.set_cookies(exchange, &mut head)?;
         if let Some(ticket) = wait.ticket.filter(|ticket| exchange.ticket != Some(*ticket)) {
-            head.append_header(header::SET_COOKIE, exchange.cookie(TICKET, &ticket.sign(&self.gateway.tokens), COOKIE_S))?;
+            head.append_header(
+                header::SET_COOKIE,
+                exchange.cookie(TICKET, &ticket.sign(&self.gateway.tokens), COOKIE_S),
+            )?;
         }
         head.insert_header(REQUEST_ID, exchange.id_text())?;
         answer::send(session, head, page.body.into()).await
@@ -258,7 +261,12 @@ impl Proxy {
             Next::Forward => return Ok(false),
             Next::Wait(wait) => self.wait(session, exchange, &wait).await?,
             Next::Unavailable(retry_after) => self.unavailable(session, retry_after).await?,
-            Next::NoRoute => answer::text(session, 404, "no such route\n".to_owned(), None, false).await?,
+            Next::Unrouted(Unrouted::NoRoute) => {
+                answer::text(session, 404, "no such route\n".to_owned(), None, false).await?;
+            }
+            Next::Unrouted(Unrouted::Ambiguous(_)) => {
+                answer::refused(session, request::Reason::AmbiguousPath).await?;
+            }
         }
         Ok(true)
     }
@@ -332,7 +340,7 @@ impl ProxyHttp for Proxy {
             answer::refused(session, reason).await?;
             return Ok(true);
         }
-        exchange.may_leave = session.is_body_empty();
+        exchange.may_leave = session.is_body_empty() || self.body_may_leave(session, exchange).await?;
         self.read_cookies(session.req_header(), exchange);
         let next = self.decide(session.req_header(), exchange);
         if self.act(session, exchange, next).await? {
@@ -454,7 +462,7 @@ impl ProxyHttp for Proxy {
         }
         let answered = match (code, exchange.class) {
             (502..=504, Some(Class::Open)) => {
-                let wait = in_force_wait(exchange);
+                let wait = failure_page(exchange);
                 self.wait(session, exchange, &wait).await
             }
             (502..=504, _) => self.unavailable(session, FAILED_RETRY_AFTER).await,
@@ -497,6 +505,13 @@ impl ProxyHttp for Proxy {
 }
 
 impl Proxy {
+    async fn body_may_leave(&self, session: &mut Session, exchange: &Exchange) -> Result<bool> {
+        let request = session.req_header();
+        let Ok(route) = exchange.in_force.policy.find(host(request), target(request)) else { return Ok(false) };
+        let bytes = declared_bytes(request);
+        body::may_leave(session, &exchange.in_force.route(route).body_fields_away, bytes).await
+    }
+
     fn body_bytes_max(&self, exchange: &Exchange) -> u64 {
         exchange.route.map_or(0, |route| exchange.in_force.route(route).body_bytes_max.bytes())
     }
@@ -521,7 +536,7 @@ impl Proxy {
 }
 
 /// The page for somebody whose server failed: he stays inside, and comes again in a moment.
-fn in_force_wait(exchange: &Exchange) -> Wait {
+fn failure_page(exchange: &Exchange) -> Wait {
     let reason = exchange.last.map_or(Reason::Down, |(_, reason)| reason);
     let route = exchange.route.unwrap_or_default();
     Wait { ticket: None, place: 0, estimate: None, refresh: FAILED_RETRY_AFTER, route, reason }
@@ -533,9 +548,13 @@ fn connection(session: &ServerSession) -> Option<Arc<Connection>> {
 }
 
 /// The host that was asked: of the field, or of the target.
-fn host(request: &RequestHeader) -> Option<&str> {
+fn host(request: &RequestHeader) -> &str {
     let field = request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    field.or_else(|| request.uri.authority().map(|authority| authority.as_str()))
+    field.or_else(|| request.uri.authority().map(|authority| authority.as_str())).unwrap_or_default()
+}
+
+fn target(request: &RequestHeader) -> &str {
+    request.uri.path_and_query().map_or("/", |target| target.as_str())
 }
 
 fn cookie<'r>(request: &'r RequestHeader, name: &str) -> Option<&'r str> {

@@ -115,6 +115,9 @@ naru_runtime::config! {
         pub cookies_away: Vec<String>,
         /// Query parameters of a request that go along to a rented site; the others are taken off there.
         pub query_away: Vec<String>,
+        /// Fields of a JSON body, one flat object, that may go to a rented site. A request with any other body, or with
+        /// any body where this is empty, stays on sites of ours.
+        pub body_fields_away: Vec<String>,
     }
 }
 

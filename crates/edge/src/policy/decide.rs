@@ -217,10 +217,18 @@ impl Decision {
 }
 
 impl Policy {
+    /// The position of the route that a request is on.
+    ///
+    /// # Errors
+    /// Why it is on none.
+    pub fn find(&self, host: &str, target: &str) -> Result<usize, Unrouted> {
+        let patterns = self.routes.iter().map(|route| (route.class(), &route.pattern));
+        route::find(patterns, host, target)
+    }
+
     /// Decides about one attempt of one request. Slots are held from here on until the place is dropped.
     pub fn decide(&self, asked: &Asked<'_>) -> Decision {
-        let patterns = self.routes.iter().map(|route| (route.class(), &route.pattern));
-        let index = match route::find(patterns, asked.host, asked.target) {
+        let index = match self.find(asked.host, asked.target) {
             Ok(index) => index,
             Err(unrouted) => return Decision::Unrouted(unrouted),
         };
