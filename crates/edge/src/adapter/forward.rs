@@ -9,7 +9,8 @@ use pingora_core::{ErrorType, OrErr as _, Result};
 use pingora_http::RequestHeader;
 
 use super::connection::Connection;
-use super::proxy::{REQUEST_ID, VISIT_COOKIES};
+use super::cookies::VISIT_COOKIES;
+use super::proxy::REQUEST_ID;
 use crate::config::RouteConfig;
 
 /// Who the request came from, for servers of ours. Whatever a client sent under these names is his claim, and goes away.

@@ -2,12 +2,14 @@
 //!
 //! `listen` accepts connections within their bounds, `stream` lets nothing pass that the request check refuses,
 //! `connection` is what stream and requests of one connection tell one another, `proxy` carries a request along its
-//! stages, `forward` and `body` say what of it goes to a server, `answer` what the edge answers by itself.
+//! stages, `forward` and `body` say what of it goes to a server, `answer` what the edge answers by itself, `cookies` what a browser carries for it.
 
 mod answer;
 mod body;
 mod connection;
+mod cookies;
 mod forward;
+mod held;
 mod listen;
 mod proxy;
 mod stream;

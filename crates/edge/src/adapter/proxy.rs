@@ -17,32 +17,19 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use tokio::time::Instant;
 
 use super::connection::{Connection, Protocol};
+use super::cookies::{self, Carried};
 use super::forward::{self, Known};
+use super::held::Held;
 use super::upstream;
 use super::{answer, body};
 use crate::decision::{Record, Recorded};
 use crate::gateway::{Gateway, InForce};
 use crate::page;
-use crate::policy::{
-    Asked, ClientKey, CoreDecision, CorePeer, Decision, OpenDecision, OpenPlace, Outcome, Place, Reason, Ticket,
-    Unrouted, Visit, Wait,
-};
+use crate::policy::{Asked, CoreDecision, Decision, OpenDecision, Outcome, Reason, Unrouted, Visit, Wait};
 use crate::request::{self, check_parts};
 
 /// The name under which a request is known in the decision log, in access logs and to servers.
 pub(super) const REQUEST_ID: &str = "x-request-id";
-/// Who a browser is to the waiting room and to the order of sites: random, and made by the edge.
-const VISITOR: &str = "naru_visitor";
-/// The visit, signed.
-const VISIT: &str = "naru_visit";
-/// The ticket of the waiting room, signed.
-const TICKET: &str = "naru_ticket";
-/// What no server ever sees.
-pub(super) const VISIT_COOKIES: [&str; 3] = [VISITOR, VISIT, TICKET];
-/// How long a browser keeps them: a day is longer than any promotion's line.
-const COOKIE_S: u32 = 86_400;
-/// A visit is written again when it is older than this, so that most answers carry no cookie.
-const VISIT_AGE_MS: u64 = 60_000;
 /// Longest wait for a client that reads slowly, at one write; and how slowly it may read, bytes per second.
 const WRITE_MAX: Duration = Duration::from_secs(20);
 const SEND_RATE_MIN: usize = 1_000;
@@ -51,36 +38,6 @@ const DRAIN_BODY_MAX: Duration = Duration::from_secs(2);
 /// When a request that met a server's failure may come again.
 const FAILED_RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// A server, with the slots that the request holds there.
-#[derive(Debug)]
-enum Held {
-    Core(Place<CorePeer>),
-    Open(OpenPlace),
-}
-
-impl Held {
-    fn address(&self) -> SocketAddr {
-        match self {
-            Self::Core(place) | Self::Open(OpenPlace::Owned(place)) => place.upstream().address(),
-            Self::Open(OpenPlace::Rented(place)) => place.upstream().address(),
-        }
-    }
-
-    fn kind(&self) -> SiteKind {
-        match self {
-            Self::Core(_) | Self::Open(OpenPlace::Owned(_)) => SiteKind::Owned,
-            Self::Open(OpenPlace::Rented(_)) => SiteKind::Rented,
-        }
-    }
-
-    fn failed(&self, now: u64) {
-        match self {
-            Self::Core(place) | Self::Open(OpenPlace::Owned(place)) => place.failed(now),
-            Self::Open(OpenPlace::Rented(place)) => place.failed(now),
-        }
-    }
-}
-
 /// One request.
 #[derive(Debug)]
 pub struct Exchange {
@@ -88,11 +45,7 @@ pub struct Exchange {
     connection: Option<Arc<Connection>>,
     began: Instant,
     id: u128,
-    client: ClientKey,
-    /// Set when the client has none yet.
-    is_new_visitor: Option<u128>,
-    visit: Option<Visit>,
-    ticket: Option<Ticket>,
+    carried: Carried,
     /// The visit that the browser gets, if it is not the one that it has.
     next_visit: Option<Visit>,
     route: Option<usize>,
@@ -112,11 +65,8 @@ impl Exchange {
         format!("{:032x}", self.id)
     }
 
-    /// A cookie for the browser that asks, and for nobody else.
-    fn cookie(&self, name: &str, value: &str, age_s: u32) -> String {
-        let is_tls = self.connection.as_ref().is_some_and(|connection| connection.is_tls);
-        let secure = if is_tls { "; Secure" } else { "" };
-        format!("{name}={value}; Path=/; Max-Age={age_s}; HttpOnly; SameSite=Lax{secure}")
+    fn is_tls(&self) -> bool {
+        self.connection.as_ref().is_some_and(|connection| connection.is_tls)
     }
 }
 
@@ -148,9 +98,9 @@ impl Proxy {
             unix_ms: self.gateway.unix_ms(),
             host: host(request),
             target: target(request),
-            client: exchange.client,
-            visit: exchange.visit,
-            ticket: exchange.ticket,
+            client: exchange.carried.client,
+            visit: exchange.carried.visit,
+            ticket: exchange.carried.ticket,
             may_leave: exchange.may_leave,
             attempt: (exchange.attempts, exchange.failed_at),
             random: rand::random(),
@@ -158,10 +108,11 @@ impl Proxy {
         let in_force = exchange.in_force.clone();
         let decision = in_force.policy.decide(&asked);
         self.record(exchange, &decision.outcome(), asked.unix_ms);
-        let fresh = |visit: &Visit, had: Option<Visit>| had.is_none_or(|had| visit.replaces(&had, VISIT_AGE_MS));
+        let fresh =
+            |visit: &Visit, had: Option<Visit>| had.is_none_or(|had| visit.replaces(&had, cookies::VISIT_AGE_MS));
         match decision {
             Decision::Core(CoreDecision::Forward { place, visit, route, .. }) => {
-                exchange.next_visit = Some(visit).filter(|visit| fresh(visit, exchange.visit));
+                exchange.next_visit = Some(visit).filter(|visit| fresh(visit, exchange.carried.visit));
                 exchange.route = Some(route);
                 exchange.held = Some(Held::Core(place));
                 Next::Forward
@@ -171,7 +122,7 @@ impl Proxy {
                 Next::Unavailable(retry_after)
             }
             Decision::Open(OpenDecision::Forward { place, visit, route, .. }) => {
-                exchange.next_visit = Some(visit).filter(|visit| fresh(visit, exchange.visit));
+                exchange.next_visit = Some(visit).filter(|visit| fresh(visit, exchange.carried.visit));
                 exchange.route = Some(route);
                 exchange.held = Some(Held::Open(place));
                 Next::Forward
@@ -195,40 +146,6 @@ impl Proxy {
         }
     }
 
-    /// Who asks, by what the browser carries.
-    fn read_cookies(&self, request: &RequestHeader, exchange: &mut Exchange) {
-        let visitor = cookie(request, VISITOR).filter(|text| is_visitor(text));
-        exchange.client = match visitor {
-            Some(text) => ClientKey(self.gateway.pseudonym(text.as_bytes())),
-            None => {
-                let fresh: u128 = rand::random();
-                exchange.is_new_visitor = Some(fresh);
-                ClientKey(self.gateway.pseudonym(format!("{fresh:032x}").as_bytes()))
-            }
-        };
-        let now = self.gateway.unix_ms();
-        // What is expired, forged or somebody else's counts for nothing, and is replaced.
-        let (tokens, client) = (&self.gateway.tokens, exchange.client);
-        exchange.visit = cookie(request, VISIT).and_then(|text| Visit::read(text, tokens, client, now).ok());
-        exchange.ticket = cookie(request, TICKET).and_then(|text| Ticket::read(text, tokens, client, now).ok());
-    }
-
-    fn set_cookies(&self, exchange: &Exchange, head: &mut ResponseHeader) -> Result<()> {
-        let mut set = |name: &str, value: &str, age_s: u32| {
-            head.append_header(header::SET_COOKIE, exchange.cookie(name, value, age_s)).map(drop)
-        };
-        if let Some(fresh) = exchange.is_new_visitor {
-            set(VISITOR, &format!("{fresh:032x}"), COOKIE_S)?;
-        }
-        if let Some(visit) = exchange.next_visit {
-            set(VISIT, &visit.sign(&self.gateway.tokens), COOKIE_S)?;
-            if exchange.ticket.is_some() {
-                set(TICKET, "", 0)?;
-            }
-        }
-        Ok(())
-    }
-
     /// The waiting room in place of an answer; also where a server failed and no other is to be had.
     async fn wait(&self, session: &mut Session, exchange: &mut Exchange, wait: &Wait) -> Result<()> {
         let field = |name| session.req_header().headers.get(name).and_then(|value| value.to_str().ok());
@@ -239,14 +156,7 @@ impl Proxy {
             head.append_header(name.clone(), value.clone())?;
         }
         // Whoever waits is put nowhere yet.
-        exchange.next_visit = None;
-        self.set_cookies(exchange, &mut head)?;
-        if let Some(ticket) = wait.ticket.filter(|ticket| exchange.ticket != Some(*ticket)) {
-            head.append_header(
-                header::SET_COOKIE,
-                exchange.cookie(TICKET, &ticket.sign(&self.gateway.tokens), COOKIE_S),
-            )?;
-        }
+        exchange.carried.set(&mut head, None, wait.ticket, &self.gateway, exchange.is_tls())?;
         head.insert_header(REQUEST_ID, exchange.id_text())?;
         answer::send(session, head, page.body.into()).await
     }
@@ -301,10 +211,7 @@ impl ProxyHttp for Proxy {
             connection: None,
             began: Instant::now(),
             id: rand::random(),
-            client: ClientKey(0),
-            is_new_visitor: None,
-            visit: None,
-            ticket: None,
+            carried: Carried::nobody(),
             next_visit: None,
             route: None,
             class: None,
@@ -341,7 +248,7 @@ impl ProxyHttp for Proxy {
             return Ok(true);
         }
         exchange.may_leave = session.is_body_empty() || self.body_may_leave(session, exchange).await?;
-        self.read_cookies(session.req_header(), exchange);
+        exchange.carried = Carried::read(session.req_header(), &self.gateway);
         let next = self.decide(session.req_header(), exchange);
         if self.act(session, exchange, next).await? {
             return Ok(true);
@@ -398,7 +305,7 @@ impl ProxyHttp for Proxy {
             return Error::e_explain(ErrorType::InternalError, "a request without a server");
         };
         let request_id = exchange.id_text();
-        let known = Known { connection, request_id: &request_id, visitor: exchange.client.0 };
+        let known = Known { connection, request_id: &request_id, visitor: exchange.carried.client.0 };
         forward::prepare(request, held.kind(), exchange.in_force.route(route), known)
     }
 
@@ -418,7 +325,7 @@ impl ProxyHttp for Proxy {
             return Ok(());
         }
         response.insert_header(REQUEST_ID, exchange.id_text())?;
-        self.set_cookies(exchange, response)
+        exchange.carried.set(response, exchange.next_visit, None, &self.gateway, exchange.is_tls())
     }
 
     fn error_while_proxy(
@@ -555,17 +462,6 @@ fn host(request: &RequestHeader) -> &str {
 
 fn target(request: &RequestHeader) -> &str {
     request.uri.path_and_query().map_or("/", |target| target.as_str())
-}
-
-fn cookie<'r>(request: &'r RequestHeader, name: &str) -> Option<&'r str> {
-    let fields = request.headers.get_all(header::COOKIE).iter().filter_map(|field| field.to_str().ok());
-    let mut pairs = fields.flat_map(|field| field.split(';')).map(str::trim);
-    pairs.find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
-}
-
-/// 32 hexadecimal digits, as the edge writes them.
-fn is_visitor(text: &str) -> bool {
-    text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
 }
 
 fn declared_bytes(request: &RequestHeader) -> Option<u64> {
