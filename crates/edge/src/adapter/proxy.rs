@@ -26,7 +26,7 @@ use crate::decision::{Record, Recorded};
 use crate::gateway::{Gateway, InForce};
 use crate::page;
 use crate::policy::{Asked, CoreDecision, Decision, OpenDecision, Outcome, Reason, Unrouted, Visit, Wait};
-use crate::request::{self, check_parts};
+use crate::request::{Reason as Refused, check_parts};
 
 /// The name under which a request is known in the decision log, in access logs and to servers.
 pub(super) const REQUEST_ID: &str = "x-request-id";
@@ -175,7 +175,7 @@ impl Proxy {
                 answer::text(session, 404, "no such route\n".to_owned(), None, false).await?;
             }
             Next::Unrouted(Unrouted::Ambiguous(_)) => {
-                answer::refused(session, request::Reason::AmbiguousPath).await?;
+                answer::refused(session, Refused::AmbiguousPath).await?;
             }
         }
         Ok(true)
@@ -257,7 +257,7 @@ impl ProxyHttp for Proxy {
             && bytes > self.body_bytes_max(exchange)
         {
             self.release(exchange, false);
-            answer::refused(session, request::Reason::BodyTooLarge).await?;
+            answer::refused(session, Refused::BodyTooLarge).await?;
             return Ok(true);
         }
         Ok(false)
@@ -334,16 +334,25 @@ impl ProxyHttp for Proxy {
         session: &mut Session,
         mut error: Box<Error>,
         exchange: &mut Exchange,
-        _client_reused: bool,
+        reused: bool,
     ) -> Box<Error> {
         let is_servers = *error.esource() == ErrorSource::Upstream;
-        let is_safe = matches!(session.req_header().method, Method::GET | Method::HEAD | Method::OPTIONS);
         let is_slow = matches!(error.etype(), ErrorType::ReadTimedout);
+        if is_servers && is_slow && !session.is_body_done() {
+            // The server waits for a body that the client does not send: that is no failure of the server's.
+            exchange.held = None;
+            return Error::explain(ErrorType::HTTPStatus(Refused::SlowBody.status()), "a body that stopped")
+                .into_down();
+        }
+        let is_safe = matches!(session.req_header().method, Method::GET | Method::HEAD | Method::OPTIONS);
         let nothing_said = session.response_written().is_none() && !session.as_ref().retry_buffer_truncated();
         // What is slow is not asked again of another: that is how one overload becomes two.
         error.set_retry(is_servers && is_safe && nothing_said && !is_slow);
-        if is_servers {
-            self.server_failed(exchange);
+        match (is_servers, reused && !is_slow) {
+            (true, false) => self.server_failed(exchange),
+            // A server that closes a connection at rest just when it is used again has not failed.
+            (true, true) => exchange.held = None,
+            (false, _) => {}
         }
         error
     }

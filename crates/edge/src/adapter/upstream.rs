@@ -20,8 +20,9 @@ const CONNECT_MAX: Duration = Duration::from_secs(1);
 const CONNECT_TLS_MAX: Duration = Duration::from_secs(3);
 /// Longest wait for a server to take some bytes.
 const WRITE_MAX: Duration = Duration::from_secs(10);
-/// How long a connection to a server may rest before it is closed.
-const REST_MAX: Duration = Duration::from_secs(60);
+/// How long a connection to a server may rest before it is closed: less than the 5 s after which the most impatient of the
+/// common servers (Node) closes it, so that no request meets a connection that is just going away.
+const REST_MAX: Duration = Duration::from_secs(4);
 
 /// Authorities of the servers' certificates, each read once.
 #[derive(Debug, Default)]
