@@ -10,12 +10,13 @@
 //! `page` is what people and programs see who wait: pure, facts in, an answer out.
 //! `request` refuses what two readers could take for different requests: pure as well, bytes in, a verdict out.
 //! `gateway` is what the threads of one process share; `adapter` carries requests on it, and is the only place that knows
-//! Pingora.
+//! Pingora. `operations` is what is seen and done by those who run it.
 
 pub mod adapter;
 pub mod config;
 pub mod decision;
 pub mod gateway;
+pub mod operations;
 pub mod page;
 pub mod plan;
 pub mod policy;

@@ -13,6 +13,7 @@ use naru_edge::adapter::{Front, FrontError};
 use naru_edge::config::EdgeConfig;
 use naru_edge::decision::DecisionLogError;
 use naru_edge::gateway::{Gateway, GatewayError};
+use naru_edge::operations::{admin, health};
 use naru_runtime::clocks::SystemClock;
 use naru_runtime::config::{ConfigErrors, Flags, Sources, process_environment};
 use naru_runtime::shutdown::{Signals, run_until_stopped};
@@ -86,7 +87,9 @@ async fn serve(config: EdgeConfig) -> Result<ExitCode, Failure> {
     let listening = listener.local_addr()?;
     gateway.keep_time(&tasks);
     front.serve(listener, &tasks);
-    writeln!(std::io::stdout(), "ready listen={listening}{}", serving::ready_metrics(&telemetry))?;
+    health::keep_asking(&gateway, &tasks);
+    let admin = admin::serve(&gateway, &front, &tasks).await?;
+    writeln!(std::io::stdout(), "ready listen={listening} admin={admin}{}", serving::ready_metrics(&telemetry))?;
     let ending = run_until_stopped(&tasks, drain_max, async || signals.next().await).await;
     gateway.close()?;
     telemetry.shutdown().await;

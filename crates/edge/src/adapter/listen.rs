@@ -163,6 +163,11 @@ impl Front {
         Ok(())
     }
 
+    /// Connections that stand.
+    pub fn connections(&self) -> u64 {
+        u64::from(self.clients.0.lock().unwrap_or_else(PoisonError::into_inner).total)
+    }
+
     /// Takes an address.
     ///
     /// # Errors

@@ -2,7 +2,8 @@
 //!
 //! `listen` accepts connections within their bounds, `stream` lets nothing pass that the request check refuses,
 //! `connection` is what stream and requests of one connection tell one another, `proxy` carries a request along its
-//! stages, `forward` and `body` say what of it goes to a server, `answer` what the edge answers by itself, `cookies` what a browser carries for it.
+//! stages, `forward` and `body` say what of it goes to a server, `answer` what the edge answers by itself,
+//! `cookies` what a browser carries for it; `probe` is one health check.
 
 mod answer;
 mod body;
@@ -11,8 +12,10 @@ mod cookies;
 mod forward;
 mod held;
 mod listen;
+mod probe;
 mod proxy;
 mod stream;
 mod upstream;
 
 pub use listen::{Front, FrontError};
+pub(crate) use probe::{Prober, Unwell};

@@ -13,6 +13,7 @@ use pingora_core::{Error, ErrorType, OrErr as _, Result};
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 
+use crate::config::PoolConfig;
 use crate::gateway::InForce;
 
 /// Longest wait for a connection, with TLS: servers are near, and another one is asked sooner than a person waits.
@@ -43,16 +44,12 @@ impl Authorities {
             Some(if streams { in_force.config.limits.idle_timeout.max(route.timeout) } else { route.timeout });
         options.write_timeout = Some(WRITE_MAX);
         options.idle_timeout = Some(REST_MAX);
-        options.alpn = match (pool.is_some_and(|pool| pool.http2), tls) {
-            (true, Some(_)) => ALPN::H2H1,
-            (true, None) => ALPN::H2,
-            (false, _) => ALPN::H1,
-        };
+        options.alpn = pool.map_or(ALPN::H1, |pool| alpn(pool));
         options.ca = tls.map(|tls| self.read(&tls.authority)).transpose()?;
         Ok(Box::new(peer))
     }
 
-    fn read(&self, path: &Path) -> Result<Arc<[WrappedX509]>> {
+    pub(super) fn read(&self, path: &Path) -> Result<Arc<[WrappedX509]>> {
         // Nothing panics while holding it; were it so, the map is still a map.
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(authority) = known.get(path) {
@@ -68,5 +65,14 @@ impl Authorities {
         let authority: Arc<[WrappedX509]> = certificates.into_iter().map(wrapped).collect();
         known.insert(path.to_owned(), authority.clone());
         Ok(authority)
+    }
+}
+
+/// What is spoken with the servers of a pool.
+pub(super) fn alpn(pool: &PoolConfig) -> ALPN {
+    match (pool.http2, &pool.tls) {
+        (true, Some(_)) => ALPN::H2H1,
+        (true, None) => ALPN::H2,
+        (false, _) => ALPN::H1,
     }
 }
