@@ -1,5 +1,7 @@
 //! `naru sample`: a service of the customer's side.
 
+mod pages;
+
 use std::error::Error;
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -13,6 +15,7 @@ use naru_runtime::config::{Flags, HostPort, Mistake};
 use naru_runtime::shutdown::{Signals, run_until_stopped};
 use naru_runtime::tasks::Tasks;
 use naru_runtime::telemetry::{Metrics, Observed, Reading, Telemetry, TelemetryConfig};
+use naru_sample::pages::Page;
 use naru_sample::writer::Counters;
 use naru_sample::{Config, Kind, Service};
 
@@ -34,6 +37,10 @@ enum Which {
     Payment(Flags<SampleConfig>),
     /// Users send money to each other; publishes to the topic `transfers`
     Transfer(Flags<SampleConfig>),
+    /// Show the page of a promotion, as slowly as its slots allow
+    Promotion(pages::Args),
+    /// Show users their gifts, as slowly as the slots allow
+    Gift(pages::Args),
 }
 
 naru_runtime::config! {
@@ -71,6 +78,8 @@ pub fn run(args: &Args) -> ExitCode {
     let (kind, flags) = match &args.service {
         Which::Payment(flags) => (Kind::Payment, flags),
         Which::Transfer(flags) => (Kind::Transfer, flags),
+        Which::Promotion(args) => return pages::run(Page::Promotion, args),
+        Which::Gift(args) => return pages::run(Page::Gift, args),
     };
     let threads = &mut tokio::runtime::Builder::new_multi_thread();
     serving::run("sample", flags.load(), threads, async |config| serve(kind, config).await)

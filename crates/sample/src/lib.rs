@@ -1,5 +1,5 @@
-//! The customer's side: a payment and a transfer service, written as a customer would write them. It uses no crate of
-//! Naru, and is meant to be copied.
+//! The customer's side: a payment and a transfer service, and pages of an offer, written as a customer would write them.
+//! It uses no crate of Naru, and is meant to be copied.
 //!
 //! What it keeps, whatever fails:
 //! - an answer 201 is given only for what stands on disk (SQLite, one fsync per group of requests);
@@ -8,11 +8,12 @@
 //! - the log may be away: operations wait in a table of the same database, the outbox, until it is back.
 //!
 //! The path of a request: [`connections`] -> [`http`] -> [`instruction`] -> [`writer`] (the only one that writes) -> [`store`]; and from
-//! there [`publish`] carries the outbox to the log.
+//! there [`publish`] carries the outbox to the log. The [`pages`] have no database: they only take their time.
 
 pub mod connections;
 pub mod http;
 pub mod instruction;
+pub mod pages;
 pub mod publish;
 pub mod service;
 pub mod store;
