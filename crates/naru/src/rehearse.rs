@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use naru_rehearsal::away::{AwayKind, Pause};
+use naru_rehearsal::crowd::EdgeFigures;
 use naru_rehearsal::report::{Conclusion, Report};
 use naru_rehearsal::run::{self, LogKind, Options, RehearsalError, Rehearsed};
 use naru_rehearsal::scenario::Scenario;
@@ -18,10 +19,12 @@ use tokio_util::sync::CancellationToken;
 use crate::serving::chain;
 
 /// The scenarios that the binary carries, by name; the first is played when none is named.
-const BUILT_IN: [(&str, &str); 3] = [
+const BUILT_IN: [(&str, &str); 5] = [
     ("first", include_str!("../../../scenarios/first.toml")),
     ("takeover", include_str!("../../../scenarios/takeover.toml")),
+    ("burst", include_str!("../../../scenarios/burst.toml")),
     ("lossy", include_str!("../../../scenarios/lossy.toml")),
+    ("misrouted", include_str!("../../../scenarios/misrouted.toml")),
 ];
 
 /// Some check does not hold.
@@ -37,7 +40,7 @@ const EXIT_NO_VERDICT: u8 = 3;
     after_help = "Exit code: 0 every check holds, 1 some check does not, 2 bad input, 3 no verdict, or another load than the planned one was sent."
 )]
 pub struct Args {
-    /// A scenario file, or a name: `first`, `takeover`, `lossy`, or NAME for scenarios/NAME.toml; without one, `first`
+    /// A scenario file, or a name: `first`, `takeover`, `burst`, `lossy`, `misrouted`, or NAME for scenarios/NAME.toml; without one, `first`
     scenario: Option<PathBuf>,
     /// What plays the log
     #[arg(long, value_enum, default_value_t = Log::StandIn)]
@@ -160,7 +163,7 @@ fn logs() -> TelemetryConfig {
 
 /// There is no such scenario; another path or name helps.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot read {} (the names first, takeover and lossy are built in)", path.display())]
+#[error("cannot read {} (the names first, takeover, burst, lossy and misrouted are built in)", path.display())]
 struct NoScenario {
     path: PathBuf,
     #[source]
@@ -290,12 +293,39 @@ fn figures(report: &Report) -> String {
         write!(text, "\n{event} at {at:.1} s: producers away {producers}, consumers {consumers}")
             .expect("writing to a string cannot fail");
     }
+    if let Some(edge) = &report.edge {
+        edge_figures(&mut text, edge).expect("writing to a string cannot fail");
+    }
     if let Some(whole) = report.consumers.whole {
         let (p50, p99, max) = (millis(whole.p50_us), millis(whole.p99_us), millis(whole.max_us));
         write!(text, "\nto the consumers: p50 {p50:.1} ms, p99 {p99:.0} ms, max {max:.0} ms")
             .expect("writing to a string cannot fail");
     }
     text
+}
+
+/// What the edge did.
+fn edge_figures(text: &mut String, edge: &EdgeFigures) -> std::fmt::Result {
+    let millis = |us: u64| us as f64 / 1e3;
+    let EdgeFigures { whole, visitors, waited, received_by_rented, gifts_repeated, .. } = edge;
+    write!(
+        text,
+        "\npromotion: {} pages from owned sites, {} from rented nodes (which received {received_by_rented}), {} waiting pages, {} errors",
+        whole.owned, whole.rented, whole.waiting, whole.errors
+    )?;
+    write!(text, "\n{visitors} visitors, {waited} of them waited")?;
+    if let Some(wait) = edge.wait {
+        write!(text, ": p50 {:.1} s, the longest {:.1} s", millis(wait.p50_us) / 1e3, millis(wait.max_us) / 1e3)?;
+    }
+    if let Some(view) = edge.view {
+        write!(text, "\npages: p50 {:.0} ms, p99 {:.0} ms", millis(view.p50_us), millis(view.p99_us))?;
+    }
+    if let Some(gift) = edge.gift {
+        let (p50, p99, max) = (millis(gift.p50_us), millis(gift.p99_us), millis(gift.max_us));
+        write!(text, "\ngifts: p50 {p50:.0} ms, p99 {p99:.0} ms, max {max:.0} ms from the planned time")?;
+        write!(text, "; {gifts_repeated} sent again")?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::measure::{ConsumerFigures, Percentiles, ServiceFigures};
 use crate::plan::Plan;
 use crate::recorder::{Mark, MarkKind};
 use crate::relay_status::Standing;
-use crate::scenario::{FaultKind, Scenario, Victim};
+use crate::scenario::{FaultKind, OWNED_SITES, Scenario, Victim};
 
 /// The check of the load itself.
 pub const LOAD: &str = "load";
@@ -252,6 +252,9 @@ pub fn subject(scenario: &Scenario, kind: FaultKind) -> String {
         }
         FaultKind::Kill { victim: Victim::Relay, .. } | FaultKind::Pause { victim: Victim::Relay } => {
             "relay".to_owned()
+        }
+        FaultKind::Kill { victim: Victim::Site(site), .. } | FaultKind::Pause { victim: Victim::Site(site) } => {
+            format!("site {}", OWNED_SITES[site])
         }
         FaultKind::Leave { member } => format!("member {member}"),
         FaultKind::Switch { to } => format!("to cluster {}", scenario.clusters[to].name),

@@ -10,6 +10,7 @@ pub mod away;
 pub mod check;
 pub mod children;
 pub mod clock;
+pub mod crowd;
 pub mod expectations;
 pub mod history;
 pub mod load;

@@ -38,8 +38,10 @@ pub struct Target {
     pub index: usize,
     /// What it is, and how it is to be loaded.
     pub service: Service,
-    /// `http://127.0.0.1:1234`.
+    /// Where requests go, the service itself or the edge before it: `http://127.0.0.1:1234`.
     pub url: String,
+    /// Where the service itself says how it is.
+    pub status_url: String,
 }
 
 #[derive(Deserialize)]

@@ -32,6 +32,15 @@ pub struct Percentiles {
     pub max_us: u64,
 }
 
+impl Percentiles {
+    /// Of these latencies, in microseconds; `None` of none.
+    pub fn of(latencies_us: impl Iterator<Item = u64>) -> Option<Self> {
+        let mut all = histogram();
+        latencies_us.for_each(|latency_us| all.saturating_record(latency_us));
+        percentiles(&all)
+    }
+}
+
 /// One second of one service.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Second {

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -83,10 +83,20 @@ pub struct ServiceOptions {
     pub dir: PathBuf,
 }
 
+/// Where a service listens, and how it is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listen {
+    /// On a free port of this address, by its flag `--listen`.
+    Flag(IpAddr),
+    /// On an address that its configuration says.
+    Configured(SocketAddr),
+}
+
 /// A running service. Dropping it kills the process; so does the end of this process, however it comes.
 #[derive(Debug)]
 pub struct ServiceProcess {
     options: ServiceOptions,
+    listen: Listen,
     child: Child,
     address: SocketAddr,
     /// The line by which its newest start said that it is ready.
@@ -96,18 +106,29 @@ pub struct ServiceProcess {
 impl ServiceProcess {
     /// Starts `program args... --listen ADDR` on a free port, and waits for its line `ready listen=ADDR`.
     ///
+    /// # Errors
+    /// Every [`ServiceError`].
+    pub async fn start(options: ServiceOptions) -> Result<Self, ServiceError> {
+        Self::start_at(options, Listen::Flag(Ipv4Addr::LOCALHOST.into())).await
+    }
+
+    /// Starts it where it is to listen, and waits for its line `ready listen=ADDR`.
+    ///
     /// Must be called on a thread that lives as long as the run, such as the main thread or a worker of the runtime: the
     /// child is killed when the thread that started it ends.
     ///
     /// # Errors
     /// Every [`ServiceError`].
-    pub async fn start(options: ServiceOptions) -> Result<Self, ServiceError> {
+    pub async fn start_at(options: ServiceOptions, listen: Listen) -> Result<Self, ServiceError> {
         let dir = &options.dir;
         std::fs::create_dir_all(dir).map_err(|source| ServiceError::File { path: dir.clone(), source })?;
-        let address = free_address()?;
-        let (child, log_from) = spawn(&options, address)?;
+        let address = match listen {
+            Listen::Flag(ip) => free_address(ip)?,
+            Listen::Configured(address) => address,
+        };
+        let (child, log_from) = spawn(&options, listen, address)?;
         // From here on the guard ends the child if anything goes wrong.
-        let mut process = Self { options, child, address, ready: String::new() };
+        let mut process = Self { options, listen, child, address, ready: String::new() };
         process.wait_ready(log_from).await?;
         Ok(process)
     }
@@ -118,7 +139,7 @@ impl ServiceProcess {
     /// Every [`ServiceError`].
     pub async fn restart(&mut self) -> Result<(), ServiceError> {
         self.kill()?;
-        let (child, log_from) = spawn(&self.options, self.address)?;
+        let (child, log_from) = spawn(&self.options, self.listen, self.address)?;
         self.child = child;
         self.wait_ready(log_from).await
     }
@@ -243,12 +264,16 @@ const PORTS: std::ops::Range<u16> = 10_000..32_000;
 /// How many ports are tried; a machine on which that many are taken is not fit for a rehearsal.
 const PORTS_TRIED_MAX: u32 = 32;
 
-fn free_address() -> Result<SocketAddr, ServiceError> {
+/// An address that nobody listens on.
+///
+/// # Errors
+/// [`ServiceError::NoPort`], [`ServiceError::Random`].
+pub fn free_address(ip: IpAddr) -> Result<SocketAddr, ServiceError> {
     for _ in 0..PORTS_TRIED_MAX {
         let random = SysRng.try_next_u32().map_err(|source| ServiceError::Random(source.into()))?;
         let width = u32::from(PORTS.end - PORTS.start);
         let port = PORTS.start + u16::try_from(random % width).expect("the range is narrower than 2^16");
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let address = SocketAddr::new(ip, port);
         if TcpListener::bind(address).is_ok() {
             return Ok(address);
         }
@@ -257,14 +282,17 @@ fn free_address() -> Result<SocketAddr, ServiceError> {
 }
 
 /// Starts the process; the second value says where its output begins in the log.
-fn spawn(options: &ServiceOptions, address: SocketAddr) -> Result<(Child, u64), ServiceError> {
+fn spawn(options: &ServiceOptions, listen: Listen, address: SocketAddr) -> Result<(Child, u64), ServiceError> {
     let log = options.dir.join("service.log");
     let file_error = |source| ServiceError::File { path: log.clone(), source };
     let output = OpenOptions::new().create(true).append(true).open(&log).map_err(file_error)?;
     let log_from = output.metadata().map_err(file_error)?.len();
     let errors = output.try_clone().map_err(file_error)?;
     let mut command = Command::new(&options.program);
-    command.args(&options.args).arg("--listen").arg(address.to_string());
+    command.args(&options.args);
+    if let Listen::Flag(_) = listen {
+        command.arg("--listen").arg(address.to_string());
+    }
     // A process group of its own: Ctrl-C on a terminal reaches the rehearsal alone, which then stops its children.
     command.stdin(Stdio::null()).stdout(output).stderr(errors).process_group(0);
     naru_kafka::node::tie(&mut command);

@@ -2,6 +2,7 @@
 
 use super::Report;
 use super::chart::{Chart, Scale, micros, thousands};
+use crate::crowd::{EdgeFigures, EdgeSecond};
 use crate::measure::{Percentiles, ServiceFigures};
 use crate::recorder::StandingSample;
 
@@ -19,7 +20,8 @@ const PICKS: [Pick; 4] = [
 fn seconds(report: &Report) -> usize {
     let phases = report.phases.last().map_or(0, |phase| phase.to_s.ceil() as usize);
     let backlog = report.backlog.last().map_or(0, |sample| (sample.at_us / 1_000_000) as usize + 1);
-    phases.max(report.consumers.seconds.len()).max(backlog)
+    let edge = report.edge.as_ref().map_or(0, |edge| edge.seconds.len());
+    phases.max(report.consumers.seconds.len()).max(backlog).max(edge)
 }
 
 /// Requests of one service by second: planned, acknowledged, failed.
@@ -152,6 +154,30 @@ pub(super) fn sides(report: &Report) -> String {
             let lacks = lag.map_or("unknown".to_owned(), thousands);
             format!("second {second}\n{}\nthe other side lacks {lacks}", class(sample).1)
         }
+    });
+    chart.finish()
+}
+
+/// Who answered the promotion's visitors, by second.
+pub(super) fn edge(report: &Report, edge: &EdgeFigures) -> String {
+    let most = edge.seconds.iter().map(|s| s.owned.max(s.rented).max(s.waiting)).max().unwrap_or(0);
+    let describe =
+        "Answers to visitors of the promotion per second: from owned sites, from rented nodes, waiting pages";
+    let mut chart = Chart::new(describe, HEIGHT, seconds(report), Scale::linear(most as f64), &report.phases);
+    chart.marks(&report.marks);
+    let list = |pick: fn(&EdgeSecond) -> u64| -> Vec<(f64, Option<f64>)> {
+        let at = |(second, figures)| (second as f64 + 0.5, Some(pick(figures) as f64));
+        edge.seconds.iter().enumerate().map(at).collect()
+    };
+    chart.curve("owned", "owned", &list(|second| second.owned));
+    chart.curve("rented", "rented", &list(|second| second.rented));
+    chart.curve("waiting", "waiting", &list(|second| second.waiting));
+    chart.columns("column failed", edge.seconds.iter().map(|second| second.errors as f64));
+    chart.tooltips(|second| {
+        let EdgeSecond { owned, rented, waiting, errors, gifts } = edge.seconds.get(second).copied().unwrap_or_default();
+        format!(
+            "second {second}\nfrom owned sites {owned}\nfrom rented nodes {rented}\nwaiting pages {waiting}\nerrors {errors}\ngifts {gifts}"
+        )
     });
     chart.finish()
 }

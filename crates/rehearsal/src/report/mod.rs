@@ -14,6 +14,7 @@ pub use page::render;
 
 use crate::away::Away;
 use crate::check::Verdict;
+use crate::crowd::EdgeFigures;
 use crate::expectations::LOAD;
 use crate::measure::{ConsumerFigures, Percentiles, ServiceFigures};
 use crate::recorder::{BacklogSample, Mark, StandingSample};
@@ -56,6 +57,9 @@ pub struct Report {
     /// How long clients were away when a side was lost or switched.
     #[serde(default)]
     pub away: Vec<Away>,
+    /// The edge, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edge: Option<EdgeFigures>,
     /// Records that the group was given more than once, as often as it was.
     #[serde(default)]
     pub read_again: u64,

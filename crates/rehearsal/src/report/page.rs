@@ -67,6 +67,7 @@ pub fn render(report: &Report) -> String {
     );
     figure(&mut page, "records", &charts::backlog(report));
     put!(page, "</section>");
+    edge(&mut page, report);
     sides(&mut page, report);
     environment(&mut page, report);
     put!(page, "</main>\n</body>\n</html>");
@@ -177,6 +178,36 @@ fn findings(verdict: &Verdict) -> String {
 
 fn figure(page: &mut String, caption: &str, picture: &str) {
     put!(page, "<figure><figcaption>{}</figcaption>{picture}</figure>", escape(caption));
+}
+
+/// What the edge did with the promotion, and what gifts noticed of it.
+fn edge(page: &mut String, report: &Report) {
+    let Some(edge) = &report.edge else { return };
+    put!(page, "<section>\n<h2>The edge</h2>");
+    put!(
+        page,
+        "<p class=\"lead\">Answers to visitors of the promotion per second: pages from <span class=\"key owned\">owned sites\
+         </span>, from <span class=\"key rented\">rented nodes</span>, and <span class=\"key waiting\">waiting pages</span>; \
+         <span class=\"key failed\">errors</span>.</p>"
+    );
+    figure(page, "promotion", &charts::edge(report, edge));
+    put!(page, "<table class=\"environment\"><tbody>");
+    let mut row = |name: &str, value: String| put!(page, "<tr><th>{name}</th><td>{value}</td></tr>");
+    let whole = edge.whole;
+    let (owned, rented, waiting) = (thousands(whole.owned), thousands(whole.rented), thousands(whole.waiting));
+    row("Pages", format!("{owned} from owned sites, {rented} from rented nodes; {waiting} waiting pages"));
+    let received = thousands(edge.received_by_rented);
+    row("Rented nodes", format!("{received} requests received, by their own access logs"));
+    let wait = edge.wait.map_or(String::new(), |wait| {
+        format!(": half of them for {}, the longest {}", micros(wait.p50_us), micros(wait.max_us))
+    });
+    row("Visitors", format!("{}, of whom {} waited{wait}", thousands(edge.visitors), thousands(edge.waited)));
+    if let Some(gift) = edge.gift {
+        let (count, p50, p99) = (thousands(gift.count), micros(gift.p50_us), micros(gift.p99_us));
+        let again = thousands(edge.gifts_repeated);
+        row("Gifts", format!("{count} claimed: p50 {p50}, p99 {p99}, from their planned times; {again} sent again"));
+    }
+    put!(page, "</tbody></table>\n</section>");
 }
 
 /// The relay's two sides, and how long clients were away.

@@ -3,6 +3,7 @@
 use super::*;
 use crate::away::{AwayKind, Pause};
 use crate::check::Verdict;
+use crate::crowd::{EdgeFigures, EdgeSecond};
 use crate::measure::{Percentiles, Second};
 use crate::recorder::MarkKind;
 use crate::relay_status::Standing;
@@ -55,6 +56,17 @@ fn sample() -> Report {
             producers: Some(Pause { lasts_us: 1_400_000, from_us: 9_490_000 }),
             consumers: None,
         }],
+        edge: Some(EdgeFigures {
+            seconds: vec![EdgeSecond { owned: 3, rented: 2, waiting: 7, errors: 1, gifts: 1 }],
+            whole: EdgeSecond { owned: 3, rented: 2, waiting: 7, errors: 1, gifts: 1 },
+            visitors: 9,
+            waited: 4,
+            wait: Percentiles::of([1_500_000].into_iter()),
+            view: None,
+            gift: Percentiles::of([120_000].into_iter()),
+            gifts_repeated: 0,
+            received_by_rented: 2,
+        }),
         read_again: 41,
         verdicts: vec![lost],
         log_records: 29,
@@ -116,6 +128,16 @@ fn the_page_shows_which_side_was_active_and_how_long_clients_were_away() {
 }
 
 #[test]
+fn the_page_shows_who_answered_visitors() {
+    let page = render(&sample());
+    assert!(page.contains("3 from owned sites, 2 from rented nodes; 7 waiting pages"));
+    assert!(page.contains("of whom 4 waited: half of them for 1.5 s"), "{page}");
+    let mut without_edge = sample();
+    without_edge.edge = None;
+    assert!(!render(&without_edge).contains("The edge"));
+}
+
+#[test]
 fn every_element_of_the_page_is_closed() {
     let page = render(&sample());
     for tag in ["svg", "section", "table", "figure", "details", "text", "title", "div", "p", "main"] {
@@ -133,6 +155,7 @@ fn an_empty_run_still_has_a_page() {
     report.marks.clear();
     report.standings.clear();
     report.away.clear();
+    report.edge = None;
     report.phases.clear();
     assert!(render(&report).contains("</html>"));
 }

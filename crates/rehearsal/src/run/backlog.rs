@@ -29,7 +29,7 @@ struct Status {
 impl StatusProbe {
     pub(super) fn new(targets: &[Target]) -> Result<Self, reqwest::Error> {
         let client = reqwest::Client::builder().no_proxy().timeout(ANSWER_WITHIN).build()?;
-        Ok(Self { client, urls: targets.iter().map(|target| format!("{}/status", target.url)).collect() })
+        Ok(Self { client, urls: targets.iter().map(|target| format!("{}/status", target.status_url)).collect() })
     }
 
     /// Of all services together; `None` if one of them gave no answer.

@@ -10,6 +10,7 @@ use super::clusters::{self, Nodes, lose_unflushed_tail, loses_tail};
 use super::copier::Failover;
 use super::relay::{self, Asker};
 use super::services::Services;
+use super::sites::{self, Pages};
 use super::{LogKind, RehearsalError};
 use crate::children::{self, Ended, Ending};
 use crate::expectations;
@@ -30,6 +31,7 @@ pub(super) struct Act {
     pub(super) scenario: Arc<Scenario>,
     pub(super) nodes: Nodes,
     pub(super) services: Services,
+    pub(super) pages: Option<Pages>,
     pub(super) relay: Option<(relay::Process, Asker)>,
     pub(super) failover: Option<Arc<Failover>>,
     pub(super) endings: Endings,
@@ -85,6 +87,20 @@ impl Act {
                 tokio::time::sleep(self.fault.lasts).await;
                 process.restart().await.map_err(relay::error)?;
                 self.mark(MarkKind::Answering);
+            }
+            FaultKind::Kill { victim: Victim::Site(site), .. } => {
+                let pages = self.pages()?;
+                if let Some(status) = sites::kill(pages, site).await? {
+                    self.ended_early(children::ENDS_WELL, Some(status)).await;
+                }
+                self.mark(MarkKind::Killed);
+                tokio::time::sleep(self.fault.lasts).await;
+                sites::restart(pages, site).await?;
+                self.mark(MarkKind::Answering);
+            }
+            // The scenario's reader knows no such fault.
+            FaultKind::Pause { victim: Victim::Site(_) } => {
+                return Err(RehearsalError::Unfit("a site can be lost, and not be paused".to_owned()));
             }
             FaultKind::Pause { victim: Victim::Relay } => {
                 let (process, _) = self.relay()?;
@@ -147,6 +163,11 @@ impl Act {
 
     fn relay(&self) -> Result<&(relay::Process, Asker), RehearsalError> {
         self.relay.as_ref().ok_or_else(|| self.no_relay())
+    }
+
+    fn pages(&self) -> Result<&Pages, RehearsalError> {
+        let none = || RehearsalError::Unfit(format!("the scenario has no site to {}", self.fault.kind.name()));
+        self.pages.as_ref().ok_or_else(none)
     }
 
     fn no_relay(&self) -> RehearsalError {

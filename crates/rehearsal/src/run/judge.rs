@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use super::{KAFKA_OLDER, KAFKA_VERSION, LogKind, Options};
 use crate::away;
 use crate::check::{self, Verdict};
+use crate::crowd::EdgeFigures;
 use crate::expectations::{self, Settled};
 use crate::history::History;
 use crate::measure;
@@ -19,6 +20,7 @@ pub(super) struct Seen {
     pub(super) settled: Settled,
     pub(super) standing: Option<Standing>,
     pub(super) children: Verdict,
+    pub(super) edge: Option<(Vec<Verdict>, EdgeFigures)>,
 }
 
 /// Every verdict, and the report that holds them.
@@ -48,6 +50,10 @@ pub(super) fn judge(
     verdicts.push(seen.children);
     verdicts.extend(expectations::away(scenario, &away));
     verdicts.extend(expectations::bounds(scenario, &services, &consumers));
+    let edge = seen.edge.map(|(own, figures)| {
+        verdicts.extend(own);
+        figures
+    });
     expectations::refuse_empty(&mut verdicts, plan);
     let phases = scenario.phases.iter().zip(&plan.phases).map(|(phase, (from, to))| PhaseSpan {
         name: phase.name.clone(),
@@ -70,6 +76,7 @@ pub(super) fn judge(
         backlog: recorder.backlog_samples(),
         standings: recorder.standings(),
         away,
+        edge,
         read_again: measure::read_again(history),
         verdicts,
         log_records: history.log.len() as u64,

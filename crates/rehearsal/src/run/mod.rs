@@ -9,6 +9,7 @@ mod judge;
 mod operations;
 mod relay;
 mod services;
+mod sites;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,8 +27,11 @@ use self::fault::{Act, Endings};
 use self::judge::{Seen, judge};
 use self::relay::Asker;
 use self::services::Services;
+use self::sites::Sites;
 use crate::children::{self, Trouble};
 use crate::clock::RunClock;
+use crate::crowd::judge::Evidence;
+use crate::crowd::{self, CrowdPlan, CrowdRecorder, EdgeFigures};
 use crate::expectations::Settled;
 use crate::history::{History, SideCopy};
 use crate::load::{self, Target};
@@ -113,7 +117,7 @@ pub struct Options {
 pub struct Rehearsed {
     /// The report, verdicts included.
     pub report: Report,
-    /// `report.json`, `report.html` and `operations.jsonl`.
+    /// `report.json`, `report.html`, `operations.jsonl`, and with an edge `crowd.jsonl`.
     pub files: Vec<PathBuf>,
 }
 
@@ -179,9 +183,21 @@ async fn play(
         Via::Cluster(cluster) => bootstraps[cluster].clone(),
         Via::Relay => relay_at.clone(),
     };
-    let (services, targets) = services::start(options, &state, address).await?;
+    let (services, mut targets) = services::start(options, &state, address).await?;
+    let mut sites = match &scenario.edge {
+        Some(edge) => {
+            progress.stage("starting sites, rented nodes and the edge");
+            Some(sites::start(options, &state, &services, &mut targets, edge, plan.seed).await?)
+        }
+        None => None,
+    };
 
-    let recorder = Arc::new(Recorder::new(RunClock::starting_in(LEAD), scenario, &plan));
+    let clock = RunClock::starting_in(LEAD);
+    let recorder = Arc::new(Recorder::new(clock, scenario, &plan));
+    let crowd = sites.as_ref().map(|_| {
+        let people = CrowdPlan::draw(scenario, &plan);
+        (Arc::new(CrowdRecorder::new(clock, &people)), people)
+    });
     let readers = Arc::new(watch::Sender::new(address(scenario.consumers.via)));
     let shared = Shared {
         bootstrap: readers.subscribe(),
@@ -208,6 +224,8 @@ async fn play(
         targets: &targets,
         nodes: &nodes,
         services: &services,
+        sites: sites.as_ref(),
+        crowd: crowd.as_ref(),
         relay: relay.clone().zip(asker),
         failover: failover.map(Arc::new),
         bootstraps: &bootstraps,
@@ -220,6 +238,9 @@ async fn play(
     let (mut history, dropped) = recorder.close(Observers::names(scenario.consumers.members));
     settled.observations_dropped = dropped;
     let mut endings = std::mem::take(&mut *cast.endings.lock().await);
+    if let Some(sites) = &mut sites {
+        endings.extend(sites.stop().await?);
+    }
     endings.extend(services::stop(scenario, &services).await?);
     let read_at = readers.borrow().clone();
     read_logs(scenario, &shared, &read_at, &bootstraps, standing.as_ref(), &mut history).await?;
@@ -227,17 +248,30 @@ async fn play(
         endings.push(relay::stop(relay).await?);
     }
     endings.extend(clusters::stop(options.log, scenario, &nodes).await?);
-    let troubles = troubles(scenario, &nodes, &services, relay.as_ref()).await?;
+    let troubles = troubles(scenario, &nodes, &services, sites.as_ref(), relay.as_ref()).await?;
 
     progress.stage("judging");
     let ended = children::check(&endings, &troubles);
-    let seen = Seen { settled, standing, children: ended };
+    let crowd = crowd.map(|(seen, _)| seen.take());
+    let edge = match (&sites, &crowd) {
+        (Some(sites), Some(crowd)) => {
+            let (nodes, audit) = (sites.node_logs()?, sites.audit().await);
+            let gift_p99_max = scenario.expect.service_p99_max;
+            let evidence = Evidence { crowd, nodes: &nodes, audit: &audit, gift_p99_max };
+            Some((crowd::judge::judge(&evidence), EdgeFigures::of(&evidence)))
+        }
+        _ => None,
+    };
+    let seen = Seen { settled, standing, children: ended, edge };
     let report = judge(options, &plan, &recorder, &history, seen, began);
-    let files = vec![
+    let mut files = vec![
         state.write("report.html", |out| out.write_all(crate::report::render(&report).as_bytes()))?,
         state.write("report.json", |out| Ok(serde_json::to_writer_pretty(out, &report)?))?,
         state.write("operations.jsonl", |out| operations::write(out, &plan, &history))?,
     ];
+    if let Some(crowd) = &crowd {
+        files.push(state.write("crowd.jsonl", |out| operations::write_crowd(out, crowd))?);
+    }
     Ok(Rehearsed { report, files })
 }
 
@@ -283,11 +317,15 @@ async fn troubles(
     scenario: &Scenario,
     nodes: &Nodes,
     services: &Services,
+    sites: Option<&Sites>,
     relay: Option<&relay::Process>,
 ) -> Result<Vec<Trouble>, StateError> {
     let mut logs = Vec::with_capacity(nodes.len() + services.len() + 1);
     if let Some(relay) = relay {
         logs.push((relay::NAME.to_owned(), relay.lock().await.log_path()));
+    }
+    if let Some(sites) = sites {
+        logs.extend(sites.logs().await);
     }
     for (cluster, node) in scenario.clusters.iter().zip(nodes.iter()) {
         logs.push((format!("cluster {}", cluster.name), node.lock().await.log_path()));
@@ -308,6 +346,8 @@ struct Cast<'a> {
     targets: &'a [Target],
     nodes: &'a Nodes,
     services: &'a Services,
+    sites: Option<&'a Sites>,
+    crowd: Option<&'a (Arc<CrowdRecorder>, CrowdPlan)>,
     relay: Option<(relay::Process, Asker)>,
     failover: Option<Arc<Failover>>,
     bootstraps: &'a [String],
@@ -339,6 +379,11 @@ impl Cast<'_> {
             let (plan, recorder, stop) = (Arc::clone(plan), Arc::clone(recorder), over.clone());
             work.spawn(async move { load::drive(target, plan, recorder, stop).await.map_err(RehearsalError::from) });
         }
+        if let (Some(edge), Some(sites), Some((seen, people))) = (&scenario.edge, self.sites, self.crowd) {
+            let (to, until) = ((sites.url(), plan.seed), (plan.end(), scenario.settle_max));
+            let crowd = crowd::drive(to, edge.clone(), people.clone(), Arc::clone(seen), until, over.clone());
+            work.spawn(async move { crowd.await.map_err(RehearsalError::from) });
+        }
         for fault in plan.faults.iter().copied() {
             let act = Act {
                 fault,
@@ -346,6 +391,7 @@ impl Cast<'_> {
                 scenario: Arc::new(scenario.clone()),
                 nodes: Arc::clone(self.nodes),
                 services: Arc::clone(self.services),
+                pages: self.sites.map(|sites| Arc::clone(&sites.pages)),
                 relay: self.relay.clone(),
                 failover: self.failover.clone(),
                 endings: Arc::clone(&self.endings),

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use crate::crowd::CrowdHistory;
 use crate::history::{Claim, History, Outcome, idempotency_key, user_key};
 use crate::plan::Plan;
 
@@ -37,6 +38,17 @@ pub(super) fn write(out: &mut dyn Write, plan: &Plan, history: &History) -> io::
             "place": places[number].map(|place| history.show_place(place)),
         });
         writeln!(out, "{line}")?;
+    }
+    Ok(())
+}
+
+/// One line per request for the promotion, and one per gift.
+pub(super) fn write_crowd(out: &mut dyn Write, crowd: &CrowdHistory) -> io::Result<()> {
+    for view in &crowd.views {
+        writeln!(out, "{}", serde_json::to_string(view)?)?;
+    }
+    for gift in &crowd.gifts {
+        writeln!(out, "{}", serde_json::to_string(gift)?)?;
     }
     Ok(())
 }

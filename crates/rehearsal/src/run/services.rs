@@ -1,14 +1,16 @@
 //! The services of a run: started, restarted by faults, stopped.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
+use super::sites;
 use super::{DRAIN_WITHIN, OPENING_GRANT, Options, RehearsalError};
 use crate::children::{self, Ended};
 use crate::load::Target;
-use crate::scenario::{Scenario, Via};
-use crate::service_process::{ServiceError, ServiceOptions, ServiceProcess};
+use crate::scenario::{SERVICES_AT, Scenario, Via};
+use crate::service_process::{Listen, ServiceError, ServiceOptions, ServiceProcess};
 use crate::state::State;
 
 /// The flag that tells a service where the log is.
@@ -23,6 +25,7 @@ pub(super) async fn start(
     state: &State,
     address: impl Fn(Via) -> String,
 ) -> Result<(Services, Vec<Target>), RehearsalError> {
+    let at = if options.scenario.edge.is_some() { sites::owned_ip(SERVICES_AT) } else { Ipv4Addr::LOCALHOST.into() };
     let mut services = Vec::with_capacity(options.scenario.services.len());
     let mut targets = Vec::with_capacity(options.scenario.services.len());
     for (index, service) in options.scenario.services.iter().enumerate() {
@@ -31,14 +34,12 @@ pub(super) async fn start(
         let (data, grant) = (dir.join("data").display().to_string(), OPENING_GRANT.to_string());
         let brokers = address(service.via);
         let args = ["sample", name, BROKERS, &brokers, "--data", &data, "--opening-grant", &grant];
-        let process = ServiceProcess::start(ServiceOptions {
-            name: name.to_owned(),
-            program: options.exe.clone(),
-            args: args.map(str::to_owned).to_vec(),
-            dir,
-        });
-        let process = process.await.map_err(|source| error(name, source))?;
-        targets.push(Target { index, service: service.clone(), url: format!("http://{}", process.address()) });
+        let program = options.exe.clone();
+        let args = args.map(str::to_owned).to_vec();
+        let child = ServiceOptions { name: name.to_owned(), program, args, dir };
+        let process = ServiceProcess::start_at(child, Listen::Flag(at)).await.map_err(|source| error(name, source))?;
+        let url = format!("http://{}", process.address());
+        targets.push(Target { index, service: service.clone(), url: url.clone(), status_url: url });
         services.push(Mutex::new(process));
     }
     Ok((Arc::new(services), targets))

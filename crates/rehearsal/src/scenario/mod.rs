@@ -3,6 +3,7 @@
 //! A scenario is TOML. [`Scenario::parse`] reports every mistake of the file at once, each with line, column and fix,
 //! and refuses unknown keys: a misspelt fault that is silently not injected would be a rehearsal that proves nothing.
 
+mod edge;
 mod fields;
 mod mistake;
 mod read;
@@ -10,6 +11,7 @@ mod relay;
 
 use std::time::Duration;
 
+pub use edge::{Crowd, Edge, GiftClass, OWNED_SITES, SERVICES_AT};
 pub use mistake::{Mistake, Mistakes};
 pub use relay::{Copier, Relay};
 
@@ -54,6 +56,8 @@ pub struct Scenario {
     pub relay: Option<Relay>,
     /// What copies one cluster to another where no relay does; never in a file, see [`Scenario::as_control`].
     pub copier: Option<Copier>,
+    /// The gateway in front of the services, with sites and nodes behind it, if there is one.
+    pub edge: Option<Edge>,
     /// The services that take the load.
     pub services: Vec<Service>,
     /// The consumer group.
@@ -185,6 +189,8 @@ pub struct Phase {
     pub lasts_on_kafka: Option<Duration>,
     /// Requests per second, by index into [`Scenario::services`].
     pub rates: Vec<f64>,
+    /// What comes through the edge beside them; nobody without one.
+    pub crowd: Crowd,
     /// The part at the beginning in which the rates move linearly from the previous phase's.
     pub ramp: Duration,
 }
@@ -213,6 +219,8 @@ pub enum Victim {
     Service(usize),
     /// The relay.
     Relay,
+    /// The pages of an owned site: index into [`OWNED_SITES`].
+    Site(usize),
 }
 
 /// What a fault does.

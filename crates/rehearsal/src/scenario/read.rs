@@ -6,6 +6,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::DeTable;
 
+use super::edge::{self, OWNED_SITES, SERVICES_AT};
 use super::fields::{Fields, Reader, choice, flag, list, number, table, tables};
 use super::relay::{self, Relay};
 use super::{
@@ -63,11 +64,13 @@ fn root_table(reader: &mut Reader<'_>, root: &Spanned<DeTable<'_>>) -> Option<Sc
     let relay = has_relay.then(|| {
         table(reader, &mut fields, "relay", "[relay]", |reader, fields| relay::relay(reader, fields, &cluster_names))
     });
+    let has_edge = fields.find("edge").is_some();
+    let edge = has_edge.then(|| table(reader, &mut fields, "edge", "[edge]", edge::edge));
     let services = tables(reader, &mut fields, "service", "[[service]]", 1..=SERVICES_MAX, |reader, fields| {
         service(reader, fields, &cluster_names, has_relay)
     });
     let phases = tables(reader, &mut fields, "phase", "[[phase]]", 1..=PHASES_MAX, |reader, fields| {
-        phase(reader, fields, &service_names)
+        phase(reader, fields, &service_names, has_edge)
     });
     let consumers = table(reader, &mut fields, "consumers", "[consumers]", |reader, fields| {
         consumers(reader, fields, &cluster_names, has_relay)
@@ -83,6 +86,7 @@ fn root_table(reader: &mut Reader<'_>, root: &Spanned<DeTable<'_>>) -> Option<Sc
                 services: &service_names,
                 phases: &phase_names,
                 has_relay,
+                has_edge,
                 relay: relay.as_ref().and_then(Option::as_ref),
             },
             &lasts,
@@ -152,6 +156,10 @@ fn root_table(reader: &mut Reader<'_>, root: &Spanned<DeTable<'_>>) -> Option<Sc
         Some(read) => Some(read?),
         None => None,
     };
+    let edge = match edge {
+        Some(read) => Some(read?),
+        None => None,
+    };
     Some(Scenario {
         name: name?,
         title: title?,
@@ -159,6 +167,7 @@ fn root_table(reader: &mut Reader<'_>, root: &Spanned<DeTable<'_>>) -> Option<Sc
         clusters: clusters?,
         relay,
         copier: None,
+        edge,
         services: services?,
         consumers: consumers?,
         phases: phases?,
@@ -233,7 +242,7 @@ fn consumers(
     Some(Consumers { group: group?, via: via?, members: members? })
 }
 
-fn phase(reader: &mut Reader<'_>, mut fields: Fields<'_, '_>, services: &[String]) -> Option<Phase> {
+fn phase(reader: &mut Reader<'_>, mut fields: Fields<'_, '_>, services: &[String], has_edge: bool) -> Option<Phase> {
     let name = fields.name(reader, "name", "steady").map(|(name, _)| name.to_owned());
     let lasts = fields.seconds(reader, "seconds", None);
     let lasts_on_kafka = fields.find("seconds_kafka").is_some().then(|| fields.seconds(reader, "seconds_kafka", None));
@@ -266,12 +275,13 @@ fn phase(reader: &mut Reader<'_>, mut fields: Fields<'_, '_>, services: &[String
             }
         },
     };
+    let crowd = edge::crowd(reader, &mut fields, has_edge);
     fields.finish(reader);
     let lasts_on_kafka = match lasts_on_kafka {
         Some(read) => Some(read?),
         None => None,
     };
-    Some(Phase { name: name?, lasts: lasts?, lasts_on_kafka, rates: rates?, ramp: ramp? })
+    Some(Phase { name: name?, lasts: lasts?, lasts_on_kafka, rates: rates?, crowd: crowd?, ramp: ramp? })
 }
 
 fn rates(reader: &mut Reader<'_>, table: &DeTable<'_>, services: &[String]) -> Option<Vec<f64>> {
@@ -302,7 +312,21 @@ struct Names<'a> {
     services: &'a [String],
     phases: &'a [String],
     has_relay: bool,
+    has_edge: bool,
     relay: Option<&'a Relay>,
+}
+
+/// The owned site whose loss a fault plays. The services stand at the other one: no database is moved here.
+fn site(reader: &mut Reader<'_>, fields: &mut Fields<'_, '_>, names: &Names<'_>) -> Option<Victim> {
+    let sites = OWNED_SITES.map(str::to_owned);
+    let site = fields.refers(reader, "site", "site", &sites, None)?;
+    if !names.has_edge {
+        reader.mistake(fields.span_of("site"), "the scenario has no sites", "add an [edge] table");
+    } else if site == SERVICES_AT {
+        let fix = format!("write `site = {:?}`", sites[1 - SERVICES_AT]);
+        reader.mistake(fields.span_of("site"), "the services stand at that site, each only once", fix);
+    }
+    Some(Victim::Site(site))
 }
 
 /// The one process that a fault names by `cluster`, by `service` or by `relay = true`.
@@ -352,6 +376,10 @@ fn fault(
             .map(|member| FaultKind::Leave { member }),
         Some("switch") => relay::switch(reader, &mut fields, names.clusters, names.relay),
         Some("pause") => victim(reader, &mut fields, names).map(|victim| FaultKind::Pause { victim }),
+        Some(_) if fields.find("site").is_some() => {
+            let victim = site(reader, &mut fields, names);
+            victim.map(|victim| FaultKind::Kill { victim, lose_disk: false })
+        }
         Some(_) => {
             let victim = victim(reader, &mut fields, names);
             let lose_disk = flag(reader, &mut fields, "lose_disk");
@@ -371,7 +399,7 @@ fn fault(
         }
         // The kind decides which of them are known; do not blame the others for it.
         None => {
-            fields.known.extend(["cluster", "service", "relay", "lose_disk", "member", "to"]);
+            fields.known.extend(["cluster", "service", "relay", "site", "lose_disk", "member", "to"]);
             None
         }
     };

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, reason = "a test panics on failure")]
 
-use super::{Copier, FaultKind, Flush, Relay, Scenario, Via, Victim};
+use super::{Copier, FaultKind, Flush, GiftClass, Relay, Scenario, Via, Victim};
 
 const WHOLE: &str = include_str!("../../../../scenarios/first.toml");
 const TAKEOVER: &str = include_str!("../../../../scenarios/takeover.toml");
@@ -120,6 +120,33 @@ fn a_fault_strikes_one_process() {
     check("kind = \"kill\"\nservice = \"refund\"", Err("no service is called"));
     check("kind = \"kill\"\nservice = \"payment\"\nlose_disk = true", Err("use `lose_disk` with a `cluster`"));
     check("kind = \"pause\"\ncluster = \"a\"\nlose_disk = true", Err("does not take `lose_disk`"));
+}
+
+#[test]
+fn an_edge_brings_sites_that_can_be_lost_and_people_that_come() {
+    const BURST: &str = include_str!("../../../../scenarios/burst.toml");
+    let burst = Scenario::parse("burst.toml", BURST).unwrap();
+    let edge = burst.edge.unwrap();
+    assert_eq!((edge.slots, edge.core_reserve, edge.nodes, edge.gift), (20, 12, 6, GiftClass::Core));
+    assert!(burst.faults.iter().any(|f| f.kind == FaultKind::Kill { victim: Victim::Site(0), lose_disk: false }));
+    let visitors: Vec<f64> = burst.phases.iter().map(|phase| phase.crowd.visitors).collect();
+    assert_eq!(visitors, [3.0, 30.0, 30.0, 3.0]);
+    let control = include_str!("../../../../scenarios/misrouted.toml");
+    let control = Scenario::parse("misrouted.toml", control).unwrap();
+    assert_eq!(control.edge.unwrap().gift, GiftClass::Open);
+    let check = |from: &str, to: &str, expect: &str| {
+        assert!(BURST.contains(from), "{from:?}");
+        let mistakes = Scenario::parse("burst.toml", &BURST.replacen(from, to, 1)).unwrap_err();
+        assert!(mistakes.to_string().contains(expect), "{mistakes}");
+    };
+    check("core_reserve = 12", "core_reserve = 20", "nothing is left for a promotion");
+    check("site = \"owned-1\"", "site = \"owned-2\"", "the services stand at that site");
+    check("site = \"owned-1\"", "site = \"cloud\"", "no site is called \"cloud\"");
+    check("kind = \"kill\"\nsite", "kind = \"pause\"\nsite", "has no `cluster`");
+    check("nodes = 6", "gift = \"shut\"", "`gift` is \"shut\"");
+    let without = WHOLE.replacen("seconds = 8\n", "seconds = 8\nvisitors = 3\n", 1);
+    let mistakes = Scenario::parse("first.toml", &without).unwrap_err();
+    assert!(mistakes.to_string().contains("`visitors` without an [edge] go nowhere"), "{mistakes}");
 }
 
 #[test]
