@@ -244,6 +244,39 @@ fn without_the_relay_the_same_loss_is_seen_to_lose_records() {
     assert!(!failed.contains(&"faults"), "{}", shown(&output));
 }
 
+/// The control of the edge's rehearsal; on a machine that does nothing else, requests are not that late.
+fn misrouted() -> String {
+    include_str!("../../../../scenarios/misrouted.toml").to_owned() + "\n[expect]\nlateness_ms_max = 2000\n"
+}
+
+#[test]
+fn a_core_route_that_is_declared_open_is_found_out_by_those_who_do_not_ask_the_edge() {
+    let (output, dir) = rehearse(&misrouted());
+    assert_eq!(output.status.code(), Some(1), "{}", shown(&output));
+    let report = report(dir.path());
+    let failed = failed(&report);
+    for check in ["EDGE-1-cloud", "EDGE-1-client", "planted"] {
+        assert!(failed.contains(&check), "{check} is not among {failed:?}");
+    }
+    assert!(!failed.contains(&"EDGE-1-log"), "the decision log knows what the edge was told, and no more: {failed:?}");
+    assert!(shown(&output).contains("was given /gift/g"), "the terminal names what came to the cloud");
+}
+
+#[test]
+fn core_stays_at_home_while_a_promotion_overflows() {
+    let (output, dir) = rehearse(&misrouted().replacen("gift = \"open\"", "gift = \"core\"", 1));
+    assert_eq!(output.status.code(), Some(0), "{}", shown(&output));
+    let report = report(dir.path());
+    for verdict in report["verdicts"].as_array().unwrap().iter().filter(|verdict| verdict["check"] != "faults") {
+        assert!(verdict["examined"].as_u64().unwrap() > 0, "a check that looks at nothing: {verdict}");
+    }
+    let whole = &report["edge"]["whole"];
+    assert!(["owned", "rented", "waiting"].iter().all(|who| whole[who].as_u64() > Some(0)), "{whole}");
+    assert!(fs::read_to_string(dir.path().join("out/report.html")).unwrap().contains("The edge"));
+    let crowd = fs::read_to_string(dir.path().join("out/crowd.jsonl")).unwrap();
+    assert!(crowd.contains("promotion-cloud-1"), "nobody was served by a rented node");
+}
+
 #[test]
 fn a_log_that_needs_a_relay_is_refused_for_a_scenario_without_one() {
     for log in ["direct", "mixed"] {

@@ -61,8 +61,9 @@ impl Browser {
         Ok(Self { client, cookies: BTreeMap::from([session]), language, planted: planted.to_owned() })
     }
 
-    /// Opens a page.
+    /// Opens a page. Its form has put the user's name into the address.
     pub(super) async fn open(&mut self, url: &str) -> Shown {
+        let url = format!("{url}?day=1111&name={}", self.planted);
         let cookies: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let request = self
             .client

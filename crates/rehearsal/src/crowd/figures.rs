@@ -85,7 +85,7 @@ impl EdgeFigures {
             waited: held.len() as u64,
             wait: Percentiles::of(waits.filter_map(|(_, visit)| waited(visit))),
             view: Percentiles::of(crowd.views.iter().filter(served).map(|v| v.ended_us.saturating_sub(v.sent_us))),
-            gift: gift_latency(crowd),
+            gift: gift_latency(crowd, |_| true),
             gifts_repeated: crowd.gifts.iter().map(|gift| u64::from(gift.attempts.saturating_sub(1))).sum(),
             received_by_rented: evidence.nodes.iter().map(|node| node.received.len() as u64).sum(),
             seconds,

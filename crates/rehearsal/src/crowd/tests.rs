@@ -14,6 +14,7 @@ struct Run {
     crowd: CrowdHistory,
     nodes: Vec<NodeLog>,
     audit: Result<Audit, String>,
+    lost_us: Vec<u64>,
 }
 
 fn view(visitor: usize, page: u32, at_us: u64, answer: Answer) -> View {
@@ -55,13 +56,15 @@ fn sound() -> Run {
             gap_open: 0,
             missing: 0,
         }),
+        lost_us: Vec::new(),
     }
 }
 
 /// The checks that do not hold of a run, and its figures.
 fn failed(run: &Run) -> (Vec<String>, EdgeFigures) {
     let gift_p99_max = Some(Duration::from_millis(300));
-    let evidence = Evidence { crowd: &run.crowd, nodes: &run.nodes, audit: &run.audit, gift_p99_max };
+    let Run { crowd, nodes, audit, lost_us } = run;
+    let evidence = Evidence { crowd, nodes, audit, gift_p99_max, lost_us };
     let mut verdicts = judge(&evidence);
     // As the report has it: nothing looked at is nothing shown.
     let empty = verdicts.iter_mut().filter(|verdict| verdict.examined == 0);
@@ -98,6 +101,16 @@ fn each_source_finds_what_it_is_there_for() {
     check("a gift that waited", |run| run.crowd.gifts[0].answer = Answer::Waiting, &["core-errors", "gift-p99"]);
     check("a gift without an end", |run| run.crowd.gifts_planned = 2, &["core-errors"]);
     check("a slow gift", |run| run.crowd.gifts[0].ended_us = 1_400_001, &["gift-p99"]);
+    let struck = |run: &mut Run| {
+        // The first is slow when a site is lost, and the second later.
+        run.crowd.gifts = vec![gift(0, "gift-owned-1"), gift(1, "gift-owned-1")];
+        run.crowd.gifts_planned = 2;
+        run.crowd.gifts[0].ended_us = 1_900_000;
+        run.crowd.gifts[1].planned_us = 4_000_000;
+        run.crowd.gifts[1].ended_us = 4_100_000;
+        run.lost_us = vec![900_000];
+    };
+    check("a gift that a loss struck", struck, &[]);
     check("a 502 for a page", |run| run.crowd.views[1].answer = Answer::Status(502), &["EDGE-3"]);
     check("no answer for a page", |run| run.crowd.views[1].answer = Answer::Nothing("x".into()), &["EDGE-3"]);
     check("no spill", |run| run.crowd.views[2].answer = Answer::Served("promotion-owned-2".into()), &["spill"]);

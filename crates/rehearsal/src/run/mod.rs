@@ -40,7 +40,7 @@ use crate::plan::Plan;
 use crate::progress::{Before, Progress, TICK};
 use crate::pulse;
 use crate::read_back::{self, Wanted};
-use crate::recorder::{Recorder, topics};
+use crate::recorder::{Mark, MarkKind, Recorder, topics};
 use crate::relay_status::Standing;
 use crate::report::Report;
 use crate::scenario::{Relay, Scenario, Via};
@@ -257,7 +257,10 @@ async fn play(
         (Some(sites), Some(crowd)) => {
             let (nodes, audit) = (sites.node_logs()?, sites.audit().await);
             let gift_p99_max = scenario.expect.service_p99_max;
-            let evidence = Evidence { crowd, nodes: &nodes, audit: &audit, gift_p99_max };
+            let marks = recorder.marks();
+            let lost = |mark: &&Mark| mark.kind == MarkKind::Killed && mark.subject.starts_with("site ");
+            let lost_us: Vec<u64> = marks.iter().filter(lost).map(|mark| mark.at_us).collect();
+            let evidence = Evidence { crowd, nodes: &nodes, audit: &audit, gift_p99_max, lost_us: &lost_us };
             Some((crowd::judge::judge(&evidence), EdgeFigures::of(&evidence)))
         }
         _ => None,
