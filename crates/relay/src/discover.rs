@@ -15,6 +15,7 @@ use crate::config::Adopt;
 use crate::relay::Relay;
 use crate::sequence::Event;
 use crate::side::{Side, SideMap, SideSet};
+use crate::topics::logs::{Unread, differs_at, extents};
 use crate::topics::plan::{Observed, Present};
 use crate::topics::record::Change;
 use crate::topics::registry::observe;
@@ -33,6 +34,8 @@ struct Seen {
     told: BTreeSet<String>,
     /// Topics about which something was said in this look.
     refused: BTreeSet<Arc<str>>,
+    /// Those of them that are two logs.
+    two_logs: BTreeSet<Arc<str>>,
     /// Since when a topic was seen on one side only.
     on_one_side: BTreeMap<Arc<str>, Instant>,
     /// Sides that could not be read.
@@ -163,6 +166,7 @@ async fn topics(client: &Client) -> Result<Topics, ClientError> {
 
 async fn look_at_topics(relay: &Arc<Relay>, a: &Topics, b: &Topics, seen: &mut Seen) {
     seen.refused.clear();
+    seen.two_logs.clear();
     let mut unserved = BTreeMap::new();
     for name in a.keys().chain(b.keys().filter(|name| !a.contains_key(*name))) {
         let on_both = a.contains_key(name) == b.contains_key(name);
@@ -185,7 +189,11 @@ async fn look_at_topics(relay: &Arc<Relay>, a: &Topics, b: &Topics, seen: &mut S
             tracing::warn!(topic = %name, error = &error as &dyn std::error::Error, "a topic cannot be taken in");
         }
         if relay.topics.get(name).is_none_or(|record| !record.is_served()) {
-            let why = if seen.refused.contains(name) { Why::Refused } else { Why::Waits };
+            let why = match (seen.two_logs.contains(name), seen.refused.contains(name)) {
+                (true, _) => Why::TwoLogs,
+                (false, true) => Why::Refused,
+                (false, false) => Why::Waits,
+            };
             unserved.insert(Arc::clone(name), why);
         }
     }
@@ -245,6 +253,13 @@ async fn adopt_both(
     if !is_sound(relay, name, SideMap { a: &there.a, b: &there.b }, None, seen) {
         return Ok(());
     }
+    if let Some(at) = fork(relay, name, there.a.partitions).await? {
+        // Which of both counts, nothing says: taken in, one of them would be made again from the other.
+        let what = format!("the last batch that both sides have in {at} is not the same: two logs, not one; preflight says more");
+        seen.tell(name, what);
+        seen.two_logs.insert(Arc::clone(name));
+        return Ok(());
+    }
     let mut changes = rules::mended(&there.a);
     for change in rules::mended(&there.b) {
         if !changes.contains(&change) {
@@ -263,6 +278,21 @@ async fn adopt_both(
         record.replication = -1;
     }
     relay.topics.adopt(record, needed(relay, name)).await.map(drop)
+}
+
+/// The first partition whose logs cannot be one.
+async fn fork(relay: &Relay, name: &Arc<str>, partitions: i32) -> Result<Option<TopicPartition>, AdminError> {
+    let clients = SideMap::from_fn(|side| &relay.upstreams[side].control);
+    let failed = |Unread { side, source }| AdminError::Side { side, source };
+    for index in 0..partitions {
+        let at = TopicPartition::new(Arc::clone(name), index);
+        let on = extents(&clients, &at).await.map_err(failed)?;
+        let differs = differs_at(&clients, &at, &on, |id| id == relay.copier_id).await.map_err(failed)?;
+        if differs.is_some() {
+            return Ok(Some(at));
+        }
+    }
+    Ok(None)
 }
 
 /// Made on the other side, empty: the partitions copy what is there. A log that no longer begins at 0 would have to be

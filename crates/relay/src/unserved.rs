@@ -10,6 +10,8 @@ pub(crate) enum Why {
     Waits,
     /// The rules refuse it; the log and `preflight` name the command that mends it.
     Refused,
+    /// The same, and an alarm stands for it: the sides hold two logs of the name, and nothing says which counts.
+    TwoLogs,
 }
 
 /// Topics by the reason, by name.
@@ -17,6 +19,8 @@ pub(crate) enum Why {
 pub(crate) struct Split {
     pub(crate) waiting: Vec<Arc<str>>,
     pub(crate) refused: Vec<Arc<str>>,
+    /// Those of the refused that are two logs.
+    pub(crate) two_logs: Vec<Arc<str>>,
 }
 
 /// What the last look at both sides found.
@@ -36,9 +40,16 @@ impl Unserved {
     pub(crate) fn split(&self, concerns: impl Fn(&str) -> bool) -> Option<Split> {
         let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         let topics = found.as_ref()?.iter().filter(|(name, _)| concerns(name));
-        let (waiting, refused): (Vec<_>, Vec<_>) = topics.partition(|(_, why)| **why == Why::Waits);
-        let names = |of: Vec<(&Arc<str>, &Why)>| of.into_iter().map(|(name, _)| Arc::clone(name)).collect();
-        Some(Split { waiting: names(waiting), refused: names(refused) })
+        let mut split = Split::default();
+        for (name, why) in topics {
+            let lists = match why {
+                Why::Waits => [Some(&mut split.waiting), None],
+                Why::Refused => [Some(&mut split.refused), None],
+                Why::TwoLogs => [Some(&mut split.refused), Some(&mut split.two_logs)],
+            };
+            lists.into_iter().flatten().for_each(|list| list.push(Arc::clone(name)));
+        }
+        Some(split)
     }
 }
 
@@ -51,8 +62,14 @@ mod tests {
         let unserved = Unserved::default();
         assert_eq!(unserved.split(|_| true), None);
         let why = |name: &str, why| (Arc::from(name), why);
-        unserved.found(BTreeMap::from([why("a", Why::Waits), why("b", Why::Refused), why("c", Why::Waits)]));
-        let expect = Split { waiting: vec![Arc::from("c")], refused: vec![Arc::from("b")] };
+        unserved.found(BTreeMap::from([
+            why("a", Why::Waits),
+            why("b", Why::Refused),
+            why("c", Why::Waits),
+            why("d", Why::TwoLogs),
+        ]));
+        let list = |names: &[&str]| names.iter().map(|name| Arc::from(*name)).collect();
+        let expect = Split { waiting: list(&["c"]), refused: list(&["b", "d"]), two_logs: list(&["d"]) };
         assert_eq!(unserved.split(|name| name != "a"), Some(expect));
     }
 }

@@ -2,47 +2,15 @@
 
 use std::time::Duration;
 
-use naru_kafka::client::fetch::{FetchFrom, FetchOptions};
-use naru_kafka::client::offsets::OffsetAt;
-use naru_kafka::client::{Client, ClientError, TopicPartition};
-use naru_kafka::wire::Batch;
+use naru_kafka::client::TopicPartition;
 
 use super::{Look, PreflightError};
 use crate::side::{Side, SideMap};
+use crate::topics::logs::{Extent, Unread, batches, differs_at, extent};
 use crate::topics::rules::Severity;
 
 /// Between two looks at a log's end: long enough for a writer at work to be seen.
 const WRITERS_LOOK: Duration = Duration::from_millis(500);
-/// About how much of the newest is looked at for transactions, per partition and side.
-const NEWEST_BYTES: i32 = 256 << 10;
-
-/// Where a log begins and ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Extent {
-    start: i64,
-    end: i64,
-}
-
-impl Extent {
-    fn records(self) -> i64 {
-        self.end - self.start
-    }
-}
-
-async fn extent(client: &Client, at: &TopicPartition) -> Result<Extent, ClientError> {
-    let start = client.list_offset(at, OffsetAt::Earliest).await?.offset.unwrap_or(0);
-    let end = client.list_offset(at, OffsetAt::Latest).await?.offset.unwrap_or(0);
-    Ok(Extent { start, end })
-}
-
-/// The batch that holds this offset, and what follows it.
-async fn batches(client: &Client, at: &TopicPartition, offset: i64) -> Result<Vec<Batch>, ClientError> {
-    let mut from = FetchFrom::new(at.clone(), offset);
-    from.bytes_max = NEWEST_BYTES;
-    let options = FetchOptions { max_wait: Duration::ZERO, ..FetchOptions::default() };
-    Ok(client.fetch_one(&from, &options).await?.batches)
-}
-
 /// The side of which a command may delete a topic that differs: never the one with more.
 fn expendable(records: SideMap<i64>, standby: Side) -> Side {
     if records[standby] > records[standby.other()] { standby.other() } else { standby }
@@ -65,18 +33,12 @@ impl Look<'_> {
             self.transactions(topic, &at, on).await?;
             let shorter = if on.a.end < on.b.end { Side::A } else { Side::B };
             copied[shorter] += on[shorter.other()].end - on[shorter].end.max(on[shorter.other()].start);
-            // Where both have something, it must be the same.
-            let shared = on[shorter].end - 1;
-            if on[shorter].records() > 0 && shared >= on[shorter.other()].start && different.is_none() {
-                let held = async |side: Side| {
-                    let found = batches(&self.clients[side], &at, shared).await;
-                    let found = found.map_err(|source| PreflightError::Side { side, source })?;
-                    let batch = found.iter().find(|batch| batch.header().last_offset() >= shared);
-                    Ok(batch.map(|batch| (batch.header().base_offset, batch.header().crc)))
-                };
-                if held(Side::A).await? != held(Side::B).await? {
-                    different = Some((at, shared));
-                }
+            if different.is_none() {
+                let clients = SideMap::from_fn(|side| &self.clients[side]);
+                // Nothing tells a copier's id before a relay has one.
+                let offset = differs_at(&clients, &at, on, |_| false).await;
+                let offset = offset.map_err(|Unread { side, source }| PreflightError::Side { side, source })?;
+                different = offset.map(|offset| (at, offset));
             }
         }
         if let Some((at, offset)) = different {

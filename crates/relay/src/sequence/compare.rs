@@ -30,6 +30,11 @@ pub(super) fn same(ours: &BatchHeader, ours_batch: &Batch, theirs: &Batch, is_co
         && ours_batch.payload() == theirs.payload()
 }
 
+/// The same of two batches as they were read from two logs.
+pub(crate) fn is_same_batch(one: &Batch, other: &Batch, is_copier: impl Fn(i64) -> bool) -> bool {
+    same(one.header(), one, other, is_copier)
+}
+
 /// The ends of the logs of one or both sides, being read.
 #[derive(Debug, Default)]
 pub(super) struct Locating {

@@ -32,6 +32,7 @@ mod window;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use compare::is_same_batch;
 pub use action::{Acked, Action, Checkpoint, Outgoing, Refusal, Suspicion};
 pub use event::{Event, Located, Outcome, ReadFailed, Ticket, WriteRefused};
 #[cfg(feature = "mutation")]

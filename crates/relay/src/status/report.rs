@@ -17,6 +17,8 @@ use crate::unserved::Split;
 const NAMES_MAX: usize = 10;
 /// The alarm of a mirror that has no room.
 const GROUPS_FULL: &str = "groups-full";
+/// The alarm of topics that are two logs.
+const TWO_LOGS: &str = "two-logs";
 
 /// Everything.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -279,7 +281,7 @@ fn group(
     let concerns = |topic: &str| relay.config.group_of_topic(topic) == name && relay.served.get(topic).is_none();
     let unserved = relay.unserved.split(concerns);
     let topics_read = unserved.is_some();
-    let Split { waiting, refused } = unserved.unwrap_or_default();
+    let Split { waiting, refused, two_logs } = unserved.unwrap_or_default();
     GroupStatus {
         name: name.to_owned(),
         active,
@@ -307,7 +309,7 @@ fn group(
             because: rebuild.because,
             topics_in_all: served.rebuilds.topics(),
         }),
-        alarms: alarms(relay, view.alarms, &served.mirror),
+        alarms: alarms(relay, view.alarms, &served.mirror, &two_logs),
         partitions: partitions.len(),
         partitions_opening: partitions.iter().filter(|partition| !partition.shown().view.ready).count(),
         topics_read,
@@ -317,7 +319,12 @@ fn group(
 }
 
 /// What the sides call for, and what the mirror of committed offsets does.
-fn alarms(relay: &Relay, raised: BTreeMap<Alarm, String>, mirror: &Mirror) -> Vec<AlarmStatus> {
+fn alarms(
+    relay: &Relay,
+    raised: BTreeMap<Alarm, String>,
+    mirror: &Mirror,
+    two_logs: &[Arc<str>],
+) -> Vec<AlarmStatus> {
     let of_sides = raised.into_iter().map(|(alarm, text)| {
         let which = match alarm {
             Alarm::WrongCluster(side) => relay.cluster(side).wrong(),
@@ -330,7 +337,15 @@ fn alarms(relay: &Relay, raised: BTreeMap<Alarm, String>, mirror: &Mirror) -> Ve
         name: GROUPS_FULL.to_owned(),
         text: "more consumer groups than the relay carries: offsets of the rest are on one side only".to_owned(),
     });
-    of_sides.chain(full).collect()
+    let forked = (!two_logs.is_empty()).then(|| {
+        let Names { count, first } = Names::of(two_logs);
+        let text = format!(
+            "{count} topics are not taken in, as the sides hold two logs of each and nothing says which counts: {}",
+            first.join(", ")
+        );
+        AlarmStatus { name: TWO_LOGS.to_owned(), text }
+    });
+    of_sides.chain(full).chain(forked).collect()
 }
 
 fn seconds(ms: Millis) -> f64 {

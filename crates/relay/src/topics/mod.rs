@@ -8,6 +8,7 @@
 pub(crate) mod api;
 mod ask;
 mod identity;
+pub(crate) mod logs;
 pub mod plan;
 pub mod record;
 pub mod registry;

@@ -12,4 +12,5 @@ mod secured_sides;
 mod security;
 mod takeover;
 mod through;
+mod two_logs;
 mod verify;
