@@ -45,6 +45,9 @@ impl Group {
     /// and is written again; nothing is granted until both sides were read since (RELAY-13).
     pub(super) fn went_back(&mut self, older: Option<(u64, GroupRecord)>) {
         let sent = self.swap.take().map_or(self.held.standing, |swap| swap.sent());
+        if sent.is_duplex() && !self.held.standing.is_duplex() {
+            self.unread = Some(sent);
+        }
         self.version = older.map_or(0, |(version, _)| version);
         let after = [Some(sent), older.map(|(_, record)| record.standing)].into_iter().flatten();
         let after = after.max_by_key(|standing| standing.epoch).unwrap_or(sent);
@@ -59,7 +62,7 @@ impl Group {
     /// What was read back holds from now on.
     pub(super) fn adopt(&mut self, now: Millis, version: u64, record: GroupRecord, out: &mut Vec<Action>) {
         let before = std::mem::replace(&mut self.held, record);
-        (self.version, self.swap, self.rewrite) = (version, None, None);
+        (self.version, self.swap, self.rewrite, self.unread) = (version, None, None, None);
         let (was, is) = (before.standing, record.standing);
         if was.in_sync != is.in_sync || was.active != is.active {
             self.solo_allowed_once = false;

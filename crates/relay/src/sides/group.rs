@@ -87,6 +87,9 @@ pub struct Group {
     /// What is held is this relay's memory, newer than the coordinator's: it has to be written.
     pub(super) rewrite: Option<GroupRecord>,
     pub(super) swap: Option<Swap>,
+    /// The pair was sent and may have been set for a moment, in a coordinator that then went back: until something newer
+    /// is read, both are required.
+    pub(super) unread: Option<Standing>,
     pub(super) coordinator_lost_at: Option<Millis>,
     pub(super) restored: bool,
     pub(super) lease_until: Option<Millis>,
@@ -119,10 +122,14 @@ impl Group {
         };
         let is_written = found == Some(newest);
         let restored = !is_written && boot.remembered.is_some();
-        let rewrite = (!is_written).then(|| match found.or(boot.remembered) {
+        // The relay before may have sent the pair, and that may be applied yet: before one side goes on alone, the record
+        // is written anew, so that nothing older can be.
+        let alone = !newest.standing.is_duplex();
+        let rewrite = (!is_written || alone).then(|| match found.or(boot.remembered) {
             Some(_) => GroupRecord { standing: next_epoch(newest.standing, newest.standing), ..newest },
             None => newest,
         });
+        let pair = Standing { in_sync: SideSet::PAIR, epoch: newest.standing.epoch + 1, ..newest.standing };
         Self {
             config,
             held: newest,
@@ -131,6 +138,7 @@ impl Group {
             coordinator_in_doubt: boot.coordinator_in_doubt || !is_written,
             rewrite,
             swap: None,
+            unread: alone.then_some(pair),
             coordinator_lost_at: None,
             restored,
             lease_until: None,
@@ -152,7 +160,7 @@ impl Group {
 
     /// What a partition that is opened now is made with, and what it is told: what holds, and what was sent.
     pub fn announcement(&self) -> (Standing, Option<Standing>) {
-        let sent = self.swap.map(|swap| swap.sent()).or_else(|| {
+        let sent = self.unread.or_else(|| self.swap.map(|swap| swap.sent())).or_else(|| {
             let joining = self.returning.requires_both() && !self.held.standing.is_duplex();
             joining.then(|| self.pair().standing)
         });
@@ -231,12 +239,24 @@ impl Group {
 
     fn decide(&mut self, now: Millis, out: &mut Vec<Action>) {
         let may_write = self.has_lease(now);
-        if let Some(swap) = &mut self.swap {
-            swap.tick(now, may_write, out);
-        }
+        let spoiled = self.is_spoiled();
         self.settle(now);
         let forced = self.forced(now);
-        if let Forced::Send(record) = forced {
+        if let Some(swap) = &mut self.swap {
+            swap.tick(now, may_write && !spoiled, out);
+        }
+        if spoiled && may_write && self.swap.is_some_and(|swap| swap.stands_unwritten()) {
+            let instead = match forced {
+                Forced::Send(record) => Some(record),
+                // One side alone as before: whatever else was sent can then be written no more.
+                Forced::Nothing => Some(self.held),
+                Forced::Stopped | Forced::InDoubt => None,
+            };
+            if let Some(record) = instead {
+                self.fail_switch(CommandRefused::Cancelled, out);
+                self.send_instead(record, out);
+            }
+        } else if let Forced::Send(record) = forced {
             if self.may_send(now) {
                 self.fail_switch(CommandRefused::Cancelled, out);
                 self.send(record, out);
@@ -261,6 +281,33 @@ impl Group {
 
     /// Sends a change. What it may require is announced before it can be applied.
     pub(super) fn send(&mut self, record: GroupRecord, out: &mut Vec<Action>) {
+        let record = self.vetted(record);
+        self.swap = Some(Swap::new(self.version, record));
+        self.announce(out);
+        out.push(Action::Swap { expected: self.version, record });
+    }
+
+    /// Sends another change in place of the one that is not written yet: of the two the coordinator takes one.
+    fn send_instead(&mut self, record: GroupRecord, out: &mut Vec<Action>) {
+        let mut record = self.vetted(record);
+        if let Some(swap) = &mut self.swap {
+            // Not to be taken for the other one.
+            record.standing = next_epoch(record.standing, swap.sent());
+            swap.instead(record, out);
+        }
+        self.announce(out);
+    }
+
+    /// Whether the change on its way would put a side into the set, or leave it there, that is known to be damaged since
+    /// it was sent. It is not sent again.
+    fn is_spoiled(&self) -> bool {
+        let Some(sent) = self.swap.map(|swap| swap.sent()).filter(|_| self.rewrite.is_none()) else { return false };
+        let damaged = |side| matches!(self.health.unfit(side), Some((_, Unfit::Damaged)));
+        sent.in_sync != self.held.standing.in_sync
+            && Side::BOTH.into_iter().any(|side| sent.in_sync.contains(side) && damaged(side))
+    }
+
+    fn vetted(&self, record: GroupRecord) -> GroupRecord {
         // Whoever allows one side alone to go on in doubt has not said that the other's records may be removed.
         let in_doubt = record.grant == Some(Cause::Operator) && record.standing.in_sync != self.held.standing.in_sync;
         let confirmed = self.trusted && !in_doubt;
@@ -275,9 +322,7 @@ impl Group {
         invariant!(RELAY_5, !(is_new && Side::BOTH.into_iter().any(damaged)), "{}: a damaged side", record.standing);
         let alone = is_new && !in_sync.is_pair();
         invariant!(RELAY_13, !alone || self.may_be_alone(active), "{}: in doubt after a start", record.standing);
-        self.swap = Some(Swap::new(self.version, record));
-        self.announce(out);
-        out.push(Action::Swap { expected: self.version, record });
+        record
     }
 
     /// The record that sets the pair again.

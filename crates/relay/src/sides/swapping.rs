@@ -50,6 +50,18 @@ impl Swap {
         self.record.standing
     }
 
+    /// Whether it was read that nothing of it is written so far, and it waits.
+    pub fn stands_unwritten(&self) -> bool {
+        matches!(self.stage, Stage::Waiting { resend: true, .. })
+    }
+
+    /// Another record from the same version: of the two only one can be written.
+    pub fn instead(&mut self, record: GroupRecord, out: &mut Vec<Action>) {
+        self.record = record;
+        self.stage = Stage::Sending;
+        out.push(Action::Swap { expected: self.expected, record });
+    }
+
     pub fn swapped(&mut self, now: Millis, retry_ms: Millis, outcome: SwapOutcome, out: &mut Vec<Action>) -> Step {
         if self.stage != Stage::Sending {
             return Step::Goes;

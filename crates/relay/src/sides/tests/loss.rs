@@ -190,3 +190,52 @@ fn a_standby_that_keeps_no_committed_offsets_is_lost_like_one_that_keeps_no_reco
         assert_eq!(script.raised(), []);
     }
 }
+
+#[test]
+fn a_grant_to_a_side_that_was_damaged_since_is_not_sent_again() {
+    let mut script = Script::pair();
+    script.obedient = false;
+    script.swaps = vec![(SwapOutcome::Unknown, false); 3];
+    script.lose(B);
+    script.pass(1100);
+    assert_eq!(script.group.announcement().1, Some(standing(A, SideSet::only(A), 2)));
+    script.report_at(&partitions()[0], A, Suspicion::Damaged);
+    script.pass(5000);
+    // Nobody is left: it is read, and not sent.
+    assert!(script.held().is_duplex());
+    script.serve(B);
+    script.pass(200);
+    assert_eq!(script.held(), standing(B, SideSet::only(B), 3));
+}
+
+#[test]
+fn a_pair_that_a_coordinator_lost_again_is_required_until_something_newer_is_read() {
+    let mut script = Script::serving(record(A, SideSet::only(A), 4), Absence::Available);
+    script.swaps = vec![(SwapOutcome::Unknown, false); 100];
+    script.pass(2500);
+    let pair = standing(A, SideSet::PAIR, 6);
+    assert_eq!(script.group.announcement(), (standing(A, SideSet::only(A), 5), Some(pair)));
+    // Restored: whether the pair was set before, nobody knows.
+    script.announced.clear();
+    script.stored = Some((0, record(B, SideSet::only(B), 3)));
+    script.pass(500);
+    assert!(script.raised().contains(&Alarm::CoordinatorRestored));
+    assert!(script.announced.iter().all(|(_, sent)| *sent == Some(pair)), "{:?}", script.announced);
+    script.swaps.clear();
+    script.pass(500);
+    assert!(script.held().epoch > pair.epoch);
+}
+
+#[test]
+fn a_pair_with_a_side_that_was_damaged_since_is_not_sent_again() {
+    let mut script = Script::serving(record(A, SideSet::only(A), 4), Absence::Available);
+    script.on(Event::Tick);
+    script.swaps = vec![(SwapOutcome::Unknown, false); 3];
+    script.pass(1200);
+    assert_eq!(script.group.announcement().1, Some(standing(A, SideSet::PAIR, 6)));
+    script.obedient = false;
+    script.report_at(&partitions()[0], B, Suspicion::Damaged);
+    script.pass(5000);
+    assert_eq!(script.held(), standing(A, SideSet::only(A), 7));
+    assert_eq!(script.group.announcement().1, None, "one side goes on alone");
+}

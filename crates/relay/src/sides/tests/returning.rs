@@ -161,7 +161,7 @@ fn a_flapping_side_waits_longer_each_time() {
 fn nothing_is_made_again_on_a_side_that_may_be_in_the_set_by_now() {
     let mut script = following(0);
     script.on(Event::OffsetsCopied { side: A, equal: true });
-    script.swaps = vec![(SwapOutcome::Unknown, false)];
+    script.swaps = vec![(SwapOutcome::Unknown, false); 10];
     script.report(A, Suspicion::Behind { records: 0 });
     script.ordered();
     script.report(A, Suspicion::OtherTopic);

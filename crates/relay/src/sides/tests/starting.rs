@@ -113,3 +113,16 @@ fn who_allows_one_side_alone_in_doubt_does_not_give_up_the_others_records() {
     assert!(!script.ordered().iter().any(|action| matches!(action, Action::Recreate { .. })));
     assert!(script.raised().contains(&Alarm::Unconfirmed(B)));
 }
+
+#[test]
+fn before_one_side_goes_on_alone_after_a_start_nothing_older_can_be_applied_any_more() {
+    let boot = Boot { found: Some((4, record(A, SideSet::only(A), 4))), ..Boot::default() };
+    let script = Script::start(GroupConfig::default(), boot);
+    // The relay before had sent the pair: where that is applied first, it holds.
+    let (alone, pair) = (standing(A, SideSet::only(A), 4), standing(A, SideSet::PAIR, 5));
+    assert_eq!(script.announced, [(alone, Some(pair)), (standing(A, SideSet::only(A), 5), None)]);
+    assert_eq!(script.stored, Some((5, record(A, SideSet::only(A), 5))));
+    let mut script = Script::start(GroupConfig::default(), Boot { found: Some((4, record(A, SideSet::PAIR, 4))), ..boot });
+    script.on(Event::Tick);
+    assert_eq!(script.stored.map(|(version, _)| version), Some(4), "the pair is strict enough");
+}
