@@ -77,6 +77,8 @@ pub struct Checkpoints {
     /// The newest of each name, as it stands in the file or will.
     newest: BTreeMap<Name, Bytes>,
     dirty: BTreeSet<Name>,
+    /// When the newest checkpoint of each partition was made: an older one that comes late counts for nothing.
+    made: BTreeMap<TopicPartition, u64>,
     /// Where the last round ended.
     next: Option<Name>,
     live_bytes: u64,
@@ -132,7 +134,7 @@ impl File {
         let live_bytes = newest.values().map(|value| value.len() as u64).sum();
         let mut this = Self { path, file: None, _lock: lock };
         this.write_anew(&newest).map_err(failed(&this.path.clone()))?;
-        Ok((this, Checkpoints { newest, dirty: BTreeSet::new(), next: None, live_bytes }, kept))
+        Ok((this, Checkpoints { newest, dirty: BTreeSet::new(), made: BTreeMap::new(), next: None, live_bytes }, kept))
     }
 
     /// Writes some of what was noted, about [`ROUND_BYTES_MAX`] bytes, and makes it durable. Groups and the coordinator
@@ -188,8 +190,12 @@ impl Encoded {
 }
 
 impl Checkpoints {
-    /// Notes a partition's checkpoint; [`File::round`] writes it.
-    pub fn partition(&mut self, at: &TopicPartition, checkpoint: Encoded) {
+    /// Notes a partition's checkpoint, unless one that was made later is there; [`File::round`] writes it.
+    pub fn partition(&mut self, at: &TopicPartition, made: u64, checkpoint: Encoded) {
+        if self.made.get(at).is_some_and(|newer| *newer > made) {
+            return;
+        }
+        self.made.insert(at.clone(), made);
         self.note(Name::Partition(at.clone()), checkpoint.0);
     }
 
@@ -210,6 +216,7 @@ impl Checkpoints {
 
     /// Forgets a partition that is not served any more.
     pub fn forget(&mut self, at: &TopicPartition) {
+        self.made.remove(at);
         let name = Name::Partition(at.clone());
         if let Some(old) = self.newest.remove(&name) {
             self.live_bytes -= old.len() as u64;

@@ -255,7 +255,9 @@ async fn adopt_both(
     }
     if let Some(at) = fork(relay, name, there.a.partitions).await? {
         // Which of both counts, nothing says: taken in, one of them would be made again from the other.
-        let what = format!("the last batch that both sides have in {at} is not the same: two logs, not one; preflight says more");
+        let what = format!(
+            "the last batch that both sides have in {at} is not the same: two logs, not one; preflight says more"
+        );
         seen.tell(name, what);
         seen.two_logs.insert(Arc::clone(name));
         return Ok(());

@@ -93,6 +93,8 @@ pub struct ServiceGroup {
     pub config: GroupConfig,
     /// What the coordinator holds for it, read back.
     pub standing: watch::Sender<Standing>,
+    /// A change of it that was sent, or is required already, and is not read back: the stricter of both holds.
+    pub sent: watch::Sender<Option<Standing>>,
     /// Its consumer groups.
     pub mirror: Arc<Mirror>,
     reports: mpsc::Sender<Report>,
@@ -208,16 +210,16 @@ impl Relay {
             let (sender, receiver) = mpsc::channel(REPORTS_MAX);
             let boot = state.boot(&group.name).await?;
             let first = sides::Group::new(govern::group_config(&config, &group), boot);
-            let standing = watch::Sender::new(first.announcement().0);
+            let (held, sent) = first.announcement();
+            let (standing, sent) = (watch::Sender::new(held), watch::Sender::new(sent));
             let unread = Mutex::new(Some(receiver));
             let runner = OnceLock::new();
             let clients = SideMap::from_fn(|side: Side| upstreams[side].control.clone());
-            let held = *standing.borrow();
             let recognised = SideMap::from_fn(|side: Side| upstreams[side].recognised.clone());
             let mirror = Arc::new(Mirror::new(MirrorConfig::of(&config), clients, recognised, held, tasks));
             let rebuilds = Rebuilds::default();
             let served =
-                ServiceGroup { config: group, standing, mirror, reports: sender, unread, rebuilds, boot, runner };
+                ServiceGroup { config: group, standing, sent, mirror, reports: sender, unread, rebuilds, boot, runner };
             groups.insert(served.config.name.clone(), served);
         }
         let stopping = tasks.stop_token();
@@ -325,6 +327,7 @@ impl Relay {
                 at: TopicPartition::new(Arc::clone(&spec.name), index),
                 config: self.partition_config(&group.config),
                 standing: *group.standing.borrow(),
+                sent: *group.sent.borrow(),
                 checkpoint: checkpoint(index),
                 topic_ids: spec.topic_ids,
                 lease_until: *self.lease.borrow(),
@@ -382,6 +385,7 @@ impl Relay {
             stages: Arc::clone(&self.stages),
             pace: Arc::clone(&self.pace),
             tickets: Arc::clone(&self.tickets),
+            state: Arc::clone(&self.state),
         }
     }
 

@@ -19,7 +19,7 @@ fn open(directory: &Path) -> (Both, Kept) {
 
 impl Both {
     fn partition(&mut self, at: &TopicPartition, checkpoint: &Checkpoint) {
-        self.notes().partition(at, Encoded::of(checkpoint));
+        self.notes().partition(at, 0, Encoded::of(checkpoint));
     }
 
     fn round(&mut self) -> Result<(), CheckpointError> {
@@ -48,6 +48,7 @@ fn checkpoint(gate: i64, producers: i64) -> Checkpoint {
         windows: (0..producers).map(window).collect(),
         stamp: (5, 6),
         restamped: SideMap::default(),
+        lent: Vec::new(),
     }
 }
 
@@ -139,4 +140,15 @@ fn the_file_stays_small() {
         let length = std::fs::metadata(directory.path().join("checkpoints")).unwrap().len();
         assert!(length < 12 << 20, "{length}");
     }
+}
+
+#[test]
+fn a_checkpoint_that_was_made_earlier_and_comes_later_counts_for_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut checkpoints, _) = open(directory.path());
+    for (made, gate) in [(1, 10), (3, 30), (2, 20)] {
+        checkpoints.notes().partition(&at(0), made, Encoded::of(&checkpoint(gate, 1)));
+    }
+    let newest = checkpoints.notes().newest[&Name::Partition(at(0))].clone();
+    assert_eq!(newest, Encoded::of(&checkpoint(30, 1)).0);
 }

@@ -69,11 +69,11 @@ async fn round(relay: &Arc<Relay>, written: &mut HashMap<TopicPartition, Moved>,
                 continue;
             }
             // A partition that ends has said what it had to say.
-            if let Ok(Some(checkpoint)) = partition.checkpoint().await {
+            if let Ok(Some((made, checkpoint))) = partition.checkpoint().await {
                 written.insert(at.clone(), moved);
                 let (state, at) = (Arc::clone(&relay.state), at.clone());
                 // Up to some megabytes of text each.
-                let noted = tokio::task::spawn_blocking(move || state.note(&at, &checkpoint)).await;
+                let noted = tokio::task::spawn_blocking(move || state.note(&at, made, &checkpoint)).await;
                 if let Err(error) = noted {
                     tracing::warn!(%error, "a checkpoint was not noted");
                 }

@@ -242,6 +242,7 @@ impl Runner {
             Action::Announce { held, sent } => {
                 tracing::info!(group = name, standing = %held, sent = ?sent.map(|sent| sent.to_string()), "a standing holds");
                 if let Some(served) = relay.groups.get(&name) {
+                    served.sent.send_replace(sent);
                     served.standing.send_replace(held);
                     served.mirror.announce(held, sent);
                 }

@@ -107,10 +107,24 @@ impl State {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).remove(at)
     }
 
-    /// Notes a partition's checkpoint. Takes the time that its size takes: not for an async task.
-    pub(crate) fn note(&self, at: &TopicPartition, checkpoint: &Checkpoint) {
+    /// Notes a partition's checkpoint, the newer of two by when they were made. Takes the time that its size takes: not
+    /// for an async task.
+    pub(crate) fn note(&self, at: &TopicPartition, made: u64, checkpoint: &Checkpoint) {
         let encoded = Encoded::of(checkpoint);
-        self.checkpoints().partition(at, encoded);
+        self.checkpoints().partition(at, made, encoded);
+    }
+
+    /// Notes a checkpoint and makes it durable. Waits for the disk: not for an async task.
+    pub(crate) fn keep(&self, at: &TopicPartition, made: u64, checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
+        self.note(at, made, checkpoint);
+        loop {
+            // A round that took it before has ended when this is held, and has written it or put it back.
+            let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+            if !self.checkpoints().waits(at) {
+                return Ok(());
+            }
+            file.round(&self.checkpoints)?;
+        }
     }
 
     /// Forgets a partition that is not served any more.
@@ -157,10 +171,11 @@ mod tests {
             windows: Vec::new(),
             stamp: (5, 6),
             restamped: SideMap::default(),
+            lent: Vec::new(),
         };
         let places = [0, 1].map(|partition| TopicPartition::new("payments", partition));
         let state = State::open(directory.path()).await.unwrap();
-        places.iter().for_each(|at| state.note(at, &checkpoint));
+        places.iter().for_each(|at| state.note(at, 1, &checkpoint));
         state.write().unwrap();
         drop(state);
 

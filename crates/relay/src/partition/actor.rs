@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -78,8 +79,9 @@ impl Actor {
         shown: watch::Sender<Shown>,
         reports: mpsc::Sender<Report>,
     ) -> Self {
-        let Start { at, config, standing, checkpoint, topic_ids, lease_until } = start;
-        Self {
+        let Start { at, config, standing, sent, checkpoint, topic_ids, lease_until } = start;
+        let announced = Inbound::Event(Event::Standing { held: standing, sent });
+        let mut actor = Self {
             core: Partition::new(config, standing, checkpoint),
             lanes: SideMap::from_fn(|side| Lane::new(side, at.clone(), shared.replica_wait)),
             shared,
@@ -99,7 +101,9 @@ impl Actor {
             pause: None,
             wake_at: None,
             gate: 0,
-        }
+        };
+        actor.take(announced);
+        actor
     }
 
     pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Inbound>) {
@@ -205,7 +209,8 @@ impl Actor {
             }
             Inbound::Checkpoint(reply) => {
                 // Whoever asked and went away does not want to know.
-                drop(reply.send(self.core.checkpoint()));
+                let made = self.shared.tickets.fetch_add(1, Ordering::Relaxed);
+                drop(reply.send(self.core.checkpoint().map(|checkpoint| (made, checkpoint))));
             }
         }
     }
@@ -284,6 +289,11 @@ impl Actor {
             Action::DeleteRecords { order, side, before } => {
                 let (upstream, at) = self.way(side);
                 self.order(side, orders::delete_records(upstream, at, before, order));
+            }
+            Action::Keep { order, checkpoint } => {
+                let made = self.shared.tickets.fetch_add(1, Ordering::Relaxed);
+                let (state, at) = (Arc::clone(&self.shared.state), self.inner.at.clone());
+                self.order(self.standing.active, orders::keep(state, at, made, checkpoint, order));
             }
             Action::Answer { ticket, result } => {
                 if let Some(waiter) = self.waiting.remove(&ticket) {

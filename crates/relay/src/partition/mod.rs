@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
+use crate::govern::State;
 use crate::measure::Stages;
 use crate::sequence::{Acked, Checkpoint, Event, Millis, PartitionConfig, Refusal, Suspicion, Ticket, View};
 use crate::side::{Side, SideMap, SideSet};
@@ -95,6 +96,8 @@ pub struct Start {
     pub config: PartitionConfig,
     /// The group's standing as it was read.
     pub standing: Standing,
+    /// A change of it that is not read back.
+    pub sent: Option<Standing>,
     /// What was kept of it.
     pub checkpoint: Option<Checkpoint>,
     /// The topic's identity on each side, where it was recorded (RELAY-12).
@@ -115,6 +118,8 @@ pub(crate) struct Shared {
     /// Of copying to sides that come back.
     pub(crate) pace: Arc<Pace>,
     pub(crate) tickets: Arc<AtomicU64>,
+    /// Where checkpoints are made durable.
+    pub(crate) state: Arc<State>,
 }
 
 /// How a batch went; the sender is dropped unused only when the partition is given up.
@@ -142,7 +147,7 @@ enum Inbound {
         side: Side,
         id: Option<TopicId>,
     },
-    Checkpoint(oneshot::Sender<Option<Checkpoint>>),
+    Checkpoint(oneshot::Sender<Option<(u64, Checkpoint)>>),
 }
 
 /// The partition's task has ended: the relay stops, or gave the partition up.
@@ -221,8 +226,8 @@ impl PartitionHandle {
         self.inner.inbox.send(Inbound::Recreated { side, id }).await.map_err(|_| Gone)
     }
 
-    /// What must be kept of it now. None while that is not known.
-    pub async fn checkpoint(&self) -> Result<Option<Checkpoint>, Gone> {
+    /// What must be kept of it now, and a number that is higher the later that was made. None while it is not known.
+    pub async fn checkpoint(&self) -> Result<Option<(u64, Checkpoint)>, Gone> {
         let (reply, answer) = oneshot::channel();
         self.inner.inbox.send(Inbound::Checkpoint(reply)).await.map_err(|_| Gone)?;
         answer.await.map_err(|_| Gone)

@@ -8,7 +8,8 @@ use naru_kafka::client::offsets::{ListedOffset, OffsetAt};
 use naru_kafka::client::{ClientError, Connection, Lane as Way, TopicPartition};
 use naru_kafka::wire::{Batch, ErrorCode, TopicId};
 
-use crate::sequence::{Event, Located, OrderId, ReadFailed};
+use crate::govern::State;
+use crate::sequence::{Checkpoint, Event, Located, OrderId, ReadFailed};
 use crate::upstream::Upstream;
 
 /// An outcome, and the connection that batches may go over from now on.
@@ -120,6 +121,32 @@ fn whole(batches: Vec<Batch>, wanted: &Wanted, at: &TopicPartition) -> Result<Ve
         return Err(ReadFailed::Refused(ErrorCode::CORRUPT_MESSAGE));
     }
     Ok(kept)
+}
+
+/// Makes a checkpoint durable.
+pub(super) async fn keep(
+    state: Arc<State>,
+    at: TopicPartition,
+    made: u64,
+    checkpoint: Box<Checkpoint>,
+    order: OrderId,
+) -> Done {
+    let partition = at.clone();
+    let kept = tokio::task::spawn_blocking(move || state.keep(&partition, made, &checkpoint)).await;
+    let done = match kept {
+        Ok(Ok(())) => true,
+        Ok(Err(error)) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(%at, error, "a checkpoint that something waits for cannot be kept");
+            false
+        }
+        // Only when the runtime ends.
+        Err(error) => {
+            tracing::warn!(%at, %error, "a checkpoint was not kept");
+            false
+        }
+    };
+    Event::Kept { order, done }.into()
 }
 
 pub(super) async fn delete_records(upstream: Arc<Upstream>, at: TopicPartition, before: i64, order: OrderId) -> Done {

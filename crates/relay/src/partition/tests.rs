@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 struct World {
     shared: Shared,
     _sides: SideMap<Standin>,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 struct Running {
@@ -61,8 +61,9 @@ impl World {
             replica_wait: Duration::from_secs(1),
             stages: Arc::new(Stages::new(&Metrics::new())),
             tickets: Arc::new(AtomicU64::new(0)),
+            state: Arc::new(State::open(&dir.path().join("state")).await.unwrap()),
         };
-        Self { shared, _sides: sides, _dir: dir }
+        Self { shared, _sides: sides, dir }
     }
 
     fn partition(&self, checkpoint: Option<Checkpoint>) -> Running {
@@ -70,6 +71,7 @@ impl World {
             at: TopicPartition::new("orders", 0),
             config: PartitionConfig::new(1 << 60, 1 << 59),
             standing: Standing::first(Side::A),
+            sent: None,
             checkpoint,
             topic_ids: SideMap::default(),
             lease_until: Millis::MAX,
@@ -141,7 +143,7 @@ async fn a_start_without_a_checkpoint_takes_what_both_sides_hold() {
     for sequence in 0..3 {
         assert_eq!(partition.produce(Some((7 << 50, sequence)), &["x"]).await, Ok(i64::from(sequence)));
     }
-    let checkpoint = partition.handle.checkpoint().await.unwrap();
+    let checkpoint = partition.handle.checkpoint().await.unwrap().map(|(_, checkpoint)| checkpoint);
     partition.end().await;
     for (producer, checkpoint) in [(9 << 50, None), (10 << 50, checkpoint)] {
         let partition = world.partition(checkpoint);
@@ -151,4 +153,29 @@ async fn a_start_without_a_checkpoint_takes_what_both_sides_hold() {
         assert_eq!(world.ends().await, SideMap { a: end + 1, b: end + 1 });
         partition.end().await;
     }
+}
+
+#[tokio::test]
+async fn where_the_log_is_shown_to_begin_survives_a_kill() {
+    let world = World::start().await;
+    let partition = world.partition(None);
+    for sequence in 0..3 {
+        assert_eq!(partition.produce(Some((7 << 50, sequence)), &["x"]).await, Ok(i64::from(sequence)));
+    }
+    let killed_at = async |shown: i64| {
+        partition.until("the log start", |now| now.view.log_start == shown).await;
+        // The disk as a kill at this moment leaves it.
+        let copy = TempDir::new().unwrap();
+        let files = world.dir.path().join("state/checkpoints/checkpoints");
+        std::fs::create_dir_all(copy.path().join("checkpoints")).unwrap();
+        std::fs::copy(files, copy.path().join("checkpoints/checkpoints")).unwrap();
+        let kept = State::open(copy.path()).await.unwrap().take_checkpoint(partition.handle.at());
+        kept.map(|checkpoint| (checkpoint.log_start, checkpoint.gate))
+    };
+    // One side's own retention.
+    partition.handle.send(Event::BeginsAt { side: Side::A, log_start: 1 }).await.unwrap();
+    assert_eq!(killed_at(1).await, Some((1, 3)));
+    assert_eq!(partition.handle.delete_records(2).await.unwrap(), Ok(2));
+    assert_eq!(killed_at(2).await, Some((2, 3)));
+    partition.end().await;
 }

@@ -1,6 +1,6 @@
 //! What a partition wants done.
 //!
-//! Every `Write`, `ReadEnd`, `Read` and `DeleteRecords` gets exactly one outcome event, also when the shell gives up
+//! Every `Write`, `ReadEnd`, `Read`, `DeleteRecords` and `Keep` gets exactly one outcome event, also when the shell gives up
 //! on it: until all writes to a side have one, that side is not examined and nothing is sent again.
 
 use naru_kafka::wire::{BatchHeader, ErrorCode, RecordData};
@@ -86,7 +86,7 @@ pub enum Suspicion {
 pub struct Checkpoint {
     /// Everything below is on every side that was in sync, and is what consumers may see.
     pub gate: i64,
-    /// The log start shown.
+    /// The log start shown, or about to be.
     #[serde(default)]
     pub log_start: i64,
     /// Per side: everything below is on that side, equal to the other's. The gate for a side in sync, less for one
@@ -102,6 +102,9 @@ pub struct Checkpoint {
     pub stamp: (i64, i16),
     /// Producers whose batches carry the copier's id on a side instead of their own.
     pub restamped: SideMap<super::Restamped>,
+    /// Batches above the gate that stand in a log, or may, under another's name.
+    #[serde(default)]
+    pub lent: Vec<super::Lent>,
 }
 
 /// Something to be done.
@@ -147,6 +150,13 @@ pub enum Action {
         side: Side,
         /// The new log start.
         before: i64,
+    },
+    /// Make this checkpoint durable, over every one that was given before. Something waits for it.
+    Keep {
+        /// Comes back in [`super::Event::Kept`].
+        order: OrderId,
+        /// What.
+        checkpoint: Box<Checkpoint>,
     },
     /// Answer a client's Produce.
     Answer {

@@ -56,7 +56,7 @@ impl Partition {
             return;
         }
         self.replace_producers(side);
-        let mut stamped = 0;
+        let (mut stamped, mut unknown) = (0, false);
         let mut held = Vec::new();
         let mut index = 0;
         while let Some(entry) = self.line.waiting.get(index)
@@ -71,7 +71,12 @@ impl Partition {
                     break;
                 }
                 stamped += 1;
-                self.send(now, side, index, out);
+                self.stamp_waiting(index);
+                // Behind one that is not known yet whose it is nothing under the same producer is sent.
+                unknown |= !self.is_stamp_known(index);
+                if !unknown {
+                    self.send(now, side, index, out);
+                }
             } else if !held.contains(&id) && !self.waits_for_place(entry) {
                 held.extend(self.is_alone(entry).then_some(id));
                 self.send(now, side, index, out);
@@ -107,27 +112,35 @@ impl Partition {
             && self.line.placed.iter().any(|placed| placed.header.producer_id == id)
     }
 
-    fn send(&mut self, now: Millis, side: Side, index: usize, out: &mut Vec<Action>) {
-        let mut sequence = None;
-        if let Some(entry) = self.line.waiting.get(index)
-            && entry.plain
-            && !entry.stamped
-            && !mutant!(self.config, NoStamp)
-        {
-            sequence = Some(self.stamp.take(entry.records()));
-            if mutant!(self.config, ReuseId) {
-                sequence = Some(0);
-            }
-        }
+    /// Gives a batch the partition's own producer, if it is to be written under that and is not yet.
+    fn stamp_waiting(&mut self, index: usize) {
         let (id, epoch) = (self.stamp.id, self.stamp.epoch);
         let Some(entry) = self.line.waiting.get_mut(index) else { return };
-        if let Some(sequence) = sequence {
-            entry.stamp(id, epoch, sequence);
+        if !entry.plain || entry.stamped || mutant!(self.config, NoStamp) {
+            return;
         }
+        let mut sequence = self.stamp.take(entry.records());
+        if mutant!(self.config, ReuseId) {
+            sequence = 0;
+        }
+        entry.stamp(id, epoch, sequence);
+    }
+
+    /// Whether it is durable whose the batch is that goes under the partition's own producer.
+    fn is_stamp_known(&mut self, index: usize) -> bool {
+        let Some(entry) = self.line.waiting.get(index) else { return false };
+        let (client, written) = (*entry.batch.header(), entry.header);
+        self.is_known_whose(&client, &written)
+    }
+
+    fn send(&mut self, now: Millis, side: Side, index: usize, out: &mut Vec<Action>) {
+        let Some(entry) = self.line.waiting.get_mut(index) else { return };
         invariant!(RELAY_7, entry.header.has_producer(), "a batch of {} records without producer", entry.records());
         entry.sent = Sent::InFlight;
         entry.ever_sent = true;
         let (key, batch) = (entry.key, entry.outgoing());
+        let (client, written) = (*entry.batch.header(), entry.header);
+        invariant!(RELAY_11, self.says_whose(&client, &written), "nothing durable says whose {written:?} is");
         self.write(now, side, Cargo::New(key), batch, out);
     }
 

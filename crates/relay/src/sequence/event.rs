@@ -134,6 +134,13 @@ pub enum Event {
         /// On the same clock as every `now`.
         until: super::Millis,
     },
+    /// The outcome of [`super::Action::Keep`].
+    Kept {
+        /// The order.
+        order: OrderId,
+        /// Whether it is durable. If not it is ordered again.
+        done: bool,
+    },
     /// Records before this offset are to be deleted on both sides; -1 means the gate.
     DeleteBefore {
         /// Answered by [`super::Action::AnswerDelete`].

@@ -35,8 +35,9 @@ impl Partition {
         }
         while let Some(entry) = self.line.placed.front() {
             let waits = !entry.waiters.is_empty();
-            // Without a lease nothing is acknowledged; what nobody waits for is only known (RELAY-9).
-            if entry.next_offset() > reach || waits && !leased {
+            // Without a lease, or by one side alone where that may not be, nothing is acknowledged; what nobody waits for is
+            // only known (RELAY-9).
+            if entry.next_offset() > reach || waits && (!leased || self.is_blocked()) {
                 break;
             }
             let Some(mut entry) = self.line.placed.pop_front() else { break };
@@ -47,6 +48,7 @@ impl Partition {
             let client = *entry.batch.header();
             self.producers.done(entry.key, client.producer_id);
             self.producers.remember(entry.offset, &client);
+            self.is_remembered(&client);
             self.check_window(client.producer_id);
             if self.is_running() {
                 shown.push(entry.shown());

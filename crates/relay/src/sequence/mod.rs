@@ -15,6 +15,7 @@ mod compare;
 mod event;
 mod follow;
 mod gate;
+mod keep;
 mod line;
 mod mutant;
 mod open;
@@ -32,9 +33,10 @@ mod window;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use compare::is_same_batch;
 pub use action::{Acked, Action, Checkpoint, Outgoing, Refusal, Suspicion};
+pub(crate) use compare::is_same_batch;
 pub use event::{Event, Located, Outcome, ReadFailed, Ticket, WriteRefused};
+pub use keep::Lent;
 #[cfg(feature = "mutation")]
 pub use mutant::Mutant;
 pub use partition::{Partition, PartitionConfig, View};

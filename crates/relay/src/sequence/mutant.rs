@@ -30,6 +30,8 @@ pub enum Mutant {
     WindowAboveGate,
     /// Sends again after an unknown outcome without reading what is there.
     ResendBlind,
+    /// Writes a client's batch under another name without keeping durably whose it is.
+    ForgetWhose,
 }
 
 #[cfg(feature = "mutation")]
@@ -49,6 +51,7 @@ impl Mutant {
         Self::StandbyOutOfOrder,
         Self::WindowAboveGate,
         Self::ResendBlind,
+        Self::ForgetWhose,
     ];
 }
 

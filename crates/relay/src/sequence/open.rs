@@ -52,6 +52,8 @@ impl Partition {
     /// What was read of a side over the connection before says nothing of what is there now.
     pub(super) fn reconnected(&mut self, side: Side) {
         self.sides[side].doubt();
+        // It may have been away: nothing is left to it alone before it was looked at.
+        self.sides[side].changed |= self.is_running() && self.standing.in_sync.contains(side);
         let counts = self.opens_with(side);
         match &mut self.phase {
             Phase::Opening(Opening::Locating(locating)) => locating.found[side] = None,
@@ -157,6 +159,7 @@ impl Partition {
             for producer in self.producers.cut(gate) {
                 self.restamp(active, producer);
             }
+            self.keeper.fell_to(gate);
         }
         self.line.gate = gate.max(log_start);
         self.unplace();
@@ -254,8 +257,13 @@ impl Partition {
                 }
             }
             None => {
-                let entry = Entry::found(self.line.key(), batch);
-                self.producers.found(entry.key, &header);
+                let own = self.owned(&batch);
+                let is_stamped = !self.is_copier(header.producer_id);
+                let mut entry = Entry::found(self.line.key(), batch);
+                if let Some(own) = own {
+                    (entry.batch, entry.plain, entry.stamped) = (own, true, is_stamped);
+                }
+                self.producers.found(entry.key, entry.batch.header());
                 self.line.push(entry);
             }
         }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use naru_kafka::wire::Batch;
 
 use super::admit::Arrival;
+use super::keep::Keeper;
 use super::line::Line;
 use super::mutant::mutant;
 use super::open::Opening;
@@ -111,7 +112,11 @@ pub struct Partition {
     pub(super) producers: Producers,
     pub(super) stamp: Stamper,
     pub(super) restamped: SideMap<Restamped>,
+    /// As it is shown.
     pub(super) log_start: i64,
+    /// As it will be shown once that is durable.
+    pub(super) begins: i64,
+    pub(super) keeper: Keeper,
     /// Batches not admitted yet: a start or a switch is under way.
     pub(super) arrivals: VecDeque<Arrival>,
     pub(super) deletions: Vec<Deletion>,
@@ -151,6 +156,7 @@ impl Partition {
         }
         let gate = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.gate);
         let last_batch = checkpoint.as_ref().map_or((-1, 0), |checkpoint| checkpoint.last_batch);
+        let log_start = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.log_start);
         Self {
             config,
             standing,
@@ -162,7 +168,9 @@ impl Partition {
             producers,
             stamp,
             restamped,
-            log_start: checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.log_start),
+            log_start,
+            begins: log_start,
+            keeper: Keeper::restore(checkpoint.as_ref()),
             arrivals: VecDeque::new(),
             deletions: Vec::new(),
             quiescing: false,
@@ -189,6 +197,7 @@ impl Partition {
             Event::Standing { held, sent } => self.stand(now, held, sent, out),
             Event::BeginsAt { side, log_start } => self.begins_at(side, log_start),
             Event::CopyPause { side, until } => self.pause_copying(side, until),
+            Event::Kept { order, done } => self.kept(now, order, done, out),
             Event::DeleteBefore { ticket, offset } => self.delete_before(now, ticket, offset, out),
             Event::Quiesce => self.quiescing = true,
             Event::Resume => (self.quiescing, self.quiesced) = (false, false),
@@ -204,7 +213,8 @@ impl Partition {
         self.open(now, out);
         self.move_gate(now, out);
         self.admit_arrivals(now, out);
-        self.move_log_start(out);
+        self.move_log_start();
+        self.advance_deletions(now, out);
         for side in Side::BOTH {
             self.examine(now, side, out);
             self.follow(now, side, out);
@@ -213,6 +223,7 @@ impl Partition {
         for side in Side::BOTH {
             self.catch_up(now, side, out);
         }
+        self.keep(now, out);
         self.refuse_stopped(now, out);
         self.quiesce(out);
         self.tell(tick, out);
@@ -241,19 +252,21 @@ impl Partition {
 
     /// What must be kept now, consistent with the gate. None while it is not known.
     pub fn checkpoint(&self) -> Option<Checkpoint> {
-        if !self.is_running() {
-            return None;
-        }
-        Some(Checkpoint {
+        self.is_running().then(|| self.present())
+    }
+
+    pub(super) fn present(&self) -> Checkpoint {
+        Checkpoint {
             gate: self.line.gate,
-            log_start: self.log_start,
+            log_start: self.begins,
             agreed: SideMap::from_fn(|side| self.sides[side].end.min(self.line.gate)),
             last_batch: self.last_batch,
             leader_epochs: SideMap::from_fn(|side| self.sides[side].whole_epoch),
             windows: self.producers.snapshot(),
             stamp: (self.stamp.id, self.stamp.epoch),
             restamped: self.restamped.clone(),
-        })
+            lent: self.keeper.lent(),
+        }
     }
 
     /// What it was made with, and the standing that was read back last.

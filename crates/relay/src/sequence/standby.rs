@@ -49,9 +49,22 @@ impl Partition {
         if self.is_running() && side != self.standing.active && next > self.sides[self.standing.active].end {
             return;
         }
-        let header = self.as_copied(side, &batch, header);
+        let written = self.as_copied(side, &batch, header);
+        if written != header && !self.may_copy(at, next, &batch, &written) {
+            return;
+        }
+        let header = written;
         let cargo = Cargo::Placed { offset: at, header };
         self.write(now, side, cargo, outgoing(header, &batch), out);
+    }
+
+    /// Whether it is durable whose a batch is that goes under the copier's id: below the gate by its producer's window,
+    /// above it by its name.
+    fn may_copy(&mut self, at: i64, next: i64, batch: &Batch, written: &BatchHeader) -> bool {
+        if at >= self.line.gate {
+            return self.is_known_whose(batch.header(), written);
+        }
+        !self.knows_of_before() || self.keeper.has_kept(next)
     }
 
     /// The header under which a side gets a batch: its own, or the copier's where the side refused that (see `doubtful`).

@@ -53,6 +53,7 @@ impl Partition {
             return;
         }
         track.stage = Stage::Follow(Follow::Unlocated);
+        track.changed = false;
         if track.fault.is_some() {
             // Where its leader epochs do not tell how much it lost or holds otherwise, all of it is compared.
             (track.end, track.tail) = (track.end.min(track.cut.unwrap_or(0)), None);

@@ -17,7 +17,17 @@ const DELETIONS_MAX: usize = 16;
 pub(super) struct Deletion {
     ticket: Ticket,
     before: i64,
-    orders: SideMap<Option<OrderId>>,
+    step: Deleting,
+}
+
+#[derive(Debug)]
+enum Deleting {
+    /// What is to be deleted tells of its producers: their windows have to be durable first.
+    Keeping,
+    /// On its way to the sides.
+    Ordered(SideMap<Option<OrderId>>),
+    /// Done; where the log begins is being made durable.
+    Showing,
 }
 
 impl Partition {
@@ -40,15 +50,34 @@ impl Partition {
             out.push(Action::AnswerDelete { ticket, result: Ok(self.log_start) });
             return;
         }
-        let mut orders = SideMap::default();
-        for side in Side::BOTH {
-            if self.is_in_sync(side) {
-                let order = self.order_id();
-                orders[side] = Some(order);
-                out.push(Action::DeleteRecords { order, side, before });
+        self.deletions.push(Deletion { ticket, before, step: Deleting::Keeping });
+    }
+
+    /// Deletions whose next step is free.
+    pub(super) fn advance_deletions(&mut self, now: Millis, out: &mut Vec<Action>) {
+        if !self.is_running() || !self.is_leased(now) {
+            return;
+        }
+        let mut deletions = std::mem::take(&mut self.deletions);
+        for deletion in &mut deletions {
+            if matches!(deletion.step, Deleting::Keeping) && self.keeper.has_kept(deletion.before) {
+                let mut orders = SideMap::default();
+                for side in Side::BOTH {
+                    if self.is_in_sync(side) {
+                        let (order, before) = (self.order_id(), deletion.before);
+                        orders[side] = Some(order);
+                        out.push(Action::DeleteRecords { order, side, before });
+                    }
+                }
+                deletion.step = Deleting::Ordered(orders);
             }
         }
-        self.deletions.push(Deletion { ticket, before, orders });
+        for shown in
+            deletions.extract_if(.., |one| matches!(one.step, Deleting::Showing) && one.before <= self.log_start)
+        {
+            out.push(Action::AnswerDelete { ticket: shown.ticket, result: Ok(self.log_start) });
+        }
+        self.deletions = deletions;
     }
 
     pub(super) fn records_deleted(
@@ -70,21 +99,19 @@ impl Partition {
             }
             return;
         }
-        let Some(index) = self.deletions.iter().position(|deletion| deletion.orders[side] == Some(order)) else {
-            return;
-        };
+        let is_of =
+            |deletion: &Deletion| matches!(&deletion.step, Deleting::Ordered(orders) if orders[side] == Some(order));
+        let Some(index) = self.deletions.iter().position(is_of) else { return };
         match outcome {
             Ok(log_start) => {
                 self.sides[side].log_start = self.sides[side].log_start.max(log_start);
                 let deletion = &mut self.deletions[index];
-                deletion.orders[side] = None;
-                if deletion.orders.iter().all(|(_, order)| order.is_none()) {
-                    let deletion = self.deletions.swap_remove(index);
-                    if deletion.before > self.log_start {
-                        self.log_start = deletion.before;
-                        out.push(Action::LogStart { offset: self.log_start });
-                    }
-                    out.push(Action::AnswerDelete { ticket: deletion.ticket, result: Ok(self.log_start) });
+                let Deleting::Ordered(orders) = &mut deletion.step else { return };
+                orders[side] = None;
+                if orders.iter().all(|(_, order)| order.is_none()) {
+                    deletion.step = Deleting::Showing;
+                    let before = deletion.before;
+                    self.begin_at(before);
                 }
             }
             Err(failed) => {
@@ -109,17 +136,16 @@ impl Partition {
     }
 
     /// The log start follows the sides in sync: what one of them no longer has is not shown.
-    pub(super) fn move_log_start(&mut self, out: &mut Vec<Action>) {
+    pub(super) fn move_log_start(&mut self) {
         if !self.is_running() {
             return;
         }
         // One that joins counts when it has joined: until then it may begin where it once did.
         let counts = |side: &Side| self.standing.in_sync.contains(*side) || self.sides[*side].is_checked();
         let starts = Side::BOTH.into_iter().filter(counts).map(|side| self.sides[side].log_start);
-        let start = starts.max().unwrap_or(0).min(self.line.gate).max(self.log_start);
-        if start > self.log_start {
-            self.log_start = start;
-            out.push(Action::LogStart { offset: start });
+        let start = starts.max().unwrap_or(0).min(self.line.gate);
+        if start > self.begins {
+            self.begin_at(start);
         }
     }
 

@@ -319,12 +319,7 @@ fn group(
 }
 
 /// What the sides call for, and what the mirror of committed offsets does.
-fn alarms(
-    relay: &Relay,
-    raised: BTreeMap<Alarm, String>,
-    mirror: &Mirror,
-    two_logs: &[Arc<str>],
-) -> Vec<AlarmStatus> {
+fn alarms(relay: &Relay, raised: BTreeMap<Alarm, String>, mirror: &Mirror, two_logs: &[Arc<str>]) -> Vec<AlarmStatus> {
     let of_sides = raised.into_iter().map(|(alarm, text)| {
         let which = match alarm {
             Alarm::WrongCluster(side) => relay.cluster(side).wrong(),

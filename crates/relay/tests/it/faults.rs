@@ -256,11 +256,10 @@ impl World {
 
     fn cut_log(&mut self, side: Side, partition: usize, from: i64) {
         let held = self.durable.coordinator.standing();
-        let (_, copier_id) = self.durable.ids[partition];
         let other = &self.brokers[side.other()];
         let other_serves = self.is_known_to_serve(side.other())
             && other.refuses.0.max(other.rejects_until).max(other.slow.0) <= self.now;
-        if other_serves && self.oracle.may_lose((partition, from), side, &self.brokers, held, copier_id) {
+        if other_serves && self.oracle.may_lose((partition, from), side, &self.brokers, held) {
             self.trace.note(self.now, || format!("{side}/{partition} loses everything from {from}"));
             self.oracle.lost(partition, side, from, self.brokers[side].logs[partition].end);
             self.brokers[side].logs[partition].lose_from(from);
@@ -302,9 +301,7 @@ impl World {
             (0..self.durable.topics.len()).filter(|other| self.durable.topics[*other] == topic).collect();
         let held = self.durable.coordinator.standing();
         let (oracle, brokers, commits) = (&mut self.oracle, &self.brokers, &self.commits);
-        let ids = &self.durable.ids;
-        let mut may =
-            |p: &usize| oracle.may_lose((*p, 0), side, brokers, held, ids[*p].1) && commits.may_forget(side, *p, held);
+        let mut may = |p: &usize| oracle.may_lose((*p, 0), side, brokers, held) && commits.may_forget(side, *p, held);
         let other = &brokers[side.other()];
         let other_serves = other.refuses.0.max(other.rejects_until).max(other.slow.0) <= self.now;
         // Unheard of, it must not meet a takeover to that very side: that would be both sides at once.
@@ -327,7 +324,7 @@ impl World {
 
     fn retain(&mut self, side: Side, partition: usize) {
         // What no checkpoint knows yet is too new for any retention.
-        let gate = self.durable.checkpoints[partition].as_ref().map_or(0, |checkpoint| checkpoint.gate);
+        let gate = self.durable.checkpoints[partition].1.as_ref().map_or(0, |checkpoint| checkpoint.gate);
         let log = &mut self.brokers[side].logs[partition];
         let before = self.random.random_range(0..=gate).min(log.end);
         let before = log.from(before).next().map_or(before, |stored| stored.base_offset());

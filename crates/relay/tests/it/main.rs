@@ -7,6 +7,7 @@ mod broker;
 mod clients;
 mod commits;
 mod coordinator;
+mod durable;
 mod faults;
 mod govern;
 #[cfg(feature = "mutation")]

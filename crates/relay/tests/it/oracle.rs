@@ -16,9 +16,6 @@ use crate::broker::{Broker, Log, content};
 /// A reading that a broker answered is known to the group after this, at the latest.
 const HEARD_MS: Millis = 600;
 
-/// A producer that is written under the copier's stamp has written among so many records before.
-const STAMPED_BEFORE: i64 = 500;
-
 /// Who made a batch.
 #[derive(Debug, Clone, Copy)]
 pub struct Origin {
@@ -109,24 +106,14 @@ impl Oracle {
 
     /// Whether a side may lose its log from here on without a record being lost that was promised: the other side is
     /// in sync and whole, also in the other partitions, since sides change for all of them together.
-    ///
-    /// What the copier stamped does not say any more whose it was. If the only batches that do are lost before a
-    /// checkpoint knows them, no relay can tell a repetition: such a tail is spared.
     pub fn may_lose(
         &mut self,
         (partition, from): (usize, i64),
         side: Side,
         brokers: &SideMap<Broker>,
         held: Standing,
-        copier_id: i64,
     ) -> bool {
         let other = side.other();
-        let [ours, theirs] = [side, other].map(|side| &brokers[side].logs[partition]);
-        // What the other side lacks yet it may get under the copier's stamp, as it got what came just before.
-        let from_copier = if theirs.end < ours.end { from.saturating_sub(STAMPED_BEFORE) } else { from };
-        if theirs.from(from_copier).any(|stored| stored.batch.header().producer_id == copier_id) {
-            return false;
-        }
         (0..self.partitions.len()).for_each(|partition| self.heal(partition, other, brokers));
         held.in_sync.contains(other)
             && self.partitions.iter().all(|judged| judged.lost[other].is_none())

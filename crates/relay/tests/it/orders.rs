@@ -21,13 +21,12 @@ impl World {
         let Some(relay) = &mut self.relay else { return };
         self.oracle.leased(now, relay.lease_until, "written");
         let start = relay.start;
-        let stamp_id = relay.actors[partition].machine.config().0.stamp_id;
         let lane = &mut relay.lanes[side];
         let Some(number) = lane.connection else {
             let event = Event::Written { order, side, outcome: Err(WriteRefused::NotSent) };
             return self.after(0, 5, Due::Hear { start, partition, lane: None, event });
         };
-        let stamped = batch.header().producer_id == stamp_id;
+        let stamped = self.durable.stamps[partition].contains(&batch.header().producer_id);
         let in_flight = lane.outstanding.iter().filter(|o| o.partition == partition && o.stamped).count();
         naru_model::invariant!(
             RELAY_7,
@@ -65,7 +64,12 @@ impl World {
         let now = self.now;
         let broker = &mut self.brokers[side];
         let (refuses_until, code) = broker.refuses;
-        let rejects = broker.rejects_until > now && self.durable.coordinator.standing().active != side;
+        // What it is to this partition: what is sent to an active side that refuses for good is refused for good.
+        let active = match &self.relay {
+            Some(relay) => relay.actors[partition].machine.config().1.active,
+            None => self.durable.coordinator.standing().active,
+        };
+        let rejects = broker.rejects_until > now && active != side;
         let log = &mut broker.logs[partition];
         // Batches that were on their way when the topic was made again are nobody's fault.
         let opened_after = request.connection.is_some_and(|(number, _)| number > self.network.connections_at[side]);
@@ -86,9 +90,8 @@ impl World {
                 };
                 self.trace.note(now, || format!("{side}/{partition} appends {order:?}: {outcome:?}"));
                 // A broker that knows a stamp writes nothing: under it must be what stands there.
-                let stamp_id = self.durable.ids[partition].0;
                 if let Ok(Appended::Duplicate(offset)) = outcome
-                    && batch.header().producer_id == stamp_id
+                    && self.durable.stamps[partition].contains(&batch.header().producer_id)
                     && let Some(stored) = log.at(offset)
                 {
                     naru_model::invariant!(

@@ -5,73 +5,29 @@ use std::collections::{BTreeMap, VecDeque};
 
 use naru_kafka::wire::Batch;
 use naru_relay::sequence::{
-    Acked, Action, Checkpoint, Event, Millis, Partition, PartitionConfig, Refusal, Ticket, View, WriteRefused,
+    Acked, Action, Event, Millis, Partition, PartitionConfig, Refusal, Ticket, View, WriteRefused,
 };
-use naru_relay::sides::{Absence, Event as GroupEvent, GroupRecord, Seen};
+use naru_relay::sides::{Event as GroupEvent, Seen};
 use naru_relay::{Side, SideMap};
 use rand::RngExt;
-use rand_chacha::ChaCha8Rng;
-
-use naru_kafka::wire::TopicId;
 
 use crate::commits::Mirror;
-use crate::coordinator::{Coordinator, Mood};
+use crate::coordinator::Mood;
 use crate::govern::{Governing, Governor};
 use crate::network::{Ask, Broken, Lane};
 use crate::orders::whole;
-use crate::world::{Due, World, brief, pick};
+use crate::world::{Due, World, brief};
 
 /// How long a lease lasts from the sending of its renewal.
 const LEASE_MS: Millis = 3_000;
 const RENEW_MS: Millis = 800;
 const TICK_MS: Millis = 20;
-const SAVE_MS: Millis = 400;
 /// A client's request is answered by then, if need be retriably.
 const PRODUCE_MS: Millis = 2_000;
 /// A partition that is stopped answers within this.
 const STOPPED_MS: Millis = 500;
 /// A write without an answer for so long costs its connection.
 pub const REQUEST_MS: Millis = 1_500;
-
-/// What survives the relay's process.
-#[derive(Debug)]
-pub struct Durable {
-    pub checkpoints: Vec<Option<Checkpoint>>,
-    /// The group's record as it was read back last.
-    pub remembered: Option<GroupRecord>,
-    /// The topic of each partition.
-    pub topics: Vec<usize>,
-    /// The recorded id of each topic.
-    pub topic_ids: SideMap<Vec<TopicId>>,
-    pub coordinator: Coordinator,
-    pub first_active: Side,
-    pub absence: Absence,
-    pub duplex: bool,
-    /// For stamping, and for the copier.
-    pub ids: Vec<(i64, i64)>,
-    pub starts: u64,
-    tickets: u64,
-}
-
-impl Durable {
-    pub fn new(topics: Vec<usize>, topic_ids: SideMap<Vec<TopicId>>, random: &mut ChaCha8Rng) -> Self {
-        let first_active = *pick(random, &Side::BOTH);
-        let partitions = topics.len();
-        Self {
-            checkpoints: vec![None; partitions],
-            remembered: None,
-            topics,
-            topic_ids,
-            coordinator: Coordinator::new(first_active),
-            first_active,
-            absence: *pick(random, &[Absence::Available, Absence::Available, Absence::Block]),
-            duplex: true,
-            ids: (0..partitions).map(|_| (random.random_range(0..1 << 62), random.random_range(0..1 << 62))).collect(),
-            starts: 0,
-            tickets: 0,
-        }
-    }
-}
 
 /// A client's request that has no answer yet.
 #[derive(Debug)]
@@ -107,8 +63,10 @@ pub struct Relay {
     pub mirror: Mirror,
     pub actors: Vec<Actor>,
     pub lanes: SideMap<Lane>,
+    /// Leader epochs as they were seen last.
+    pub leaders: SideMap<Vec<Option<i32>>>,
     answers: BTreeMap<(usize, u64), Answers>,
-    inbox: VecDeque<(usize, Event)>,
+    pub inbox: VecDeque<(usize, Event)>,
     pub lease_until: Millis,
     paused: bool,
     backlog: Vec<Due>,
@@ -124,6 +82,8 @@ impl Relay {
                 | Due::Produce { .. }
                 | Due::RelayTick(_)
                 | Due::RelaySaves(_)
+                | Due::RelayLooks(_)
+                | Due::Keeps { .. }
                 | Due::LeaseAsk(_)
                 | Due::LeaseGranted { .. }
                 | Due::CommitAnswered { .. }
@@ -146,15 +106,6 @@ impl Relay {
     /// Whether a side was read in every partition since the start.
     pub fn has_read(&self, side: Side) -> bool {
         self.actors.iter().all(|actor| actor.read[side])
-    }
-
-    /// A limit that is known: the active side holds a producer's batches under another's stamp, so that after a kill its
-    /// log does not say any more which of them the last checkpoint lacks, and a repetition is refused.
-    pub fn may_have_forgotten(&self, partition: usize, producer_id: i64) -> bool {
-        let machine = &self.actors[partition].machine;
-        let active = machine.config().1.active;
-        let restamped = machine.checkpoint().map(|checkpoint| checkpoint.restamped[active].producers.clone());
-        self.start > 1 && restamped.is_some_and(|restamped| restamped.iter().any(|(id, _)| *id == producer_id))
     }
 
     pub fn is_paused(&self) -> bool {
@@ -192,7 +143,7 @@ impl World {
         let partitions = self.durable.topics.len();
         let actors = (0..partitions)
             .map(|partition| {
-                let (stamp_id, copier_id) = self.durable.ids[partition];
+                let (stamp_id, copier_id) = self.durable.draw(partition);
                 let config = PartitionConfig {
                     absence: self.durable.absence,
                     duplex: self.durable.duplex,
@@ -203,7 +154,7 @@ impl World {
                     mutant: self.mutant,
                     ..PartitionConfig::new(stamp_id, copier_id)
                 };
-                let checkpoint = self.durable.checkpoints[partition].clone();
+                let checkpoint = self.durable.checkpoints[partition].1.clone();
                 Actor {
                     machine: Partition::new(config, held, checkpoint),
                     waiting: BTreeMap::new(),
@@ -221,6 +172,7 @@ impl World {
             mirror: Mirror::new(self.now, &self.commits),
             actors,
             lanes: SideMap::from_fn(|_| Lane::new()),
+            leaders: SideMap::from_fn(|_| vec![None; partitions]),
             answers: BTreeMap::new(),
             inbox: (0..partitions).map(|partition| (partition, Event::Standing { held, sent })).collect(),
             lease_until: 0,
@@ -234,7 +186,7 @@ impl World {
         self.mirror_hears(naru_relay::offsets::Event::Standing { held, sent });
         self.governor_starts(start);
         self.after(0, TICK_MS, Due::RelayTick(start));
-        self.after(1, SAVE_MS, Due::RelaySaves(start));
+        self.begins_keeping(start);
     }
 
     /// SIGKILL, and another start some time later.
@@ -357,22 +309,6 @@ impl World {
         }
     }
 
-    pub fn relay_saves(&mut self, start: u64) {
-        if !self.is_start(start) {
-            return;
-        }
-        (0..self.durable.topics.len()).for_each(|partition| self.save(partition));
-        self.after(SAVE_MS / 2, SAVE_MS, Due::RelaySaves(start));
-    }
-
-    fn save(&mut self, partition: usize) {
-        let Some(relay) = &self.relay else { return };
-        if let Some(checkpoint) = relay.actors[partition].machine.checkpoint() {
-            self.oracle.checkpointed(partition, &checkpoint);
-            self.durable.checkpoints[partition] = Some(checkpoint);
-        }
-    }
-
     pub fn connect(&mut self, start: u64, side: Side) {
         if !self.is_start(start) {
             return;
@@ -415,6 +351,10 @@ impl World {
             }
             debug_assert!(self.network.broken.contains_key(&number));
             self.after(20, 120, Due::Connect { start, side });
+            for partition in 0..relay.actors.len() {
+                let event = Event::Reconnected { side };
+                self.at(self.now, Due::Hear { start, partition, lane: None, event });
+            }
         }
         self.relay = Some(relay);
     }
@@ -532,8 +472,6 @@ impl World {
                 self.ask(partition, order, side, Ask::Read { from, before, bytes_max });
             }
             Action::DeleteRecords { order, side, before } => {
-                // The producers' windows of what is deleted must not be lost with it.
-                self.save(partition);
                 self.ask(partition, order, side, Ask::DeleteRecords { before });
             }
             Action::Answer { ticket, result } => {
@@ -572,8 +510,13 @@ impl World {
                     self.oracle.consumed(partition, &whole(&batch));
                 }
             }
-            // What is shown to begin there must not begin lower after a kill.
-            Action::LogStart { .. } => self.save(partition),
+            Action::LogStart { .. } => {}
+            Action::Keep { order, checkpoint } => {
+                let start = relay.start;
+                self.made += 1;
+                let made = self.made;
+                self.after(1, 30, Due::Keeps { start, partition, order, made, checkpoint });
+            }
             Action::Suspect { side, suspicion } => self.suspected(partition, side, suspicion),
             Action::Quiesced { end } => self.quiesced(partition, end),
         }
@@ -605,6 +548,7 @@ fn told(action: &Action) -> String {
             let (id, epoch, sequence) = (header.producer_id, header.producer_epoch, header.base_sequence);
             format!("Write {order:?} {side} {id}:{epoch}:{sequence} x{}", header.record_count)
         }
+        Action::Keep { order, checkpoint } => format!("Keep {order:?} gate {}", checkpoint.gate),
         Action::Gate { gate, batches } => format!("Gate {gate} with {}", batches.len()),
         other => format!("{other:?}"),
     }

@@ -6,7 +6,7 @@ use std::collections::BinaryHeap;
 
 use naru_kafka::wire::{Batch, ErrorCode, TopicId};
 use naru_relay::offsets::{Failed, Offsets};
-use naru_relay::sequence::{Acked, Event, Millis, Refusal, WriteRefused};
+use naru_relay::sequence::{Acked, Checkpoint, Event, Millis, OrderId, Refusal, WriteRefused};
 use naru_relay::sides::Absence;
 use naru_relay::{Side, SideMap};
 use rand::RngExt;
@@ -16,11 +16,12 @@ use rand_chacha::rand_core::SeedableRng;
 use crate::broker::{Broker, Log};
 use crate::clients::{Client, Identity, Verdict};
 use crate::commits::{self, Commits};
+use crate::durable::Durable;
 use crate::faults::{Fault, Faults};
 use crate::govern::Governing;
 use crate::network::{Ask, Network, Request};
 use crate::oracle::{Oracle, Origin};
-use crate::relay::{Durable, Relay};
+use crate::relay::Relay;
 use crate::trace::Trace;
 
 /// Faults happen until then.
@@ -77,6 +78,15 @@ pub enum Due {
     RelayResume,
     RelayTick(u64),
     RelaySaves(u64),
+    RelayLooks(u64),
+    /// A checkpoint that something waits for reaches the disk.
+    Keeps {
+        start: u64,
+        partition: usize,
+        order: OrderId,
+        made: u64,
+        checkpoint: Box<Checkpoint>,
+    },
     LeaseAsk(u64),
     LeaseGranted {
         start: u64,
@@ -143,8 +153,8 @@ pub struct World {
     pub faults: Faults,
     pub trace: Trace,
     pub steps: u64,
-    /// How often a limit that is known showed.
-    limits: u64,
+    /// Checkpoints made so far.
+    pub made: u64,
     /// What a group wanted before its relay was there.
     pub early: Vec<naru_relay::sides::Action>,
     /// A fault seeded into the machines.
@@ -160,8 +170,6 @@ pub struct Summary {
     pub faults: u64,
     pub ended_at: Millis,
     pub starts: u64,
-    /// Clients that were refused by a limit that is known (see `may_have_forgotten`).
-    pub limits: u64,
 }
 
 impl World {
@@ -193,7 +201,7 @@ impl World {
             faults,
             trace: Trace::new(trace),
             steps: 0,
-            limits: 0,
+            made: 0,
             early: Vec::new(),
             #[cfg(feature = "mutation")]
             mutant: None,
@@ -301,7 +309,6 @@ impl World {
             faults: self.faults.struck,
             ended_at: self.now,
             starts: self.durable.starts,
-            limits: self.limits,
         }
     }
 
@@ -360,6 +367,10 @@ impl World {
             Due::RelayResume => self.relay_resumes(),
             Due::RelayTick(start) => self.relay_ticks(start),
             Due::RelaySaves(start) => self.relay_saves(start),
+            Due::RelayLooks(start) => self.relay_looks(start),
+            Due::Keeps { start, partition, order, made, checkpoint } => {
+                self.keeps(start, partition, order, made, *checkpoint);
+            }
             Due::LeaseAsk(start) => self.lease_asked(start),
             Due::LeaseGranted { start, until } => self.lease_granted(start, until),
             Due::Commit(partition) => self.commit(partition),
@@ -405,15 +416,6 @@ impl World {
         }
         let number = client.number;
         if client.answered(now, index, result) == Verdict::Broken {
-            let (partition, id) = (client.partition, client.identity.map_or(-1, |identity| identity.id));
-            let gap = result.is_err_and(|refusal| refusal.code == ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER);
-            if gap && self.relay.as_ref().is_some_and(|relay| relay.may_have_forgotten(partition, id)) {
-                // As a client does: it gives up what is in doubt, and begins anew.
-                self.limits += 1;
-                let (id, number) = (self.random_id(), self.new_identity());
-                return self.clients[slot].give_up(number, id);
-            }
-            let client = &self.clients[slot];
             let sequence = client.unacked.front().map(|unacked| unacked.batch.header().base_sequence);
             panic!(
                 "client {number}, batch {index} (oldest sequence {sequence:?}): a correct client was told {result:?}"

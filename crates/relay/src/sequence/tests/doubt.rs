@@ -140,14 +140,14 @@ fn a_duplicate_answer_counts_only_after_comparing() {
 #[test]
 fn a_new_connection_or_leader_epoch_is_looked_at_before_the_next_write() {
     Bench::running(config(), 5).run(
-        "a again        => a?end
+        "a again        => a?end; a changed
          produce 1 p7:0 =>
-         a ends 0..5 @7 => a<p7:0
-         b again        => b?end
+         a ends 0..5 @7 => a<p7:0; a serving
+         b again        => b?end; b changed
          a wrote 5      =>
-         b ends 0..5    => b<p7:0
+         b ends 0..5    => b<p7:0; b serving
          b wrote 5      => ack 1=5; gate 6
-         b again        => b?end
+         b again        => b?end; b changed
          b ends 0..4    => b damaged",
     );
 }
@@ -168,7 +168,7 @@ fn a_standby_that_holds_something_else_or_more_is_out_of_sync() {
 #[test]
 fn another_topic_of_the_same_name_is_absence() {
     Bench::running(config(), 5).run(
-        "b again => b?end
+        "b again => b?end; b changed
          b other => b other topic
          after 5000 =>",
     );
@@ -239,10 +239,12 @@ fn a_side_that_forgot_a_producer_gets_its_batches_under_another() {
          b refused 45   => b?end
          b ends 0..0    => b<p7:5
          b refused 45   => b?end
-         b ends 0..0    => b<copier:0
+         b ends 0..0    => keep
+         kept           => b<copier:0
          b wrote 0      => ack 1=0; gate 1
          produce 2 p7:6 => a<p7:6
-         a wrote 1      => b<copier:1
+         a wrote 1      => keep
+         kept           => b<copier:1
          b lost         => b absent since 0
          after 50       => b?end
          b ends 0..2    => b?0..2; b serving
@@ -257,11 +259,53 @@ fn a_side_that_forgot_a_producer_gets_its_batches_under_another() {
          a refused 45   => a?end
          a ends 0..1    => a?0..1
          a reads 0=p7:5 => a<p7:6
-         a refused 45   => a<stamp:0
+         a refused 45   => keep
+         produce 3 p7:7 =>
+         produce 4 plain =>
+         kept           => a<stamp:0; keep
+         kept           => a<stamp:1; a<stamp:2
          a wrote 1      => b<stamp:0
          b wrote 1      => ack 2=1; gate 2
-         produce 3 p7:6 => ack 3=1
-         produce 4 p7:7 => a<stamp:1",
+         a wrote 2      => b<stamp:1
+         produce 5 p7:6 => ack 5=1",
+    );
+}
+
+#[test]
+fn after_a_kill_it_is_known_whose_a_batch_is_that_stands_under_another_name() {
+    let mut killed = Bench::running(config(), 0);
+    killed.run(
+        "produce 1 p7:5 => a<p7:5
+         a wrote 0      => b<p7:5
+         b wrote 0      => ack 1=0; gate 1
+         produce 2 p7:6 => a<p7:6
+         a refused 45   => a?end
+         a ends 0..1    => a?0..1
+         a reads 0=p7:5 => a<p7:6
+         a refused 45   => keep
+         not kept       =>
+         after 50       => keep
+         kept           => a<stamp:0",
+    );
+    let (_, kept) = killed.kept.take().unwrap();
+    // Sent again by its client, it waits for the one that is found, and is not written once more.
+    Bench::new(config(), "a {ab} 1", Some(kept.clone())).run(
+        "lease 1000000  => a?end; b?end
+         a ends 0..2    =>
+         b ends 0..1    => a?0..2; b?0..1
+         b reads 0=p7:5 =>
+         a reads 0=p7:5 1=stamp:0! => gate 1; b<stamp:0; a serving; b serving
+         produce 3 p7:6 => keep",
+    );
+    Bench::new(config(), "a {ab} 1", Some(kept)).run(
+        "lease 1000000  => a?end; b?end
+         a ends 0..2    =>
+         b ends 0..1    => a?0..2; b?0..1
+         b reads 0=p7:5 =>
+         a reads 0=p7:5 1=stamp:0=p7:6 => gate 1; b<stamp:0; a serving; b serving
+         produce 3 p7:6 =>
+         produce 4 p7:7 => keep
+         b wrote 1      => ack 3=1; gate 2",
     );
 }
 
@@ -325,14 +369,16 @@ fn only_what_may_come_late_costs_an_epoch_of_the_copier() {
          a ends 0..0      =>
          b ends 0..0      => gate 0; a serving; b serving
          produce 1 p7:0   => a<p7:0
-         a wrote 0        => b<copier:0@1
+         a wrote 0        => keep
+         kept             => b<copier:0@1
          b unsent         => b absent since 0
          after 50         => b<copier:0@1
          b refused 19     => b serving
          after 50         => b<copier:0@1
          b lost           => b absent since 100
          after 50         => b?end
-         b ends 0..0      => b<copier:0@2; b serving",
+         b ends 0..0      => keep; b serving
+         kept             => b<copier:0@2",
     );
 }
 

@@ -6,10 +6,14 @@ use super::script::{Bench, config};
 fn what_one_side_deleted_by_its_own_retention_is_not_shown() {
     let mut bench = Bench::running(config(), 9);
     bench.run(
-        "b begins 4 => start 4
+        "b begins 4 => keep
          a begins 3 =>
-         a begins 7 => start 7
-         a begins 12 => start 9",
+         kept       => start 4
+         a begins 7 => keep
+         not kept   =>
+         a begins 12 =>
+         after 50   => keep
+         kept       => start 9",
     );
 }
 

@@ -7,8 +7,10 @@
 //! a lost              =>                a's oldest write gets no answer (also: unsent, refused 45)
 //! a ends 0..5         =>                a's oldest reading of its end: log start and end (also: ends 0..5 @3 <4, gone)
 //! a reads 3=p7:0      =>                a's oldest read: batches with their offsets (also: gone, other)
+//! kept                =>                the checkpoint ordered last is durable (also: not kept)
 //! ```
-//! A batch is `pID:SEQUENCE`, with `xN` for N records, `@E` for epoch E, `!` for other bytes; `plain` has no producer.
+//! A batch is `pID:SEQUENCE`, with `xN` for N records, `@E` for epoch E, `!` for other bytes; `plain` has no producer, and
+//! `stamp:0=p7:6` is that client's batch under the stamp.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -28,6 +30,8 @@ pub(super) struct Bench {
     now: Millis,
     writes: HashMap<Side, VecDeque<OrderId>>,
     reads: HashMap<Side, VecDeque<(OrderId, Read)>>,
+    /// The checkpoint that was ordered last, as a kill leaves it once it is written.
+    pub(super) kept: Option<(OrderId, Checkpoint)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -52,6 +56,7 @@ pub(super) fn checkpoint(end: i64) -> Checkpoint {
         windows: vec![],
         stamp: (STAMP, -1),
         restamped: crate::SideMap::default(),
+        lent: vec![],
     }
 }
 
@@ -62,6 +67,7 @@ impl Bench {
             now: 0,
             writes: HashMap::new(),
             reads: HashMap::new(),
+            kept: None,
         }
     }
 
@@ -99,6 +105,8 @@ impl Bench {
                 Event::Tick
             }
             ["lease", until] => Event::Lease { until: until.parse().unwrap() },
+            ["kept"] => self.kept(true),
+            ["not", "kept"] => self.kept(false),
             ["quiesce"] => Event::Quiesce,
             ["resume"] => Event::Resume,
             ["produce", ticket, what] => {
@@ -162,6 +170,11 @@ impl Bench {
         Event::Written { order, side, outcome }
     }
 
+    fn kept(&self, done: bool) -> Event {
+        let (order, _) = self.kept.as_ref().expect("a checkpoint on its way");
+        Event::Kept { order: *order, done }
+    }
+
     fn read(&mut self, side: Side, event: impl FnOnce(OrderId) -> Event, expected: Read) -> Event {
         let (order, kind) = self.reads.entry(side).or_default().pop_front().expect("a read on its way");
         assert_eq!(kind, expected, "the oldest order of side {side}");
@@ -198,6 +211,10 @@ impl Bench {
             Action::DeleteRecords { order, side, before } => {
                 self.reads.entry(*side).or_default().push_back((*order, Read::Delete));
                 format!("{side}?delete {before}")
+            }
+            Action::Keep { order, checkpoint } => {
+                self.kept = Some((*order, (**checkpoint).clone()));
+                "keep".to_owned()
             }
             Action::Answer { ticket, result: Ok(acked) } => format!("ack {}={}", ticket.0, acked.base_offset),
             Action::Answer { ticket, result: Err(refusal) } => format!("refuse {} {}", ticket.0, refusal.code.0),
@@ -247,11 +264,12 @@ fn show_batch(header: &BatchHeader) -> String {
 }
 
 pub(super) fn batch(text: &str, base_offset: i64) -> Batch {
+    let (text, held) = text.split_once('=').map_or((text, None), |(text, held)| (text, Some(held)));
     let (text, other) = text.strip_suffix('!').map_or((text, false), |text| (text, true));
     let (text, epoch) = text.split_once('@').map_or((text, 0), |(text, epoch)| (text, epoch.parse().unwrap()));
     let (text, count) = text.split_once('x').map_or((text, 1), |(text, count)| (text, count.parse().unwrap()));
     let mut builder = BatchBuilder::new(Compression::None).base_offset(base_offset);
-    let mut value = text.to_owned();
+    let mut value = held.unwrap_or(text).to_owned();
     if let Some((who, sequence)) = text.split_once(':') {
         let id = match who {
             "stamp" => STAMP,
@@ -259,7 +277,7 @@ pub(super) fn batch(text: &str, base_offset: i64) -> Batch {
             who => who[1..].parse().unwrap(),
         };
         builder = builder.producer(id, epoch, sequence.parse().unwrap());
-        if id >= STAMP {
+        if id >= STAMP && held.is_none() {
             value = "plain".into();
         }
     }

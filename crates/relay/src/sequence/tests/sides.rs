@@ -121,7 +121,8 @@ fn a_tail_that_differs_is_made_anew_and_never_merged() {
          standing b {b} 2 => b<p7:0; a absent since 0; b serving
          b wrote 3        => ack 1=3; gate 4
          after 50         => a?end; b?end
-         b ends 2..4      => start 2
+         b ends 2..4      => keep
+         kept             => start 2
          a ends 0..4      => a?2..4; b?2..4; a behind 1
          a reads 2=p1:2 3=p9:0 =>
          b reads 2=p1:2 3=p7:0 => a diverged at 3
@@ -174,7 +175,8 @@ fn an_async_topic_is_acknowledged_by_the_active_side_and_copied_at_once() {
         "standing b {b} 2 => b absent since 0
          after 50         => b?end
          produce 4 p7:3   =>
-         b ends 0..2      => gate 2; a?end; b?end; b<stamp:0; a behind 1; b serving
+         b ends 0..2      => gate 2; a?end; b?end; keep; a behind 1; b serving
+         kept             => b<stamp:0
          b wrote 2        => ack 4=2; gate 3
          a ends 0..3      =>
          b ends 0..2      => a?2..3; b?2..3
@@ -202,9 +204,9 @@ fn a_side_that_was_compared_is_looked_at_from_the_last_batch_that_it_was_compare
          a reads 0=p7:0 1=p7:1   =>
          b reads 0=p7:0 1=p7:1   =>
          standing a {ab} 3       => *
-         b again                 => b?end
+         b again                 => b?end; b changed
          b ends 0..2             => b?1..2
-         b reads 1=p7:1          =>",
+         b reads 1=p7:1          => b serving",
     );
 }
 
@@ -216,9 +218,9 @@ fn a_batch_that_a_side_holds_under_another_producer_is_known_there_as_it_stands(
          b ends 0..1             => a?0..1; b?0..1
          a reads 0=p1000:0       =>
          b reads 0=copier:0      => *
-         b again                 => b?end
+         b again                 => b?end; b changed
          b ends 0..1             => b?0..1
-         b reads 0=copier:0      =>",
+         b reads 0=copier:0      => b serving",
     );
 }
 

@@ -40,9 +40,9 @@ fn a_side_that_can_be_read_is_told_while_the_other_is_damaged() {
 #[test]
 fn what_came_under_a_newer_epoch_below_the_gate_is_held_against_the_other_side() {
     Bench::running(config(), 5).run(
-        "a again           => a?end
+        "a again           => a?end; a changed
          a ends 0..5 @2 <3 => a?end; b?end
-         a ends 0..5 @2 <3 => a changed
+         a ends 0..5 @2 <3 =>
          b ends 0..5 @0 <5 => a?3..5; b?3..5
          a reads 3=p1:0x2  =>
          b reads 3=p1:0x2  => a serving
@@ -53,7 +53,7 @@ fn what_came_under_a_newer_epoch_below_the_gate_is_held_against_the_other_side()
 #[test]
 fn a_side_that_lost_a_tail_returns_by_what_it_holds_from_where_its_epochs_tell() {
     Bench::running(config(), 5).run(
-        "b again           => b?end
+        "b again           => b?end; b changed
          b ends 0..4 @2 <3 => b damaged
          standing a {a} 2  => a?end; b?end; a serving; b behind 2
          a ends 0..5       =>
@@ -67,12 +67,17 @@ fn a_side_that_lost_a_tail_returns_by_what_it_holds_from_where_its_epochs_tell()
 fn records_are_deleted_on_both_sides_and_never_beyond_the_gate() {
     Bench::running(config(), 5).run(
         "delete 1 3        => a?delete 3; b?delete 3
-         a deleted 3       => start 3
-         b deleted 3       => deleted 1=3
+         a deleted 3       => keep
+         b deleted 3       =>
+         kept              => start 3; deleted 1=3
          delete 2 2        => deleted 2=3
          delete 3 6        => not deleted 3 1
-         delete 4 -1       => a?delete 5; b?delete 5
-         a deleted 5       => start 5
+         produce 1 p7:0    => a<p7:0
+         a wrote 5         => b<p7:0
+         b wrote 5         => ack 1=5; gate 6
+         delete 4 -1       => keep
+         kept              => a?delete 6; b?delete 6
+         a deleted 6       => keep
          b denied 29       => not deleted 4 29",
     );
 }
@@ -137,7 +142,7 @@ fn nothing_is_written_while_a_start_reads_where_the_logs_end() {
          a ends 0..5       =>
          b ends 0..7       => b?5..7
          b reads 5=p7:0 6=p7:1 => gate 5; a<p7:0; a serving; b serving
-         b again           => b?end
+         b again           => b?end; b changed
          b ends 0..7 @1 <3 => b?end
          a wrote 5         => a?end",
     );

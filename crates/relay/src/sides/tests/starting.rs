@@ -122,7 +122,8 @@ fn before_one_side_goes_on_alone_after_a_start_nothing_older_can_be_applied_any_
     let (alone, pair) = (standing(A, SideSet::only(A), 4), standing(A, SideSet::PAIR, 5));
     assert_eq!(script.announced, [(alone, Some(pair)), (standing(A, SideSet::only(A), 5), None)]);
     assert_eq!(script.stored, Some((5, record(A, SideSet::only(A), 5))));
-    let mut script = Script::start(GroupConfig::default(), Boot { found: Some((4, record(A, SideSet::PAIR, 4))), ..boot });
+    let mut script =
+        Script::start(GroupConfig::default(), Boot { found: Some((4, record(A, SideSet::PAIR, 4))), ..boot });
     script.on(Event::Tick);
     assert_eq!(script.stored.map(|(version, _)| version), Some(4), "the pair is strict enough");
 }
