@@ -63,12 +63,22 @@ impl Partition {
     }
 
     pub(super) fn open(&mut self, now: Millis, out: &mut Vec<Action>) {
+        if self.waits_for_standing() {
+            return;
+        }
         if let Phase::Opening(Opening::Locating(_)) = self.phase {
             self.locate(now, out);
         }
         if let Phase::Opening(Opening::Surveying(_)) = self.phase {
             self.survey(now, out);
         }
+    }
+
+    /// Whether it has to be known first if one side alone counts: what that one has shown the other may lack, and the gate
+    /// would be a smaller one (RELAY-2).
+    fn waits_for_standing(&self) -> bool {
+        let pair_is_sent = self.sent.is_some_and(|sent| sent.in_sync.is_pair());
+        self.config.duplex && self.shown.is_none() && !self.standing.is_duplex() && pair_is_sent
     }
 
     fn opens_with(&self, side: Side) -> bool {

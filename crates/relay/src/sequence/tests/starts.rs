@@ -147,3 +147,14 @@ fn nothing_is_written_while_a_start_reads_where_the_logs_end() {
          a wrote 5         => a?end",
     );
 }
+
+#[test]
+fn a_start_waits_for_whether_one_side_alone_counts() {
+    Bench::new(config(), "a {a} 1", Some(checkpoint(5))).run(
+        "standing a {a} 1 sent a {ab} 2 =>
+         lease 1000000     =>
+         standing a {a} 2  => a?end
+         a ends 0..7       => a?5..7
+         a reads 5=p7:0 6=p7:1 => gate 7; a?end; b?end; a serving; b behind 2",
+    );
+}
