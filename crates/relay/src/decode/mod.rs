@@ -139,4 +139,21 @@ mod tests {
         large.push(NOW, None, Some(&[7; 1_000]), &[]).unwrap();
         check(large.build().unwrap().to_vec(), Err(ErrorCode::MESSAGE_TOO_LARGE));
     }
+
+    #[test]
+    fn a_batch_that_is_kept_keeps_no_more_memory_than_it_counts_for() {
+        let check = |value_bytes: usize, part: usize, shares: bool| {
+            let mut builder = BatchBuilder::new(Compression::None);
+            builder.push(NOW, None, Some(&vec![7; value_bytes]), &[]).unwrap();
+            let whole: Bytes = builder.build().unwrap();
+            let frame_bytes = part * whole.len();
+            let limits = Limits { version: 6, batch_bytes_max: 1 << 20, frame_bytes, timestamp_max: NOW };
+            let kept = batch(&RecordData::Whole(whole.clone()), &limits).unwrap();
+            assert_eq!(kept.bytes().as_ptr() == whole.as_ptr(), shares, "{value_bytes} bytes, a part of {part}");
+        };
+        check(10, 1, false);
+        check(7 << 10, 1, false);
+        check(8 << 10, 1, true);
+        check(8 << 10, 3, false);
+    }
 }
