@@ -11,7 +11,7 @@ use std::sync::Mutex;
 
 use axum::http::header::COOKIE;
 use axum::http::{HeaderMap, Method, Uri};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// The header that carries a request's id.
 const REQUEST_ID: &str = "x-request-id";
@@ -19,24 +19,24 @@ const REQUEST_ID: &str = "x-request-id";
 const SHOWN_CHARS_MAX: usize = 200;
 
 /// What arrived.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Received {
+#[derive(Debug, Serialize)]
+pub(super) struct Received {
     /// When, milliseconds since 1970.
-    pub unix_ms: u64,
+    unix_ms: u64,
     /// The process, by its name.
-    pub served_by: String,
+    served_by: String,
     /// The id that somebody before gave it; empty if nobody did.
-    pub request_id: String,
+    request_id: String,
     /// The method.
-    pub method: String,
+    method: String,
     /// The path, without the query.
-    pub path: String,
+    path: String,
     /// The names of its headers, in their order.
-    pub headers: Vec<String>,
+    headers: Vec<String>,
     /// The names of its cookies, in their order.
-    pub cookies: Vec<String>,
+    cookies: Vec<String>,
     /// Whether the planted text was anywhere in it: target, headers, cookies, body.
-    pub planted: bool,
+    planted: bool,
 }
 
 impl Received {

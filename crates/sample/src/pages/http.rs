@@ -46,8 +46,8 @@ pub(super) fn router(app: Arc<App>) -> Router {
 type Arrived = (Method, Uri, HeaderMap, Result<Bytes, BytesRejection>);
 
 async fn show(State(app): State<Arc<App>>, method: Method, uri: Uri, headers: HeaderMap, body: Body) -> Response {
-    if let Err(response) = app.record((method, uri, headers, body)) {
-        return response;
+    if let Err(status) = app.record((method, uri, headers, body)) {
+        return app.sign(status.into_response());
     }
     let queueing = app.slots.work(app.page.cost()).await;
     let (title, text) = match app.page {
@@ -66,18 +66,16 @@ async fn show(State(app): State<Arc<App>>, method: Method, uri: Uri, headers: He
 }
 
 async fn unknown(State(app): State<Arc<App>>, method: Method, uri: Uri, headers: HeaderMap, body: Body) -> Response {
-    match app.record((method, uri, headers, body)) {
-        Ok(()) => app.sign(StatusCode::NOT_FOUND.into_response()),
-        Err(response) => response,
-    }
+    let status = app.record((method, uri, headers, body)).err().unwrap_or(StatusCode::NOT_FOUND);
+    app.sign(status.into_response())
 }
 
 type Body = Result<Bytes, BytesRejection>;
 
 impl App {
     /// Puts a request into the access log. One that could not be written there is not served: the log says what this
-    /// process was given, all of it.
-    fn record(&self, (method, uri, headers, body): Arrived) -> Result<(), Response> {
+    /// process was given, all of it. The error is the status to answer.
+    fn record(&self, (method, uri, headers, body): Arrived) -> Result<(), StatusCode> {
         let arrived = (&method, &uri, &headers, body.as_deref().unwrap_or_default());
         let written = self.log.add(&Received::new(&self.name, self.planted.as_deref(), arrived));
         if let Err(error) = written {
@@ -85,9 +83,9 @@ impl App {
                 error = &error as &dyn std::error::Error,
                 "a request could not be written to the access log"
             );
-            return Err(self.sign(StatusCode::SERVICE_UNAVAILABLE.into_response()));
+            return Err(StatusCode::SERVICE_UNAVAILABLE);
         }
-        body.map(|_| ()).map_err(|rejection| self.sign(rejection.into_response()))
+        body.map(|_| ()).map_err(|rejection| rejection.status())
     }
 
     /// An answer with the name of who gave it.

@@ -18,7 +18,6 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use access_log::Received;
 pub use http::{QUEUEING_MS, SERVED_BY};
 
 use crate::connections::Bounded;
