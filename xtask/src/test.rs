@@ -32,6 +32,7 @@ pub fn run(args: &Args) -> Result<(), TaskError> {
         peers::kafka(version)?;
     }
     peers::python_clients()?;
+    peers::h2spec()?;
     let mut tally = Tally::default();
     let outcome = every_subject(args, &mut tally);
     println!("\n{} passed, {} failed", tally.passed, tally.failed);
