@@ -66,6 +66,12 @@ pub(super) struct Known<'k> {
 
 /// Makes the request that goes out.
 pub(super) fn prepare(request: &mut RequestHeader, to: SiteKind, route: &RouteConfig, known: Known<'_>) -> Result<()> {
+    // A whole address is for gateways; a server gets path and query (RFC 9112, 3.2.2), which all of them read alike.
+    if let Some(target) = request.uri.path_and_query().cloned()
+        && target.as_str().as_bytes() != request.raw_path()
+    {
+        request.set_raw_path(target.as_str().as_bytes())?;
+    }
     for name in FORWARDED {
         request.remove_header(name);
     }
