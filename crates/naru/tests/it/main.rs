@@ -5,6 +5,7 @@
 mod broker;
 mod conformance;
 mod disk_full;
+mod edge;
 mod edge_audit;
 mod edge_check;
 mod kill;
