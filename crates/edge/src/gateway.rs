@@ -19,6 +19,10 @@ use tokio::time::MissedTickBehavior;
 
 use crate::config::{EdgeConfig, PeerTls, RouteConfig};
 use crate::decision::{DecisionLog, DecisionLogError, LogOptions};
+use crate::operations::access::AccessLog;
+use crate::operations::meters::{Meters, OfSites};
+use crate::operations::rate::Rates;
+use crate::operations::reload::Reloads;
 use crate::plan::{Offered, PlanBook, PlanFlaw, PlanRefused};
 use crate::policy::limit::STEP_MS;
 use crate::policy::{Blueprint, Millis, Policy, Refusal, Room, RoomSnapshot};
@@ -96,6 +100,8 @@ pub struct InForce {
     pub plan: u64,
     /// What a request is held against before it is routed.
     pub limits: request::Limits,
+    /// Where its sites' requests are counted.
+    pub(crate) meters: OfSites,
 }
 
 impl InForce {
@@ -122,6 +128,14 @@ pub struct Gateway {
     pub tokens: MacKeys,
     /// Turns people into numbers: for tickets and visits, and for rented sites in place of sessions.
     pub pseudonyms: MacKeys,
+    /// What is counted of requests and connections.
+    pub meters: Arc<Meters>,
+    /// What each client has asked of late.
+    pub rates: Rates,
+    /// What was asked, if that is to be written down.
+    pub access: Option<AccessLog>,
+    /// What became of changes.
+    pub reloads: Reloads,
     clock: Arc<dyn WallClock>,
 }
 
@@ -147,12 +161,15 @@ impl Gateway {
         let plans = PlanBook::open(&path, VerifyingKeys::from_public(control_keys(&config.keys.control)?))
             .map_err(|source| GatewayError::Plan { path, source })?;
         let room = room(&config)?;
-        let in_force = make(config, &plans, |blueprint| Policy::new(blueprint, room))?;
+        let access = config.access_log.as_deref().map(|path| AccessLog::open(path).map_err(disk(path))).transpose()?;
+        let meters = Arc::new(Meters::default());
+        let in_force = make(config, &plans, &meters, |blueprint| Policy::new(blueprint, room))?;
         let run = u64::try_from(now).unwrap_or_default();
         let log = in_force.config.state.join("decisions");
         let decisions = DecisionLog::open(&log, Arc::new(signing), LogOptions::default(), run)?;
         let in_force = ArcSwap::from_pointee(in_force);
-        Ok(Self { in_force, plans: Mutex::new(plans), decisions, tokens, pseudonyms, clock })
+        let (plans, rates, reloads) = (Mutex::new(plans), Rates::default(), Reloads::default());
+        Ok(Self { in_force, plans, decisions, tokens, pseudonyms, meters, rates, access, reloads, clock })
     }
 
     /// What decides now. Cheap: a request takes it once and keeps it.
@@ -190,7 +207,8 @@ impl Gateway {
         })?;
         if let Some(policy) = made {
             let (config, limits) = (before.config.clone(), before.limits);
-            self.in_force.store(Arc::new(InForce { policy, config, plan: plans.generation(), limits }));
+            let meters = self.meters.of_sites(&policy);
+            self.in_force.store(Arc::new(InForce { policy, config, plan: plans.generation(), limits, meters }));
         }
         Ok(offered)
     }
@@ -208,13 +226,14 @@ impl Gateway {
             ("state", config.state != before.config.state),
             ("tls", config.tls != before.config.tls),
             ("keys", config.keys != before.config.keys),
+            ("access_log", config.access_log != before.config.access_log),
             ("threads", config.threads != before.config.threads),
             ("waiting_room.line", config.waiting_room.line != before.config.waiting_room.line),
         ];
         if let Some((field, _)) = fixed.iter().find(|(_, changed)| *changed) {
             return Err(GatewayError::Fixed { field });
         }
-        let next = make(config, &plans, |blueprint| before.policy.next(blueprint))?;
+        let next = make(config, &plans, &self.meters, |blueprint| before.policy.next(blueprint))?;
         self.in_force.store(Arc::new(next));
         Ok(())
     }
@@ -260,6 +279,9 @@ impl Gateway {
     /// # Errors
     /// What could not be written.
     pub fn close(&self) -> Result<(), GatewayError> {
+        if let Some(access) = &self.access {
+            access.close();
+        }
         self.keep_room()?;
         self.decisions.close()?;
         Ok(())
@@ -271,11 +293,17 @@ impl Gateway {
         u64::from_be_bytes(*tag.first_chunk().expect("a tag has 32 bytes"))
     }
 
-    /// The same for an address.
+    /// Takes one request of a client by its rate in force. False when that is one too many.
+    #[must_use]
+    pub(crate) fn may_ask(&self, client_number: u64, in_force: &InForce) -> bool {
+        self.rates.take(client_number, in_force.config.limits.requests_per_client_s, self.clock.monotonic())
+    }
+
+    /// The same for an address; in IPv6 for its network of 64 bits, which is what one client is given.
     pub fn client_number(&self, client: SocketAddr) -> u64 {
         match client.ip() {
             std::net::IpAddr::V4(ip) => self.pseudonym(&ip.octets()),
-            std::net::IpAddr::V6(ip) => self.pseudonym(&ip.octets()),
+            std::net::IpAddr::V6(ip) => self.pseudonym(&ip.octets()[..8]),
         }
     }
 }
@@ -283,6 +311,7 @@ impl Gateway {
 fn make(
     config: EdgeConfig,
     plans: &PlanBook,
+    meters: &Meters,
     policy: impl FnOnce(&Blueprint) -> Result<Policy, Vec<Refusal>>,
 ) -> Result<InForce, GatewayError> {
     let blueprint = plans.added_to(&config.blueprint()).map_err(|flaws| GatewayError::PlanDoesNotFit { flaws })?;
@@ -291,7 +320,8 @@ fn make(
         GatewayError::Unfit { problems }
     })?;
     let limits = limits(&config);
-    Ok(InForce { policy, config, plan: plans.generation(), limits })
+    let meters = meters.of_sites(&policy);
+    Ok(InForce { policy, config, plan: plans.generation(), limits, meters })
 }
 
 /// What a request is held against: the operator's bounds, and the largest body of any route.

@@ -175,7 +175,7 @@ fn show(telemetry: &Telemetry, figures: &Figures) {
     });
     observe("broker_requests", "Requests, by API", Observed::Counter, |figures| {
         let counts = figures.requests().into_iter();
-        counts.map(|(api, value)| Reading { labels: vec![("api", api)], value }).collect()
+        counts.map(|(api, value)| Reading { labels: vec![("api", api.into())], value }).collect()
     });
     observe("broker_appended_bytes", "Bytes of batches appended", Observed::Counter, |figures| {
         vec![Reading { labels: Vec::new(), value: figures.appended_bytes() }]

@@ -13,7 +13,8 @@ use naru_edge::adapter::{Front, FrontError};
 use naru_edge::config::EdgeConfig;
 use naru_edge::decision::DecisionLogError;
 use naru_edge::gateway::{Gateway, GatewayError};
-use naru_edge::operations::{admin, health};
+use naru_edge::operations::reload::Reload;
+use naru_edge::operations::{admin, health, meters};
 use naru_runtime::clocks::SystemClock;
 use naru_runtime::config::{ConfigErrors, Flags, Sources, process_environment};
 use naru_runtime::shutdown::{Signals, run_until_stopped};
@@ -56,7 +57,7 @@ pub fn run(args: &Args) -> ExitCode {
     if let Ok(config) = &config {
         threads.worker_threads(config.threads as usize);
     }
-    serving::run("edge", config, &mut threads, serve)
+    serving::run("edge", config, &mut threads, async |config| serve(config, &args.flags).await)
 }
 
 /// Why the gateway did not run to its end.
@@ -74,7 +75,7 @@ enum Failure {
     Telemetry(#[from] TelemetryError),
 }
 
-async fn serve(config: EdgeConfig) -> Result<ExitCode, Failure> {
+async fn serve(config: EdgeConfig, flags: &Flags<EdgeConfig>) -> Result<ExitCode, Failure> {
     // Caught before anyone is told that the gateway is ready.
     let mut signals = Signals::listen()?;
     let tasks = Tasks::new();
@@ -87,6 +88,12 @@ async fn serve(config: EdgeConfig) -> Result<ExitCode, Failure> {
     let listening = listener.local_addr()?;
     gateway.keep_time(&tasks);
     front.serve(listener, &tasks);
+    let reload = Reload::new(&gateway, &front, flags.file().as_deref(), {
+        let flags = flags.clone();
+        move || flags.load()
+    })?;
+    reload.keep_reading(&tasks);
+    meters::show(&gateway, &front, telemetry.metrics());
     health::keep_asking(&gateway, &tasks);
     let admin = admin::serve(&gateway, &front, &tasks).await?;
     writeln!(std::io::stdout(), "ready listen={listening} admin={admin}{}", serving::ready_metrics(&telemetry))?;

@@ -128,7 +128,10 @@ fn observe(metrics: &Metrics, counters: Arc<Counters>) {
         let Counters { accepted, refused, invalid, busy, unknown, .. } = &*counters;
         let outcomes =
             [("accepted", accepted), ("refused", refused), ("invalid", invalid), ("busy", busy), ("unknown", unknown)];
-        let reading = |(outcome, counter)| Reading { labels: vec![("outcome", outcome)], value: read(counter) };
+        let reading = |(outcome, counter): (&'static str, _)| Reading {
+            labels: vec![("outcome", outcome.into())],
+            value: read(counter),
+        };
         outcomes.into_iter().map(reading).collect()
     });
 }

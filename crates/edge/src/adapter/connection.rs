@@ -1,10 +1,11 @@
 //! What the stream and the requests of one client connection tell one another.
 
 use std::net::SocketAddr;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::request::{Limits, Refusal};
+use crate::operations::meters::Meters;
+use crate::request::{Limits, Reason, Refusal};
 
 /// How the client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,23 +28,37 @@ pub(crate) struct Connection {
     pub limits: Limits,
     /// The client as a number in logs.
     pub number: u64,
+    meters: Arc<Meters>,
     answered: AtomicU64,
     switched: AtomicBool,
     refused: OnceLock<Refusal>,
 }
 
 impl Connection {
-    pub fn new(client: SocketAddr, is_tls: bool, protocol: Protocol, limits: Limits, number: u64) -> Self {
+    pub fn new(
+        client: SocketAddr,
+        is_tls: bool,
+        protocol: Protocol,
+        limits: Limits,
+        number: u64,
+        meters: Arc<Meters>,
+    ) -> Self {
         Self {
             client,
             is_tls,
             protocol,
             limits,
             number,
+            meters,
             answered: AtomicU64::new(0),
             switched: AtomicBool::new(false),
             refused: OnceLock::new(),
         }
+    }
+
+    /// Counts a refusal, wherever its answer comes from.
+    pub fn count(&self, reason: Reason) {
+        self.meters.refused(reason);
     }
 
     /// A request was answered in full: the next may pass.

@@ -231,6 +231,7 @@ impl Front {
         let in_force = self.gateway.in_force();
         let limits = &in_force.config.limits;
         let counted = self.clients.enter(client.ip(), limits.connections_max, limits.connections_per_client_max);
+        self.gateway.meters.connected(counted.is_some());
         let Some(counted) = counted else { return };
         let (front, proxy, shutdown) = (self.clone(), proxy.clone(), shutdown.clone());
         tasks.spawn("connection", async move {
@@ -287,7 +288,7 @@ impl Front {
             }
         };
         let number = self.gateway.client_number(client);
-        let connection = Arc::new(Connection::new(client, agreed.is_some(), protocol, limits, number));
+        let connection = Arc::new(Connection::new(client, agreed.is_some(), protocol, limits, number, self.gateway.meters.clone()));
         let stream = ClientStream::new(io, fd, connection, held, since);
         // What it gives back is a connection that could go on; Pingora has gone on with it already.
         drop(proxy.process_new(Box::new(stream), shutdown).await);

@@ -22,8 +22,11 @@ use super::forward::{self, Known};
 use super::held::Held;
 use super::upstream;
 use super::{answer, body};
-use crate::decision::{Record, Recorded};
+use crate::decision::{Record, Recorded, SiteName};
 use crate::gateway::{Gateway, InForce};
+use crate::operations::access::Line;
+use crate::operations::meters::Ended;
+use crate::operations::rate::RETRY_AFTER;
 use crate::page;
 use crate::policy::{Asked, CoreDecision, Decision, OpenDecision, Outcome, Reason, Unrouted, Visit, Wait};
 use crate::request::{Reason as Refused, check_parts};
@@ -57,7 +60,7 @@ pub struct Exchange {
     may_leave: bool,
     is_away: bool,
     body_bytes: u64,
-    last: Option<(Option<crate::decision::SiteName>, Reason)>,
+    last: Option<(Option<SiteName>, Reason)>,
 }
 
 impl Exchange {
@@ -166,6 +169,50 @@ impl Proxy {
         answer::text(session, 503, text, Some(retry_after), false).await
     }
 
+    async fn refuse(&self, session: &mut Session, exchange: &Exchange, reason: Refused) -> Result<()> {
+        if let Some(connection) = &exchange.connection {
+            connection.count(reason);
+        }
+        answer::refused(session, reason).await
+    }
+
+    /// Counts a request that has ended, and writes it down.
+    fn ended(&self, session: &Session, exchange: &Exchange) {
+        let (site, reason) = exchange.last.unzip();
+        let site = site.flatten();
+        let ended = Ended {
+            class: exchange.class,
+            site: site.as_ref(),
+            reason,
+            status: session.response_written().map(|response| response.status.as_u16()),
+            attempts: exchange.attempts,
+            took: exchange.began.elapsed(),
+        };
+        self.gateway.meters.ended(&exchange.in_force.meters, &ended);
+        let (Some(log), Some(connection)) = (&self.gateway.access, &exchange.connection) else { return };
+        let request = session.req_header();
+        let duration_us = u64::try_from(ended.took.as_micros()).unwrap_or(u64::MAX);
+        log.write(&Line {
+            unix_ms: self.gateway.unix_ms().saturating_sub(duration_us / 1000),
+            request: &exchange.id_text(),
+            class: ended.class,
+            site: site.as_ref().map(SiteName::as_str),
+            reason: reason.map(Reason::as_str),
+            method: request.method.as_str(),
+            host: host(request),
+            path: request.uri.path(),
+            status: ended.status,
+            bytes: session.body_bytes_sent() as u64,
+            duration_us,
+            client: &format!("{:016x}", connection.number),
+            http: match connection.protocol {
+                Protocol::Http2 => "2",
+                Protocol::Http1 if request.version == http::Version::HTTP_10 => "1.0",
+                Protocol::Http1 => "1.1",
+            },
+        });
+    }
+
     async fn act(&self, session: &mut Session, exchange: &mut Exchange, next: Next) -> Result<bool> {
         match next {
             Next::Forward => return Ok(false),
@@ -175,7 +222,7 @@ impl Proxy {
                 answer::text(session, 404, "no such route\n".to_owned(), None, false).await?;
             }
             Next::Unrouted(Unrouted::Ambiguous(_)) => {
-                answer::refused(session, Refused::AmbiguousPath).await?;
+                self.refuse(session, exchange, Refused::AmbiguousPath).await?;
             }
         }
         Ok(true)
@@ -244,7 +291,13 @@ impl ProxyHttp for Proxy {
         if connection.protocol == Protocol::Http2
             && let Err(reason) = check_parts(&session.req_header().as_owned_parts(), &connection.limits)
         {
-            answer::refused(session, reason).await?;
+            self.refuse(session, exchange, reason).await?;
+            return Ok(true);
+        }
+        if !self.gateway.may_ask(connection.number, &exchange.in_force) {
+            self.gateway.meters.limited();
+            let text = "too many requests\n".to_owned();
+            answer::text(session, 429, text, Some(RETRY_AFTER), false).await?;
             return Ok(true);
         }
         exchange.may_leave = session.is_body_empty() || self.body_may_leave(session, exchange).await?;
@@ -257,7 +310,7 @@ impl ProxyHttp for Proxy {
             && bytes > self.body_bytes_max(exchange)
         {
             self.release(exchange, false);
-            answer::refused(session, Refused::BodyTooLarge).await?;
+            self.refuse(session, exchange, Refused::BodyTooLarge).await?;
             return Ok(true);
         }
         Ok(false)
@@ -398,6 +451,7 @@ impl ProxyHttp for Proxy {
         if let Some(connection) = &exchange.connection {
             connection.answer_ended();
         }
+        self.ended(session, exchange);
     }
 
     fn suppress_error_log(&self, _session: &Session, _exchange: &Exchange, _error: &Error) -> bool {

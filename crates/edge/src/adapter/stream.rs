@@ -207,6 +207,7 @@ impl<S: Transport> ClientStream<S> {
     fn refuse(&mut self, refusal: Refusal) -> Option<io::Error> {
         let Some(checked) = &mut self.check else { return None };
         tracing::debug!(reason = refusal.reason.name(), client = self.connection.number, "a request is refused");
+        self.connection.count(refusal.reason);
         if checked.check.refused_within() {
             self.connection.refuse(refusal);
             return Some(io::Error::new(io::ErrorKind::InvalidData, refusal));

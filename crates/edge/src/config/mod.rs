@@ -224,6 +224,9 @@ naru_runtime::config! {
         /// Threads that carry requests.
         #[range("1", "1024")]
         pub threads: u32 = "2",
+        /// File for one line of JSON about each request, without query strings, bodies, cookies or addresses; none without
+        /// it. SIGHUP opens it again.
+        pub access_log: Option<PathBuf>,
         /// Longest wait for requests in hand when the edge is told to stop.
         pub drain_max: Duration = "30s",
         /// Logs, metrics and traces.

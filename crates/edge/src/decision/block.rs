@@ -150,9 +150,7 @@ fn record(rest: &mut &[u8], places: &[Place]) -> Option<Record> {
 /// The reason with this number. Numbers are never given twice: old logs are read for years.
 fn reason(code: u8) -> Option<Reason> {
     use Reason::*;
-    const ALL: [Reason; 12] =
-        [Stays, First, NextOwned, PreRented, Autoscaled, Retry, Full, Down, Behind, NotYet, NoRetry, Unrouted];
-    let reason = ALL.into_iter().find(|reason| *reason as u8 == code)?;
+    let reason = Reason::ALL.into_iter().find(|reason| *reason as u8 == code)?;
     // A new reason fails to build here until it is in the list above.
     match reason {
         Stays | First | NextOwned | PreRented | Autoscaled | Retry | Full | Down | Behind | NotYet | NoRetry

@@ -24,6 +24,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use super::state::{EdgeState, HeadroomState, SiteState};
+use super::with_causes;
 use crate::adapter::Front;
 use crate::gateway::Gateway;
 use crate::plan::{Offered, PLAN_BYTES_MAX};
@@ -174,16 +175,4 @@ async fn drain(State(shared): State<Shared>, order: Result<Json<Drain>, JsonReje
 
 fn refused(status: StatusCode, why: impl ToString, retry_helps: bool) -> Response {
     (status, Json(Refused { error: why.to_string(), retry_helps })).into_response()
-}
-
-/// An error with its causes, on one line.
-fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }

@@ -1,10 +1,29 @@
 //! What operates a gateway beside the requests that it carries: nothing here is on the way of one but counters.
 //!
 //! `health` asks servers whether they are up, `admin` answers operators and control over HTTP, with `state` as what it
-//! shows.
+//! shows; `meters` counts, `access` writes down what was asked, `rate` says when a client asks too often; `reload`
+//! takes changes while requests go on.
 
+pub mod access;
 pub mod admin;
 #[cfg(test)]
 mod document;
 pub mod health;
+pub mod meters;
+pub mod rate;
+pub mod reload;
 pub mod state;
+
+use std::error::Error;
+
+/// An error with its causes, on one line.
+fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}

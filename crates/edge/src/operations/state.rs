@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use naru_model::{Class, SiteKind};
 use serde::Serialize;
 
+use super::reload::ReloadState;
 use crate::adapter::Front;
 use crate::gateway::{Gateway, InForce};
 use crate::policy::residency::Peer;
@@ -26,6 +27,8 @@ pub struct EdgeState {
     pub waiting_room: RoomState,
     /// The decision log since the start.
     pub decisions: DecisionState,
+    /// Changes of configuration and certificate since the start.
+    pub reloads: ReloadState,
 }
 
 /// A site.
@@ -132,6 +135,7 @@ impl EdgeState {
                 gap_core: counters.gap_core,
                 refusals: counters.refusals,
             },
+            reloads: gateway.reloads.state(),
         }
     }
 }

@@ -161,6 +161,22 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Every reason, by number from 1.
+    pub const ALL: [Self; 12] = [
+        Self::Stays,
+        Self::First,
+        Self::NextOwned,
+        Self::PreRented,
+        Self::Autoscaled,
+        Self::Retry,
+        Self::Full,
+        Self::Down,
+        Self::Behind,
+        Self::NotYet,
+        Self::NoRetry,
+        Self::Unrouted,
+    ];
+
     /// The reason in words, as a label of a metric has it.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -8,6 +8,7 @@ mod disk_full;
 mod edge;
 mod edge_audit;
 mod edge_check;
+mod edge_operations;
 mod kill;
 mod node;
 mod outside;

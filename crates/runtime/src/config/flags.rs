@@ -27,6 +27,13 @@ impl<C: Role> Flags<C> {
         self.over(Sources::default().environment(process_environment())).load()
     }
 
+    /// The file that `--config` names, or the environment.
+    pub fn file(&self) -> Option<PathBuf> {
+        let variable = variable_name(C::ROLE, "config");
+        let named = || process_environment().find(|(name, _)| *name == *variable).map(|(_, value)| value.into());
+        self.config.clone().or_else(named)
+    }
+
     /// Adds the flags, and the file that `--config` names, to other sources.
     pub fn over(&self, mut sources: Sources) -> Sources {
         if let Some(path) = &self.config {

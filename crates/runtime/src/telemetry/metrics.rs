@@ -1,5 +1,6 @@
 //! The metrics of a process, and where Prometheus reads them.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -44,7 +45,7 @@ pub enum Observed {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reading {
     /// What tells it from the figure's other values; empty for a figure with one value.
-    pub labels: Vec<(&'static str, &'static str)>,
+    pub labels: Vec<(&'static str, Cow<'static, str>)>,
     /// The value, in the unit that the figure's name ends with.
     pub value: u64,
 }

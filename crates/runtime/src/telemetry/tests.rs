@@ -69,7 +69,7 @@ async fn prometheus_reads_the_metrics_until_the_process_stops() {
     let (metrics, tasks) = (Metrics::new(), Tasks::new());
     let records: Counter = metrics.register("records", "Records taken", Counter::default());
     records.inc_by(7);
-    let labelled = || vec![Reading { labels: vec![("id", "LOG-1")], value: 3 }];
+    let labelled = || vec![Reading { labels: vec![("id", "LOG-1".into())], value: 3 }];
     metrics.observe("breaches", "Times", Observed::Counter, labelled);
     metrics.observe("waiting", "Rows", Observed::Gauge, || vec![Reading { labels: Vec::new(), value: 5 }]);
     let bound = metrics.serve(([127, 0, 0, 1], 0).into(), &tasks).await.unwrap();
