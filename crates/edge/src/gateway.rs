@@ -116,6 +116,32 @@ impl InForce {
     }
 }
 
+/// A chain of decisions. A chain has one writer, and while one process takes over from another, both write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// `decisions`: of every process that did not take over.
+    First,
+    /// `decisions-2`: of one that took over from a writer of the first.
+    Second,
+}
+
+impl Lane {
+    /// The one that is free while this one is written.
+    pub fn other(self) -> Self {
+        match self {
+            Self::First => Self::Second,
+            Self::Second => Self::First,
+        }
+    }
+
+    fn directory(self) -> &'static str {
+        match self {
+            Self::First => "decisions",
+            Self::Second => "decisions-2",
+        }
+    }
+}
+
 /// The gateway.
 #[derive(Debug)]
 pub struct Gateway {
@@ -124,6 +150,10 @@ pub struct Gateway {
     plans: Mutex<PlanBook>,
     /// What was decided, signed.
     pub decisions: DecisionLog,
+    /// Which chain of decisions it writes.
+    pub lane: Lane,
+    /// Whether another process has the state directory. Held while the line is written.
+    is_handed_over: Mutex<bool>,
     /// Signs visits and tickets.
     pub tokens: MacKeys,
     /// Turns people into numbers: for tickets and visits, and for rented sites in place of sessions.
@@ -145,6 +175,14 @@ impl Gateway {
     /// # Errors
     /// The first thing that cannot be used.
     pub fn open(config: EdgeConfig, clock: Arc<dyn WallClock>) -> Result<Self, GatewayError> {
+        Self::open_beside(config, clock, Lane::First)
+    }
+
+    /// The same in a process that takes over, with the chain that the one before does not write.
+    ///
+    /// # Errors
+    /// The first thing that cannot be used.
+    pub fn open_beside(config: EdgeConfig, clock: Arc<dyn WallClock>, lane: Lane) -> Result<Self, GatewayError> {
         let disk = |path: &Path| {
             let path = path.to_owned();
             move |source| GatewayError::Disk { path, source }
@@ -165,11 +203,12 @@ impl Gateway {
         let meters = Arc::new(Meters::default());
         let in_force = make(config, &plans, &meters, |blueprint| Policy::new(blueprint, room))?;
         let run = u64::try_from(now).unwrap_or_default();
-        let log = in_force.config.state.join("decisions");
+        let log = in_force.config.state.join(lane.directory());
         let decisions = DecisionLog::open(&log, Arc::new(signing), LogOptions::default(), run)?;
         let in_force = ArcSwap::from_pointee(in_force);
         let (plans, rates, reloads) = (Mutex::new(plans), Rates::default(), Reloads::default());
-        Ok(Self { in_force, plans, decisions, tokens, pseudonyms, meters, rates, access, reloads, clock })
+        let is_handed_over = Mutex::new(false);
+        Ok(Self { in_force, plans, decisions, lane, is_handed_over, tokens, pseudonyms, meters, rates, access, reloads, clock })
     }
 
     /// What decides now. Cheap: a request takes it once and keeps it.
@@ -243,6 +282,30 @@ impl Gateway {
     /// # Errors
     /// When the disk refuses; the line goes on in memory.
     pub fn keep_room(&self) -> Result<(), GatewayError> {
+        let is_handed_over = self.is_handed_over.lock().unwrap_or_else(PoisonError::into_inner);
+        if *is_handed_over {
+            return Ok(());
+        }
+        self.write_room()
+    }
+
+    /// Leaves the state directory to another process, with the line as it is now. Blocks on the disk.
+    ///
+    /// # Errors
+    /// When the disk refuses the line; then nothing is handed over.
+    pub fn hand_over(&self) -> Result<(), GatewayError> {
+        let mut is_handed_over = self.is_handed_over.lock().unwrap_or_else(PoisonError::into_inner);
+        self.write_room()?;
+        *is_handed_over = true;
+        Ok(())
+    }
+
+    /// The state directory is ours again.
+    pub fn take_back(&self) {
+        *self.is_handed_over.lock().unwrap_or_else(PoisonError::into_inner) = false;
+    }
+
+    fn write_room(&self) -> Result<(), GatewayError> {
         let in_force = self.in_force();
         let path = room_file(&in_force.config);
         let text = serde_json::to_vec(&in_force.policy.room().snapshot()).expect("three numbers");

@@ -12,14 +12,17 @@ use std::sync::Arc;
 use naru_edge::adapter::{Front, FrontError};
 use naru_edge::config::EdgeConfig;
 use naru_edge::decision::DecisionLogError;
-use naru_edge::gateway::{Gateway, GatewayError};
+use naru_edge::gateway::{Gateway, GatewayError, Lane};
+use naru_edge::operations::doors::Doors;
+use naru_edge::operations::handover::{self, Handover, HandoverError};
 use naru_edge::operations::reload::Reload;
-use naru_edge::operations::{admin, health, meters};
+use naru_edge::operations::{health, meters};
 use naru_runtime::clocks::SystemClock;
 use naru_runtime::config::{ConfigErrors, Flags, Sources, process_environment};
 use naru_runtime::shutdown::{Signals, run_until_stopped};
 use naru_runtime::tasks::Tasks;
-use naru_runtime::telemetry::{Telemetry, TelemetryError};
+use naru_runtime::telemetry::{Telemetry, TelemetryConfig, TelemetryError};
+use tokio::net::TcpListener;
 
 use crate::serving;
 
@@ -31,6 +34,9 @@ pub struct Args {
     verb: Option<Verb>,
     #[command(flatten)]
     flags: Flags<EdgeConfig>,
+    /// Take over from the edge that runs on the same state directory, which then ends; no connection is refused meanwhile
+    #[arg(long)]
+    takeover: bool,
 }
 
 /// What can be done beside running one.
@@ -57,7 +63,7 @@ pub fn run(args: &Args) -> ExitCode {
     if let Ok(config) = &config {
         threads.worker_threads(config.threads as usize);
     }
-    serving::run("edge", config, &mut threads, async |config| serve(config, &args.flags).await)
+    serving::run("edge", config, &mut threads, async |config| serve(config, &args.flags, args.takeover).await)
 }
 
 /// Why the gateway did not run to its end.
@@ -70,34 +76,55 @@ enum Failure {
     #[error(transparent)]
     Front(#[from] FrontError),
     #[error(transparent)]
+    Handover(#[from] HandoverError),
+    #[error(transparent)]
     Decisions(#[from] DecisionLogError),
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
 }
 
-async fn serve(config: EdgeConfig, flags: &Flags<EdgeConfig>) -> Result<ExitCode, Failure> {
+async fn serve(config: EdgeConfig, flags: &Flags<EdgeConfig>, takeover: bool) -> Result<ExitCode, Failure> {
     // Caught before anyone is told that the gateway is ready.
     let mut signals = Signals::listen()?;
     let tasks = Tasks::new();
-    let telemetry = Telemetry::start("naru-edge", &config.telemetry, &tasks).await?;
+    // The port of metrics is opened with that of admin: an edge that hands over has to close both.
+    let telemetry = TelemetryConfig { metrics: None, ..config.telemetry.clone() };
+    let telemetry = Telemetry::start("naru-edge", &telemetry, &tasks).await?;
     serving::count_violations(&telemetry);
     let drain_max = config.drain_max;
-    let gateway = Arc::new(Gateway::open(config, Arc::new(SystemClock::new()))?);
+    let taken = if takeover { Some(handover::take(&config.state)?) } else { None };
+    let lane = taken.as_ref().map_or(Lane::First, |taken| taken.lane);
+    let gateway = Arc::new(Gateway::open_beside(config, Arc::new(SystemClock::new()), lane)?);
     let front = Arc::new(Front::new(gateway.clone())?);
-    let listener = front.bind().await?;
+    let listener = match &taken {
+        Some(taken) => {
+            let listener = taken.listener.try_clone()?;
+            listener.set_nonblocking(true)?;
+            TcpListener::from_std(listener)?
+        }
+        None => front.bind().await?,
+    };
     let listening = listener.local_addr()?;
-    gateway.keep_time(&tasks);
-    front.serve(listener, &tasks);
+    let doors = Arc::new(Doors::new(&gateway, &front, telemetry.metrics()));
+    let addresses = doors.open().await?;
     let reload = Reload::new(&gateway, &front, flags.file().as_deref(), {
         let flags = flags.clone();
         move || flags.load()
     })?;
-    reload.keep_reading(&tasks);
+    let handover = Handover::new(&gateway, &front, &doors, &listener)?;
     meters::show(&gateway, &front, telemetry.metrics());
+    gateway.keep_time(&tasks);
     health::keep_asking(&gateway, &tasks);
-    let admin = admin::serve(&gateway, &front, &tasks).await?;
-    writeln!(std::io::stdout(), "ready listen={listening} admin={admin}{}", serving::ready_metrics(&telemetry))?;
+    reload.keep_reading(&tasks);
+    front.serve(listener, &tasks);
+    if let Some(taken) = taken {
+        taken.serving()?;
+    }
+    handover.keep_ready(&tasks);
+    let metrics = addresses.metrics.map(|address| format!(" metrics={address}")).unwrap_or_default();
+    writeln!(std::io::stdout(), "ready listen={listening} admin={}{metrics}", addresses.admin)?;
     let ending = run_until_stopped(&tasks, drain_max, async || signals.next().await).await;
+    doors.close().await;
     gateway.close()?;
     telemetry.shutdown().await;
     Ok(ending.exit_code())

@@ -48,6 +48,9 @@ const STREAM_WINDOW_BYTES: u32 = 64 << 10;
 const CONNECTION_WINDOW_BYTES: u32 = 256 << 10;
 /// What waits to be written on one HTTP/2 stream.
 const SEND_BUFFER_BYTES_MAX: usize = 64 << 10;
+/// How long connections that rest are left open when the edge ends, and how often it is looked whether all have gone.
+const REST_GRACE_MAX: Duration = Duration::from_secs(2);
+const REST_LOOK: Duration = Duration::from_millis(10);
 /// Idle connections to servers that are kept.
 const KEPT_CONNECTIONS: usize = 512;
 
@@ -92,6 +95,8 @@ pub struct Front {
     gateway: Arc<Gateway>,
     tls: Option<(ListenerTls, ArcSwap<ServerConfig>)>,
     clients: Arc<Clients>,
+    /// Whether new connections are left to wait.
+    paused: watch::Sender<bool>,
 }
 
 /// How many connections each address has.
@@ -149,7 +154,7 @@ impl Front {
         let files = gateway.in_force().config.tls.clone();
         let tls =
             files.map(|files| Ok::<_, FrontError>((files.clone(), ArcSwap::new(identity(&files)?)))).transpose()?;
-        Ok(Self { gateway, tls, clients: Arc::default() })
+        Ok(Self { gateway, tls, clients: Arc::default(), paused: watch::Sender::new(false) })
     }
 
     /// Reads the certificate again; connections that stand keep theirs.
@@ -161,6 +166,11 @@ impl Front {
             config.store(identity(files)?);
         }
         Ok(())
+    }
+
+    /// Leaves new connections to wait in the socket, or goes on to accept them.
+    pub fn pause(&self, paused: bool) {
+        self.paused.send_replace(paused);
     }
 
     /// Connections that stand.
@@ -200,11 +210,14 @@ impl Front {
 
     async fn accept(self: Arc<Self>, listener: TcpListener, proxy: Arc<HttpProxy<Proxy>>, tasks: Tasks) {
         let (ending, shutdown) = watch::channel(false);
-        let stop = tasks.stop_token();
+        let (stop, mut paused) = (tasks.stop_token(), self.paused.subscribe());
         loop {
+            let is_paused = *paused.borrow_and_update();
             let accepted = tokio::select! {
                 () = stop.cancelled() => break,
-                accepted = listener.accept() => accepted,
+                // Its sender is a part of this front.
+                Ok(()) = paused.changed() => continue,
+                accepted = listener.accept(), if !is_paused => accepted,
             };
             match accepted {
                 Ok((socket, client)) => self.admit(socket, client, &proxy, &shutdown, &tasks),
@@ -217,6 +230,13 @@ impl Front {
         drop(listener);
         // Nobody hears it when no connection stands.
         ending.send_replace(true);
+        // Each answer now says that its connection ends. A client that rests gets time to ask once more: were its
+        // connection cut at once, a request on its way would be lost.
+        let grace = REST_GRACE_MAX.min(self.gateway.in_force().config.drain_max / 2);
+        let until = Instant::now() + grace;
+        while self.connections() > 0 && Instant::now() < until {
+            tokio::time::sleep(REST_LOOK).await;
+        }
         proxy.http_cleanup().await;
     }
 

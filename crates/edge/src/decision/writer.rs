@@ -122,6 +122,8 @@ struct Shared {
     /// Records in the queue. The channel holds as many as this may count, so that sending never finds it full.
     queued: AtomicUsize,
     is_closing: AtomicBool,
+    /// The log was dropped without being closed.
+    is_abandoned: AtomicBool,
     /// Not yet told in a block.
     lost_open: AtomicU64,
     lost_core: AtomicU64,
@@ -204,6 +206,7 @@ impl DecisionLog {
 impl Drop for DecisionLog {
     fn drop(&mut self) {
         // The writer goes on alone, to the end of the queue.
+        self.shared.is_abandoned.store(true, Ordering::SeqCst);
         self.shared.is_closing.store(true, Ordering::SeqCst);
         if let Some(thread) = self.writer.get_mut().unwrap_or_else(PoisonError::into_inner).as_ref() {
             thread.thread().unpark();
@@ -263,9 +266,17 @@ impl Writer {
                 Ok(Some(head)) => return Ok(head),
                 Ok(None) if is_empty => thread::park_timeout(BLOCK_WAIT),
                 Ok(None) => {}
-                Err(error) if is_closing => return Err(error),
-                Err(_) => {
-                    // The queue fills meanwhile, then gaps are counted: no request waits for a disk.
+                Err(error) if is_closing => {
+                    if self.shared.is_abandoned.load(Ordering::SeqCst) {
+                        // Nobody waits for what this gives back.
+                        tracing::error!(error = &error as &dyn std::error::Error, "the decision log is not sealed");
+                    }
+                    return Err(error);
+                }
+                Err(error) => {
+                    // The queue fills meanwhile, then gaps are counted: no request waits for a disk. Said once for each
+                    // attempt, which is once a second.
+                    tracing::error!(error = &error as &dyn std::error::Error, "the decision log is not written");
                     self.chain = None;
                     self.shared.refusals.fetch_add(1, Ordering::Relaxed);
                     thread::park_timeout(DISK_WAIT);
