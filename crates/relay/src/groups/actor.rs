@@ -248,7 +248,7 @@ impl Actor {
             Action::Forward { ticket, side } => {
                 if let Some(mut job) = self.jobs.remove(&ticket) {
                     if let Job::Commit { orphaned, .. } = &mut job {
-                        *orphaned = self.status.borrow().has_orphans();
+                        *orphaned = self.status.borrow().has_orphans() && !self.group.sets_back(ticket);
                     }
                     self.running.spawn(async move {
                         Event::Forwarded { ticket, outcome: sides.forward(side, &name, job).await }

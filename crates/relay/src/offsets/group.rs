@@ -6,7 +6,7 @@ use naru_kafka::{client::TopicPartition, wire::ErrorCode};
 use naru_model::invariant;
 
 use super::{
-    Action, Changes, Event, Failed,
+    Action, Changes, Event, Failed, Position,
     answer::Waiting,
     event::Codes,
     lane::{Change, Doubt, Flight, Lane, Members, Versioned, plain},
@@ -231,6 +231,17 @@ impl Group {
             }
         }
         self.queue = held_back;
+    }
+
+    /// Whether a request that is being forwarded would set a place back behind what is known of it. From a member that
+    /// the side knows that is the member's wish; from one that it does not know, it may be one that was thrown out.
+    pub fn sets_back(&self, ticket: Ticket) -> bool {
+        let Some(request) = self.forwarded.get(&ticket) else { return false };
+        let is_behind = |place: &TopicPartition, wanted: &Option<Position>| {
+            let known = self.lanes.iter().filter_map(|(_, lane)| lane.known.get(place)?.position.as_ref());
+            wanted.as_ref().is_some_and(|wanted| known.into_iter().any(|known| wanted.offset < known.offset))
+        };
+        request.changes.iter().any(|(place, wanted)| is_behind(place, wanted))
     }
 
     fn forwarded(&mut self, now: Millis, ticket: Ticket, outcome: Result<Codes, Failed>, out: &mut Vec<Action>) {

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use naru_kafka::{client::TopicPartition, wire::ErrorCode};
 
 use super::{
-    Action, Failed, Offsets,
+    Action, Failed, Offsets, Position,
     event::Codes,
     group::Group,
     lane::{Change, Doubt, Members},
@@ -193,7 +193,8 @@ impl Group {
             // there. It is given back, if it is taken. Alone, too: it may have been forgotten just before.
             let known = self.lanes[active].known.get(&place);
             let deleted = known.is_some_and(|known| known.version > 0 && known.position.is_none());
-            let forgotten = truth.is_none() && (standing.is_duplex() || !deleted);
+            let forgotten =
+                truth.is_none() && (standing.is_duplex() || !deleted) || self.went_back(active, &place, &truth, &other);
             if forgotten && excused.contains(&place) {
                 // Members hold the group there, and commit anew.
                 self.acknowledged.remove(&place);
@@ -227,6 +228,22 @@ impl Group {
             None if !first_look => Sync::Done,
             until => Sync::Repairing { until: until.unwrap_or(0), excused },
         };
+    }
+
+    /// Whether the active side holds an older position than it had confirmed, and the other one that very one: the end of
+    /// its own log of offsets is gone. What it may have got since is in doubt, and does not count.
+    fn went_back(
+        &self,
+        active: Side,
+        place: &TopicPartition,
+        found: &Option<Position>,
+        other: &Option<Position>,
+    ) -> bool {
+        let lane = &self.lanes[active];
+        let Some(Change { position: Some(known), version: 1.. }) = lane.known.get(place) else { return false };
+        let is_older = found.as_ref().is_some_and(|found| found.offset < known.offset);
+        let in_doubt = lane.doubts.iter().any(|doubt| doubt.changes.contains_key(place));
+        is_older && other.as_ref() == Some(known) && !in_doubt
     }
 
     /// Reads a side again as long as something about it is in doubt.

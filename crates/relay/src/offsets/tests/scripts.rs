@@ -245,6 +245,48 @@ fn what_the_side_that_is_left_alone_forgot_is_given_back_and_what_was_deleted_th
 }
 
 #[test]
+fn what_the_active_side_lost_of_its_offsets_is_given_back_and_does_not_set_the_other_back() {
+    let mut world = World::opened();
+    for offset in [5, 7] {
+        world.commit(&[(0, offset)]);
+        world.deliver_all();
+    }
+    // An unclean election of the partition that holds it, and the members are gone with their group.
+    world.sides[Side::A].offsets.insert(at(0), position(5));
+    world.sides[Side::A].has_members = false;
+    world.on(Event::Recheck);
+    world.deliver_all();
+    world.pass(100);
+    world.deliver_all();
+    for side in Side::BOTH {
+        assert_eq!(world.held(side, 0), Some(7), "{side}");
+    }
+    // A client that goes back does so.
+    world.commit(&[(0, 2)]);
+    world.deliver_all();
+    world.on(Event::Recheck);
+    world.deliver_all();
+    for side in Side::BOTH {
+        assert_eq!(world.held(side, 0), Some(2), "{side}");
+    }
+}
+
+#[test]
+fn a_commit_of_a_member_that_nobody_knows_is_told_from_one_that_goes_back() {
+    let mut world = World::opened();
+    world.commit(&[(0, 7)]);
+    world.deliver_all();
+    let check = |world: &mut World, offset: i64, expect: bool| {
+        let ticket = world.commit(&[(0, offset)]);
+        assert_eq!(world.group.sets_back(ticket), expect, "{offset}");
+        world.deliver_all();
+    };
+    check(&mut world, 8, false);
+    check(&mut world, 7, true);
+    check(&mut world, 7, false);
+}
+
+#[test]
 fn what_members_hold_at_the_active_side_is_not_given_back_over_their_heads() {
     let mut world = World::new();
     world.sides[Side::A].has_members = true;
