@@ -11,8 +11,10 @@ use std::sync::{Mutex, PoisonError};
 
 use bytes::{Buf, BufMut, Bytes};
 use naru_kafka::client::TopicPartition;
+use naru_kafka::wire::TopicId;
 use naru_runtime::durable::frame::{self, Tail};
 use naru_runtime::durable::{AppendError, AppendFile, DirectoryLock, Durability, replace_file};
+use serde::{Deserialize, Serialize};
 
 use crate::coordination::Mark;
 use crate::sequence::Checkpoint;
@@ -63,11 +65,22 @@ pub enum CheckpointError {
 #[derive(Debug, Default, Clone)]
 pub struct Kept {
     /// Per partition.
-    pub partitions: BTreeMap<TopicPartition, Checkpoint>,
+    pub partitions: BTreeMap<TopicPartition, OfTopic<Checkpoint>>,
     /// Per service group: the record that was read back last.
     pub groups: BTreeMap<String, GroupRecord>,
     /// The coordinator as it was seen last.
     pub coordinator: Option<Mark>,
+}
+
+/// A checkpoint with the topic that it is of: one made again under the name is another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfTopic<C> {
+    /// The relay's identity of the topic, as text; None in files that say nothing of it.
+    #[serde(default)]
+    pub topic: Option<String>,
+    /// The checkpoint.
+    #[serde(flatten)]
+    pub checkpoint: C,
 }
 
 /// What is to be kept. Nothing here waits for the disk: [`File::round`] does, and holds this only to take and to give
@@ -184,8 +197,8 @@ pub struct Encoded(Bytes);
 
 impl Encoded {
     /// Encodes it.
-    pub fn of(checkpoint: &Checkpoint) -> Self {
-        Self(json(checkpoint))
+    pub fn of(topic: TopicId, checkpoint: &Checkpoint) -> Self {
+        Self(json(&OfTopic { topic: Some(topic.to_string()), checkpoint }))
     }
 }
 

@@ -265,13 +265,13 @@ impl Relay {
         let failed = |source| RelayError::Listen { addr, source };
         let listener = TcpListener::bind(addr).await.map_err(failed)?;
         let bound = listener.local_addr().map_err(failed)?;
+        // Before anything is decided, and also while a side is away.
+        crate::topics::show::show(self);
         govern::start(self).await;
         let addr = self.config.status_listen;
         let listening = status::serve(self, addr, &self.metrics).await;
         let listening = listening.map_err(|source| RelayError::Listen { addr, source })?;
         self.status_address.get_or_init(|| listening);
-        // Also while a side is away.
-        crate::topics::show::show(self);
         for name in self.groups.keys() {
             self.tasks.spawn("finding consumer groups", find_consumers(Arc::clone(self), name.clone()));
         }
@@ -325,6 +325,7 @@ impl Relay {
         for index in i32::try_from(partitions.len()).unwrap_or(i32::MAX)..spec.partitions {
             let start = Start {
                 at: TopicPartition::new(Arc::clone(&spec.name), index),
+                topic: spec.id,
                 config: self.partition_config(&group.config),
                 standing: *group.standing.borrow(),
                 sent: *group.sent.borrow(),

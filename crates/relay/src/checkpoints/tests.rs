@@ -19,7 +19,7 @@ fn open(directory: &Path) -> (Both, Kept) {
 
 impl Both {
     fn partition(&mut self, at: &TopicPartition, checkpoint: &Checkpoint) {
-        self.notes().partition(at, 0, Encoded::of(checkpoint));
+        self.notes().partition(at, 0, Encoded::of(TopicId([1; 16]), checkpoint));
     }
 
     fn round(&mut self) -> Result<(), CheckpointError> {
@@ -78,8 +78,8 @@ fn what_was_noted_survives_in_its_newest_form() {
 
     let (_checkpoints, kept) = open(directory.path());
     assert_eq!(kept.partitions.keys().cloned().collect::<Vec<_>>(), [at(0), at(1)]);
-    assert_eq!(kept.partitions[&at(0)], checkpoint(30, 1), "what was not written was not there");
-    assert_eq!(kept.partitions[&at(1)], checkpoint(30, 60_000));
+    assert_eq!(kept.partitions[&at(0)].checkpoint, checkpoint(30, 1), "what was not written was not there");
+    assert_eq!(kept.partitions[&at(1)].checkpoint, checkpoint(30, 60_000));
     assert_eq!((kept.groups["pay"], kept.coordinator), (record, Some(mark)));
 }
 
@@ -99,7 +99,7 @@ fn a_file_cut_anywhere_holds_older_checkpoints() {
     for cut in (0..bytes.len()).step_by(7).chain([first - 1, first, bytes.len() - 1]) {
         std::fs::write(&path, &bytes[..cut]).unwrap();
         let (_checkpoints, kept) = open(directory.path());
-        let gate = kept.partitions.get(&at(0)).map(|checkpoint| checkpoint.gate);
+        let gate = kept.partitions.get(&at(0)).map(|kept| kept.checkpoint.gate);
         assert_eq!(gate, (cut >= first).then_some(10), "{cut}");
     }
     let mut damaged = bytes.clone();
@@ -147,8 +147,8 @@ fn a_checkpoint_that_was_made_earlier_and_comes_later_counts_for_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let (mut checkpoints, _) = open(directory.path());
     for (made, gate) in [(1, 10), (3, 30), (2, 20)] {
-        checkpoints.notes().partition(&at(0), made, Encoded::of(&checkpoint(gate, 1)));
+        checkpoints.notes().partition(&at(0), made, Encoded::of(TopicId([1; 16]), &checkpoint(gate, 1)));
     }
     let newest = checkpoints.notes().newest[&Name::Partition(at(0))].clone();
-    assert_eq!(newest, Encoded::of(&checkpoint(30, 1)).0);
+    assert_eq!(newest, Encoded::of(TopicId([1; 16]), &checkpoint(30, 1)).0);
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use naru_kafka::client::TopicPartition;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use super::Made;
 use crate::coordination::Coordination as _;
 use crate::relay::Relay;
 use crate::side::SideMap;
@@ -71,7 +72,7 @@ async fn round(relay: &Arc<Relay>, written: &mut HashMap<TopicPartition, Moved>,
             // A partition that ends has said what it had to say.
             if let Ok(Some((made, checkpoint))) = partition.checkpoint().await {
                 written.insert(at.clone(), moved);
-                let (state, at) = (Arc::clone(&relay.state), at.clone());
+                let (state, at, made) = (Arc::clone(&relay.state), at.clone(), Made { topic: topic.id, made });
                 // Up to some megabytes of text each.
                 let noted = tokio::task::spawn_blocking(move || state.note(&at, made, &checkpoint)).await;
                 if let Err(error) = noted {

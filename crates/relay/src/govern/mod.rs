@@ -22,7 +22,7 @@ use crate::sides::{Command, CommandRefused, GroupView};
 
 pub(crate) use probe::one_cluster_on_both_sides;
 pub(crate) use rebuilds::{Rebuild, Rebuilds};
-pub use state::{State, StateError};
+pub use state::{Made, State, StateError};
 
 /// Commands that wait for a group's runner: operators are few.
 const COMMANDS_MAX: usize = 16;

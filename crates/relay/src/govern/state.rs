@@ -5,10 +5,11 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use naru_kafka::client::TopicPartition;
+use naru_kafka::wire::TopicId;
 use rand::TryRng as _;
 use rand::rngs::SysRng;
 
-use crate::checkpoints::{CheckpointError, Checkpoints, Encoded, File};
+use crate::checkpoints::{CheckpointError, Checkpoints, Encoded, File, OfTopic};
 use crate::clock;
 use crate::coordination::embedded::{Embedded, OpenError};
 use crate::coordination::{Coordination, ReadFailed};
@@ -46,6 +47,15 @@ pub(crate) fn group_key(group: &str) -> String {
     format!("group/{group}")
 }
 
+/// Of what a checkpoint is, and when it was made: a number that rises.
+#[derive(Debug, Clone, Copy)]
+pub struct Made {
+    /// The relay's identity of the topic.
+    pub topic: TopicId,
+    /// Higher for what is made later.
+    pub made: u64,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct State {
@@ -56,7 +66,7 @@ pub struct State {
     file: Mutex<File>,
     /// What a relay before this one kept of partitions that are not served yet. Each is taken once: a topic that is
     /// made again under the name is another one.
-    kept: Mutex<BTreeMap<TopicPartition, Checkpoint>>,
+    kept: Mutex<BTreeMap<TopicPartition, OfTopic<Checkpoint>>>,
     remembered: BTreeMap<String, GroupRecord>,
     /// The coordinator is not the one that the checkpoints know, or has come less far (RELAY-13).
     in_doubt: bool,
@@ -102,20 +112,22 @@ impl State {
         Ok(Boot { found, remembered, coordinator_in_doubt: self.in_doubt })
     }
 
-    /// What was kept of a partition, for its first start in the life of this relay.
-    pub fn take_checkpoint(&self, at: &TopicPartition) -> Option<Checkpoint> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).remove(at)
+    /// What was kept of a partition of this very topic, for its first start in the life of this relay.
+    pub fn take_checkpoint(&self, at: &TopicPartition, topic: TopicId) -> Option<Checkpoint> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).remove(at)?;
+        kept.topic.is_none_or(|of| of == topic.to_string()).then_some(kept.checkpoint)
     }
 
     /// Notes a partition's checkpoint, the newer of two by when they were made. Takes the time that its size takes: not
     /// for an async task.
-    pub(crate) fn note(&self, at: &TopicPartition, made: u64, checkpoint: &Checkpoint) {
-        let encoded = Encoded::of(checkpoint);
+    pub(crate) fn note(&self, at: &TopicPartition, made: Made, checkpoint: &Checkpoint) {
+        let Made { topic, made } = made;
+        let encoded = Encoded::of(topic, checkpoint);
         self.checkpoints().partition(at, made, encoded);
     }
 
     /// Notes a checkpoint and makes it durable. Waits for the disk: not for an async task.
-    pub(crate) fn keep(&self, at: &TopicPartition, made: u64, checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
+    pub(crate) fn keep(&self, at: &TopicPartition, made: Made, checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
         self.note(at, made, checkpoint);
         loop {
             // A round that took it before has ended when this is held, and has written it or put it back.
@@ -129,7 +141,7 @@ impl State {
 
     /// Forgets a partition that is not served any more.
     pub(crate) fn forget(&self, at: &TopicPartition) {
-        self.take_checkpoint(at);
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).remove(at);
         self.checkpoints().forget(at);
     }
 
@@ -173,17 +185,20 @@ mod tests {
             restamped: SideMap::default(),
             lent: Vec::new(),
         };
-        let places = [0, 1].map(|partition| TopicPartition::new("payments", partition));
+        let topic = TopicId([1; 16]);
+        let places = [0, 1, 2].map(|partition| TopicPartition::new("payments", partition));
         let state = State::open(directory.path()).await.unwrap();
-        places.iter().for_each(|at| state.note(at, 1, &checkpoint));
+        places.iter().for_each(|at| state.note(at, Made { topic, made: 1 }, &checkpoint));
         state.write().unwrap();
         drop(state);
 
         let state = State::open(directory.path()).await.unwrap();
-        assert_eq!(state.take_checkpoint(&places[0]), Some(checkpoint));
+        assert_eq!(state.take_checkpoint(&places[0], topic), Some(checkpoint));
+        // Of one that was made again before its namesake was forgotten.
+        assert_eq!(state.take_checkpoint(&places[2], TopicId([2; 16])), None);
         for at in &places {
             state.forget(at);
-            assert_eq!(state.take_checkpoint(at), None, "{at}");
+            assert_eq!(state.take_checkpoint(at, topic), None, "{at}");
         }
     }
 }

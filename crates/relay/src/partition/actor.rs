@@ -17,6 +17,7 @@ use super::lane::Lane;
 use super::orders::{self, Asked, Done, Wanted};
 use super::{Inbound, Inner, Report, Reported, Shared, Shown, Start, Waiting};
 use crate::clock;
+use crate::govern::Made;
 use crate::sequence::{Acked, Action, Event, Millis, Partition, Refusal, Suspicion, Ticket};
 use crate::side::{Side, SideMap};
 use crate::sides::{Seen, Standing};
@@ -46,6 +47,7 @@ type Order = Pin<Box<dyn Future<Output = Done> + Send>>;
 /// See the module.
 pub(super) struct Actor {
     core: Partition,
+    topic: TopicId,
     shared: Shared,
     inner: Arc<Inner>,
     shown: watch::Sender<Shown>,
@@ -79,10 +81,11 @@ impl Actor {
         shown: watch::Sender<Shown>,
         reports: mpsc::Sender<Report>,
     ) -> Self {
-        let Start { at, config, standing, sent, checkpoint, topic_ids, lease_until } = start;
+        let Start { at, topic, config, standing, sent, checkpoint, topic_ids, lease_until } = start;
         let announced = Inbound::Event(Event::Standing { held: standing, sent });
         let mut actor = Self {
             core: Partition::new(config, standing, checkpoint),
+            topic,
             lanes: SideMap::from_fn(|side| Lane::new(side, at.clone(), shared.replica_wait)),
             shared,
             inner,
@@ -291,7 +294,7 @@ impl Actor {
                 self.order(side, orders::delete_records(upstream, at, before, order));
             }
             Action::Keep { order, checkpoint } => {
-                let made = self.shared.tickets.fetch_add(1, Ordering::Relaxed);
+                let made = Made { topic: self.topic, made: self.shared.tickets.fetch_add(1, Ordering::Relaxed) };
                 let (state, at) = (Arc::clone(&self.shared.state), self.inner.at.clone());
                 self.order(self.standing.active, orders::keep(state, at, made, checkpoint, order));
             }

@@ -92,6 +92,8 @@ impl Shown {
 pub struct Start {
     /// Its name.
     pub at: TopicPartition,
+    /// The relay's identity of the topic.
+    pub topic: TopicId,
     /// What stays the same.
     pub config: PartitionConfig,
     /// The group's standing as it was read.

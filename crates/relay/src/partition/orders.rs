@@ -8,7 +8,7 @@ use naru_kafka::client::offsets::{ListedOffset, OffsetAt};
 use naru_kafka::client::{ClientError, Connection, Lane as Way, TopicPartition};
 use naru_kafka::wire::{Batch, ErrorCode, TopicId};
 
-use crate::govern::State;
+use crate::govern::{Made, State};
 use crate::sequence::{Checkpoint, Event, Located, OrderId, ReadFailed};
 use crate::upstream::Upstream;
 
@@ -127,7 +127,7 @@ fn whole(batches: Vec<Batch>, wanted: &Wanted, at: &TopicPartition) -> Result<Ve
 pub(super) async fn keep(
     state: Arc<State>,
     at: TopicPartition,
-    made: u64,
+    made: Made,
     checkpoint: Box<Checkpoint>,
     order: OrderId,
 ) -> Done {

@@ -19,6 +19,7 @@ use super::*;
 use crate::config::RelayConfig;
 
 const PATIENCE: Duration = Duration::from_secs(60);
+const TOPIC: TopicId = TopicId([1; 16]);
 
 struct World {
     shared: Shared,
@@ -69,6 +70,7 @@ impl World {
     fn partition(&self, checkpoint: Option<Checkpoint>) -> Running {
         let start = Start {
             at: TopicPartition::new("orders", 0),
+            topic: TOPIC,
             config: PartitionConfig::new(1 << 60, 1 << 59),
             standing: Standing::first(Side::A),
             sent: None,
@@ -169,7 +171,7 @@ async fn where_the_log_is_shown_to_begin_survives_a_kill() {
         let files = world.dir.path().join("state/checkpoints/checkpoints");
         std::fs::create_dir_all(copy.path().join("checkpoints")).unwrap();
         std::fs::copy(files, copy.path().join("checkpoints/checkpoints")).unwrap();
-        let kept = State::open(copy.path()).await.unwrap().take_checkpoint(partition.handle.at());
+        let kept = State::open(copy.path()).await.unwrap().take_checkpoint(partition.handle.at(), TOPIC);
         kept.map(|checkpoint| (checkpoint.log_start, checkpoint.gate))
     };
     // One side's own retention.

@@ -55,7 +55,9 @@ pub(crate) fn show(relay: &Arc<Relay>) {
         tracing::info!(topic = %name, partitions, batch_bytes_max, "a topic is served");
         let (name, id, topic_ids) = (Arc::clone(name), record.id, record.sides);
         let spec = TopicSpec { name: Arc::clone(&name), id, topic_ids, partitions, batch_bytes_max };
-        relay.serve_topic(&spec, |index| relay.state.take_checkpoint(&TopicPartition::new(Arc::clone(&name), index)));
+        relay.serve_topic(&spec, |index| {
+            relay.state.take_checkpoint(&TopicPartition::new(Arc::clone(&name), index), id)
+        });
     }
 }
 
