@@ -81,7 +81,7 @@ impl Partition {
         self.config.duplex && self.shown.is_none() && !self.standing.is_duplex() && pair_is_sent
     }
 
-    fn opens_with(&self, side: Side) -> bool {
+    pub(super) fn opens_with(&self, side: Side) -> bool {
         self.requires(side) || self.standing.active == side
     }
 

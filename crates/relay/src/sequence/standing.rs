@@ -15,6 +15,7 @@ impl Partition {
             return;
         }
         let before = self.standing;
+        let opened = Side::BOTH.map(|side| self.opens_with(side));
         let (mut held, mut sent) = (held, sent);
         if mutant!(self.config, TrustUnreadSwap)
             && let Some(unread) = sent.take()
@@ -32,7 +33,8 @@ impl Partition {
                     self.sides[side].fault = None;
                 }
             }
-            if before != held {
+            // What a side holds counts only where it was read.
+            if before != held || opened != Side::BOTH.map(|side| self.opens_with(side)) {
                 self.phase = Phase::Opening(Opening::default());
             }
             return;
