@@ -265,8 +265,8 @@ impl Runner {
                     self.jobs.spawn(work::recreate(Arc::clone(&relay), side, topic));
                 }
             }
-            Action::CopyOffsets { side } => {
-                self.jobs.spawn(work::copy_offsets(relay, name, side));
+            Action::CopyOffsets { side, attempt } => {
+                self.jobs.spawn(work::copy_offsets(relay, name, side, attempt));
             }
             // The mirror removes them itself, group by group, where it finds them in the way of its commits.
             Action::RemoveMembers { .. } => {}

@@ -86,7 +86,7 @@ pub(super) async fn recreate(relay: Arc<Relay>, side: Side, topic: Arc<str>) -> 
 }
 
 /// Compares the committed offsets of every consumer group and makes the side equal.
-pub(super) async fn copy_offsets(relay: Arc<Relay>, group: String, side: Side) -> Event {
+pub(super) async fn copy_offsets(relay: Arc<Relay>, group: String, side: Side, attempt: u64) -> Event {
     let equal = match relay.groups.get(&group) {
         Some(served) => {
             let belongs = |consumers: &str| relay.config.group_of_consumers(consumers) == group;
@@ -94,5 +94,5 @@ pub(super) async fn copy_offsets(relay: Arc<Relay>, group: String, side: Side) -
         }
         None => true,
     };
-    Event::OffsetsCopied { side, equal }
+    Event::OffsetsCopied { side, attempt, equal }
 }

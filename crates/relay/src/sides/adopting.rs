@@ -2,6 +2,7 @@
 
 use super::event::{Action, CommandRefused, SwapOutcome};
 use super::group::{Change, Group};
+use super::health::Unfit;
 use super::returning::Returning;
 use super::swapping::Step;
 use super::{Cause, GroupRecord, Standing};
@@ -44,14 +45,24 @@ impl Group {
     /// The coordinator holds less than was read back once: it was restored or emptied. What this relay knows is newer,
     /// and is written again; nothing is granted until both sides were read since (RELAY-13).
     pub(super) fn went_back(&mut self, older: Option<(u64, GroupRecord)>) {
-        let sent = self.swap.take().map_or(self.held.standing, |swap| swap.sent());
+        let unread = self.swap.take().map(|swap| swap.record());
+        let sent = unread.map_or(self.held.standing, |record| record.standing);
         if sent.is_duplex() && !self.held.standing.is_duplex() {
             self.unread = Some(sent);
         }
         self.version = older.map_or(0, |(version, _)| version);
         let after = [Some(sent), older.map(|(_, record)| record.standing)].into_iter().flatten();
         let after = after.max_by_key(|standing| standing.epoch).unwrap_or(sent);
-        self.rewrite = Some(GroupRecord { standing: next_epoch(self.held.standing, after), ..self.held });
+        // What was sent because a side is damaged may have held for a moment: that side does not come back by this.
+        let damaged = |side| matches!(self.health.unfit(side), Some((_, Unfit::Damaged)));
+        let keeps_damaged = |record: &GroupRecord| {
+            Side::BOTH.into_iter().any(|side| record.standing.in_sync.contains(side) && damaged(side))
+        };
+        let base = match unread {
+            Some(unread) if keeps_damaged(&self.held) && !keeps_damaged(&unread) => unread,
+            _ => self.held,
+        };
+        self.rewrite = Some(GroupRecord { standing: next_epoch(base.standing, after), ..base });
         self.restored = true;
         self.coordinator_in_doubt = true;
         for member in self.health.members.values_mut() {

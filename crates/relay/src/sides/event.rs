@@ -190,6 +190,8 @@ pub enum Event {
     OffsetsCopied {
         /// The side.
         side: Side,
+        /// Which try it is the outcome of.
+        attempt: u64,
         /// Whether they are equal.
         equal: bool,
     },
@@ -307,6 +309,8 @@ pub enum Action {
     CopyOffsets {
         /// The side.
         side: Side,
+        /// Comes back in the event: only the last try's outcome counts.
+        attempt: u64,
     },
     /// Remove the members of consumer groups from a side that is not active: they would block commits there. Carried
     /// out before a later [`Action::CopyOffsets`] of the same side.

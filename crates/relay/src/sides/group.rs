@@ -97,6 +97,8 @@ pub struct Group {
     pub(super) returning: Returning,
     pub(super) switch: Option<Switch>,
     pub(super) confirming: Option<u64>,
+    /// How often committed offsets were to be made equal.
+    pub(super) attempts: u64,
     pub(super) solo_allowed_once: bool,
     pub(super) alarms: BTreeMap<Alarm, String>,
     announced: Option<(Standing, Option<Standing>)>,
@@ -146,6 +148,7 @@ impl Group {
             returning: Returning::default(),
             switch: None,
             confirming: None,
+            attempts: 0,
             solo_allowed_once: false,
             alarms: BTreeMap::new(),
             announced: None,
@@ -160,11 +163,11 @@ impl Group {
 
     /// What a partition that is opened now is made with, and what it is told: what holds, and what was sent.
     pub fn announcement(&self) -> (Standing, Option<Standing>) {
-        let sent = self.unread.or_else(|| self.swap.map(|swap| swap.sent())).or_else(|| {
-            let joining = self.returning.requires_both() && !self.held.standing.is_duplex();
-            joining.then(|| self.pair().standing)
-        });
-        (self.held.standing, sent)
+        // Whatever else is sent: what was required once is required until the try is given up, or what was compared
+        // meanwhile would not hold.
+        let joins = self.returning.requires_both() && !self.held.standing.is_duplex();
+        let joining = joins.then(|| self.pair().standing);
+        (self.held.standing, self.unread.or(joining).or_else(|| self.swap.map(|swap| swap.sent())))
     }
 
     /// What may be seen.
@@ -228,7 +231,11 @@ impl Group {
                     out.push(Action::ReadBack);
                 }
             }
-            Event::OffsetsCopied { side, equal } => self.offsets_copied(now, side, equal),
+            Event::OffsetsCopied { side, attempt, equal } if attempt == self.attempts => {
+                self.offsets_copied(now, side, equal);
+            }
+            // What was found in a try before does not count for one that requires more.
+            Event::OffsetsCopied { .. } => {}
             Event::Assessed { side, outcome } => self.assessed(now, side, outcome, out),
             Event::Recreated { side, topic, done } => self.recreated(now, side, &topic, done),
             Event::Command { id, command } => self.command(now, id, command, out),

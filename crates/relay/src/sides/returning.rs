@@ -114,14 +114,14 @@ impl Group {
                 Offsets::Wanted if rested => {
                     *offsets = Offsets::Copying;
                     out.push(Action::RemoveMembers { side });
-                    out.push(Action::CopyOffsets { side });
+                    self.copy_offsets(side, out);
                 }
                 Offsets::Equal if may_join => {
                     let until = now + self.config.join_ms_max;
                     self.returning.stage = Stage::Joining { until, offsets: Offsets::Copying };
                     // Before the offsets are compared: what is committed from here on goes to both.
                     self.announce(out);
-                    out.push(Action::CopyOffsets { side });
+                    self.copy_offsets(side, out);
                 }
                 Offsets::Wanted | Offsets::Copying | Offsets::Equal => {}
             },
@@ -141,6 +141,12 @@ impl Group {
                 }
             }
         }
+    }
+
+    /// Another try to make committed offsets equal.
+    pub(super) fn copy_offsets(&mut self, side: Side, out: &mut Vec<Action>) {
+        self.attempts += 1;
+        out.push(Action::CopyOffsets { side, attempt: self.attempts });
     }
 
     fn is_near(&self, side: Side) -> bool {

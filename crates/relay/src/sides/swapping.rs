@@ -46,6 +46,10 @@ impl Swap {
         Self { expected, record, stage: Stage::Sending, perhaps_applied: false }
     }
 
+    pub fn record(&self) -> GroupRecord {
+        self.record
+    }
+
     pub fn sent(&self) -> Standing {
         self.record.standing
     }

@@ -89,7 +89,7 @@ impl Group {
         }
         let until = now + self.config.prepare_ms_max;
         self.switch = Some(Switch { id, to, stage: Stage::Preparing { until, offsets: Offsets::Copying } });
-        out.push(Action::CopyOffsets { side: to });
+        self.copy_offsets(to, out);
         Ok(())
     }
 
@@ -133,7 +133,7 @@ impl Group {
             Stage::Preparing { until, offsets: Offsets::Again(at) } if now >= at => {
                 let stage = Stage::Preparing { until, offsets: Offsets::Copying };
                 self.switch = Some(Switch { stage, ..switch });
-                out.push(Action::CopyOffsets { side: switch.to });
+                self.copy_offsets(switch.to, out);
             }
             Stage::Preparing { .. } | Stage::Marking | Stage::Quiescing { .. } | Stage::Flipping { .. } => {}
         }
@@ -161,7 +161,7 @@ impl Group {
                 let stage = Stage::Quiescing { began: now, offsets: Offsets::Copying };
                 self.switch = Some(Switch { stage, ..switch });
                 out.push(Action::Quiesce);
-                out.push(Action::CopyOffsets { side: switch.to });
+                self.copy_offsets(switch.to, out);
             }
             Stage::Flipping { .. } if self.held.standing.active == switch.to => {
                 self.switch = None;

@@ -177,7 +177,7 @@ pub struct Mirror {
     quiescing: bool,
     quiesced: bool,
     /// The service group waits for equal offsets on this side, since.
-    copying: Option<(Side, Millis)>,
+    copying: Option<(Side, u64, Millis)>,
     recheck_at: Millis,
 }
 
@@ -208,8 +208,8 @@ impl Mirror {
         if view.ready && view.waiting == 0 && view.behind == 0 { Vec::new() } else { vec![format!("commits {view:?}")] }
     }
 
-    pub fn copies(&mut self, side: Side, now: Millis) {
-        self.copying = Some((side, now));
+    pub fn copies(&mut self, side: Side, attempt: u64, now: Millis) {
+        self.copying = Some((side, attempt, now));
     }
 }
 
@@ -466,7 +466,7 @@ impl World {
     fn report_copied(&mut self) {
         let now = self.now;
         let Some(relay) = &mut self.relay else { return };
-        let Some((side, since)) = relay.mirror.copying else { return };
+        let Some((side, attempt, since)) = relay.mirror.copying else { return };
         let held = relay.governor.group.announcement().0;
         let view = relay.mirror.machine.view();
         let mirror = &mut relay.mirror;
@@ -477,7 +477,7 @@ impl World {
         };
         if equal || now > since + 5_000 {
             mirror.copying = None;
-            self.tell_group(GroupEvent::OffsetsCopied { side, equal });
+            self.tell_group(GroupEvent::OffsetsCopied { side, attempt, equal });
         }
     }
 

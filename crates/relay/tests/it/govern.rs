@@ -214,10 +214,10 @@ impl World {
                     self.after(1, 100, Due::Govern { start, what: Governing::Recreates { side, topic } });
                 }
             }
-            Action::CopyOffsets { side } => {
+            Action::CopyOffsets { side, attempt } => {
                 let now = self.now;
                 if let Some(relay) = &mut self.relay {
-                    relay.mirror.copies(side, now);
+                    relay.mirror.copies(side, attempt, now);
                 }
             }
             Action::RemoveMembers { .. } | Action::Alarm { .. } | Action::Calm { .. } | Action::Answer { .. } => {}

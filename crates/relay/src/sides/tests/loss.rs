@@ -239,3 +239,22 @@ fn a_pair_with_a_side_that_was_damaged_since_is_not_sent_again() {
     assert_eq!(script.held(), standing(A, SideSet::only(A), 7));
     assert_eq!(script.group.announcement().1, None, "one side goes on alone");
 }
+
+#[test]
+fn a_damaged_side_does_not_come_back_by_a_coordinator_that_went_back() {
+    let mut script = Script::pair();
+    script.obedient = false;
+    let before = script.stored;
+    // The grant is written, and the coordinator restored before that is read.
+    let seen = script.seen();
+    let damaged = Event::Report { partition: partitions()[0].clone(), side: A, suspicion: Suspicion::Damaged, seen };
+    let mut out = Vec::new();
+    script.group.on(script.now, damaged, &mut out);
+    assert!(out.iter().any(|action| matches!(action, Action::Swap { .. })));
+    script.group.on(script.now, Event::Swapped(SwapOutcome::Unknown), &mut out);
+    let older = before.map(|(_, record)| (0, record));
+    script.stored = older;
+    script.on(Event::Read(Some(older)));
+    script.pass(500);
+    assert_eq!((script.held().active, script.held().in_sync), (B, SideSet::only(B)));
+}

@@ -116,6 +116,12 @@ impl Script {
         }
     }
 
+    /// The last try to make committed offsets equal ends.
+    fn copied(&mut self, side: Side, equal: bool) {
+        let attempt = self.group.attempts;
+        self.on(Event::OffsetsCopied { side, attempt, equal });
+    }
+
     fn command(&mut self, command: Command) {
         self.on(Event::Command { id: 7, command });
     }
@@ -190,8 +196,8 @@ impl Script {
                     queue.push_back(Event::Report { partition, side: *side, suspicion, seen });
                 }
             }
-            Action::CopyOffsets { side } if self.obedient => {
-                queue.push_back(Event::OffsetsCopied { side: *side, equal: true });
+            Action::CopyOffsets { side, attempt } if self.obedient => {
+                queue.push_back(Event::OffsetsCopied { side: *side, attempt: *attempt, equal: true });
             }
             _ => {}
         }

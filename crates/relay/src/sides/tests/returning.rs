@@ -19,14 +19,14 @@ fn a_side_that_returns_is_in_sync_again_and_nothing_flips_back() {
     let expect = |action: &Action| {
         matches!(
             action,
-            Action::AssessReturn { side: A } | Action::RemoveMembers { side: A } | Action::CopyOffsets { side: A }
+            Action::AssessReturn { side: A } | Action::RemoveMembers { side: A } | Action::CopyOffsets { side: A, .. }
         )
     };
     let steps: Vec<_> = script.ordered().into_iter().filter(expect).collect();
-    let copy = Action::CopyOffsets { side: A };
+    let copy = |attempt| Action::CopyOffsets { side: A, attempt };
     assert_eq!(
         steps,
-        [Action::AssessReturn { side: A }, Action::RemoveMembers { side: A }, copy.clone(), copy],
+        [Action::AssessReturn { side: A }, Action::RemoveMembers { side: A }, copy(1), copy(2)],
         "members first, offsets before and after both are required"
     );
     // Both were required before the pair was sent.
@@ -41,7 +41,7 @@ fn following(lag: i64) -> Script {
     let mut script = returned(false);
     script.pass(1100);
     script.on(Event::Assessed { side: A, outcome: Assessment::Ready { rebuild: Vec::new() } });
-    script.on(Event::OffsetsCopied { side: A, equal: true });
+    script.copied(A, true);
     script.report(A, Suspicion::Behind { records: lag });
     script
 }
@@ -50,7 +50,7 @@ fn following(lag: i64) -> Script {
 fn equal_ends_from_before_both_were_required_do_not_count() {
     let mut script = following(500);
     assert_eq!(script.group.view().returning, ReturnStage::Joining);
-    script.on(Event::OffsetsCopied { side: A, equal: true });
+    script.copied(A, true);
     // A partition that has not taken in the announcement may have acknowledged by one side since it spoke.
     let seen = Seen { held: 2, sent: None };
     for partition in partitions() {
@@ -80,7 +80,7 @@ fn both_are_required_only_near_the_end_and_not_for_long() {
 #[test]
 fn offsets_that_differ_keep_a_side_out() {
     let mut script = following(0);
-    script.on(Event::OffsetsCopied { side: A, equal: false });
+    script.copied(A, false);
     script.pass(500);
     assert_eq!(script.held(), standing(B, SideSet::only(B), 2));
     assert_eq!(script.group.announcement().1, None);
@@ -110,7 +110,8 @@ fn topics_that_are_missing_or_hold_other_records_are_made_again() {
         assert!(script.ordered().contains(&recreate));
         script.on(Event::Recreated { side: A, topic: topic.clone(), done: true });
         // Committed offsets went with the topic.
-        assert!(script.ordered().contains(&Action::CopyOffsets { side: A }));
+        let copies = |action: &Action| matches!(action, Action::CopyOffsets { side: A, .. });
+        assert!(script.ordered().iter().any(copies));
     }
 }
 
@@ -160,10 +161,24 @@ fn a_flapping_side_waits_longer_each_time() {
 #[test]
 fn nothing_is_made_again_on_a_side_that_may_be_in_the_set_by_now() {
     let mut script = following(0);
-    script.on(Event::OffsetsCopied { side: A, equal: true });
+    script.copied(A, true);
     script.swaps = vec![(SwapOutcome::Unknown, false); 10];
     script.report(A, Suspicion::Behind { records: 0 });
     script.ordered();
     script.report(A, Suspicion::OtherTopic);
     assert!(!script.ordered().iter().any(|action| matches!(action, Action::Recreate { .. })));
+}
+
+#[test]
+fn what_an_earlier_try_found_equal_does_not_count_for_the_one_that_requires_both() {
+    let mut script = following(0);
+    let joined = script.group.announcement().1;
+    assert!(joined.is_some_and(|sent| sent.in_sync.is_pair()));
+    let before = script.group.attempts - 1;
+    script.on(Event::OffsetsCopied { side: A, attempt: before, equal: true });
+    script.report(A, Suspicion::Behind { records: 0 });
+    assert!(!script.held().is_duplex());
+    script.copied(A, true);
+    script.report(A, Suspicion::Behind { records: 0 });
+    assert!(script.held().is_duplex());
 }

@@ -8,13 +8,13 @@ fn a_planned_switch_flips_and_can_be_taken_back_until_it_is_confirmed() {
     assert_eq!(script.held(), standing(B, SideSet::PAIR, 3));
     let steps: Vec<_> =
         script.ordered().into_iter().filter(|action| !matches!(action, Action::Announce { .. })).collect();
-    let copy = Action::CopyOffsets { side: B };
+    let copy = |attempt| Action::CopyOffsets { side: B, attempt };
     assert_eq!(
         steps,
         [
-            copy.clone(),
+            copy(1),
             Action::Quiesce,
-            copy,
+            copy(2),
             Action::RemoveMembers { side: A },
             Action::Resume,
             Action::Answer { id: 7, result: Ok(()) }
@@ -39,9 +39,9 @@ fn a_switch_compares_every_partition_under_its_own_announcement() {
     let mut script = Script::pair();
     script.obedient = false;
     script.command(Command::Switch { to: B });
-    script.on(Event::OffsetsCopied { side: B, equal: true });
+    script.copied(B, true);
     assert_eq!(script.group.view().switching, Some(SwitchStage::Quiescing));
-    script.on(Event::OffsetsCopied { side: B, equal: true });
+    script.copied(B, true);
     let [first, second] = partitions();
     let seen = script.seen();
     script.on(Event::Quiesced { partition: first, end: 5, seen });
@@ -57,7 +57,7 @@ fn a_switch_that_stalls_or_cannot_equalise_is_cancelled() {
     let mut script = Script::pair();
     script.obedient = false;
     script.command(Command::Switch { to: B });
-    script.on(Event::OffsetsCopied { side: B, equal: true });
+    script.copied(B, true);
     script.ordered();
     script.pass(350);
     assert_eq!(script.answer(), None);
@@ -68,7 +68,7 @@ fn a_switch_that_stalls_or_cannot_equalise_is_cancelled() {
     assert_eq!(script.held().active, A);
 
     script.command(Command::Switch { to: B });
-    script.on(Event::OffsetsCopied { side: B, equal: false });
+    script.copied(B, false);
     script.pass(10_100);
     assert_eq!(script.answer(), Some(Err(CommandRefused::OffsetsDiffer)));
     assert!(!script.ordered().contains(&Action::Quiesce));
