@@ -3,12 +3,13 @@
 //! `listen` accepts connections within their bounds, `stream` lets nothing pass that the request check refuses,
 //! `connection` is what stream and requests of one connection tell one another, `proxy` carries a request along its
 //! stages, `forward` and `body` say what of it goes to a server, `answer` what the edge answers by itself,
-//! `cookies` what a browser carries for it; `probe` is one health check.
+//! `cookies` what a browser carries for it; `ended` counts a request and writes it down, `probe` is one health check.
 
 mod answer;
 mod body;
 mod connection;
 mod cookies;
+mod ended;
 mod forward;
 mod held;
 mod listen;

@@ -21,11 +21,9 @@ use super::cookies::{self, Carried};
 use super::forward::{self, Known};
 use super::held::Held;
 use super::upstream;
-use super::{answer, body};
+use super::{answer, body, ended};
 use crate::decision::{Record, Recorded, SiteName};
 use crate::gateway::{Gateway, InForce};
-use crate::operations::access::Line;
-use crate::operations::meters::Ended;
 use crate::operations::rate::RETRY_AFTER;
 use crate::page;
 use crate::policy::{Asked, CoreDecision, Decision, OpenDecision, Outcome, Reason, Unrouted, Visit, Wait};
@@ -44,27 +42,27 @@ const FAILED_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// One request.
 #[derive(Debug)]
 pub struct Exchange {
-    in_force: Arc<InForce>,
-    connection: Option<Arc<Connection>>,
-    began: Instant,
+    pub(super) in_force: Arc<InForce>,
+    pub(super) connection: Option<Arc<Connection>>,
+    pub(super) began: Instant,
     id: u128,
     carried: Carried,
     /// The visit that the browser gets, if it is not the one that it has.
     next_visit: Option<Visit>,
     route: Option<usize>,
-    class: Option<Class>,
+    pub(super) class: Option<Class>,
     held: Option<Held>,
     /// The server of the last attempt that failed.
     failed_at: Option<SocketAddr>,
-    attempts: u32,
+    pub(super) attempts: u32,
     may_leave: bool,
     is_away: bool,
     body_bytes: u64,
-    last: Option<(Option<SiteName>, Reason)>,
+    pub(super) last: Option<(Option<SiteName>, Reason)>,
 }
 
 impl Exchange {
-    fn id_text(&self) -> String {
+    pub(super) fn id_text(&self) -> String {
         format!("{:032x}", self.id)
     }
 
@@ -174,43 +172,6 @@ impl Proxy {
             connection.count(reason);
         }
         answer::refused(session, reason).await
-    }
-
-    /// Counts a request that has ended, and writes it down.
-    fn ended(&self, session: &Session, exchange: &Exchange) {
-        let (site, reason) = exchange.last.unzip();
-        let site = site.flatten();
-        let ended = Ended {
-            class: exchange.class,
-            site: site.as_ref(),
-            reason,
-            status: session.response_written().map(|response| response.status.as_u16()),
-            attempts: exchange.attempts,
-            took: exchange.began.elapsed(),
-        };
-        self.gateway.meters.ended(&exchange.in_force.meters, &ended);
-        let (Some(log), Some(connection)) = (&self.gateway.access, &exchange.connection) else { return };
-        let request = session.req_header();
-        let duration_us = u64::try_from(ended.took.as_micros()).unwrap_or(u64::MAX);
-        log.write(&Line {
-            unix_ms: self.gateway.unix_ms().saturating_sub(duration_us / 1000),
-            request: &exchange.id_text(),
-            class: ended.class,
-            site: site.as_ref().map(SiteName::as_str),
-            reason: reason.map(Reason::as_str),
-            method: request.method.as_str(),
-            host: host(request),
-            path: request.uri.path(),
-            status: ended.status,
-            bytes: session.body_bytes_sent() as u64,
-            duration_us,
-            client: &format!("{:016x}", connection.number),
-            http: match connection.protocol {
-                Protocol::Http2 => "2",
-                Protocol::Http1 if request.version == http::Version::HTTP_10 => "1.0",
-                Protocol::Http1 => "1.1",
-            },
-        });
     }
 
     async fn act(&self, session: &mut Session, exchange: &mut Exchange, next: Next) -> Result<bool> {
@@ -451,7 +412,7 @@ impl ProxyHttp for Proxy {
         if let Some(connection) = &exchange.connection {
             connection.answer_ended();
         }
-        self.ended(session, exchange);
+        ended::count(&self.gateway, session, exchange);
     }
 
     fn suppress_error_log(&self, _session: &Session, _exchange: &Exchange, _error: &Error) -> bool {
@@ -518,7 +479,7 @@ fn connection(session: &ServerSession) -> Option<Arc<Connection>> {
 }
 
 /// The host that was asked: of the field, or of the target.
-fn host(request: &RequestHeader) -> &str {
+pub(super) fn host(request: &RequestHeader) -> &str {
     let field = request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
     field.or_else(|| request.uri.authority().map(|authority| authority.as_str())).unwrap_or_default()
 }
