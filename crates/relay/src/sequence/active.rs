@@ -146,6 +146,8 @@ impl Partition {
 
     pub(super) fn write(&mut self, now: Millis, side: Side, what: Cargo, batch: Outgoing, out: &mut Vec<Action>) {
         invariant!(RELAY_9, now < self.leased_until, "written at {now}, lease until {}", self.leased_until);
+        let is_other = self.sides[side].fault == Some(super::Suspicion::OtherTopic);
+        invariant!(RELAY_12, !is_other, "written to side {side}, which holds another topic");
         let order = self.order_id();
         self.sides[side].flight.push_back(Flight { order, given: now, what, outcome: None });
         out.push(Action::Write { order, side, batch });

@@ -1,6 +1,7 @@
 //! Admission: what a client's batch means, who waits for it, and when it is refused.
 
 use naru_kafka::wire::{Batch, BatchHeader, ErrorCode};
+use naru_model::invariant;
 
 use super::line::{Entry, Sent, Waiter};
 use super::mutant::mutant;
@@ -76,6 +77,13 @@ impl Partition {
             self.line.waiting.push_back(entry);
             return;
         }
+        let ours = [self.stamp.id, self.config.copier_id];
+        invariant!(
+            RELAY_6,
+            !ours.contains(&header.producer_id),
+            "a client's batch under the relay's own {}",
+            header.producer_id
+        );
         let mut verdict = self.producers.verdict(&header);
         if mutant!(self.config, AdmitLaterAfterRefusal) && matches!(verdict, Verdict::OutOfOrder | Verdict::Later) {
             verdict = Verdict::Next;
