@@ -42,7 +42,7 @@ pub fn bench(args: &BenchArgs) -> Result<(), TaskError> {
 #[derive(Debug, clap::Args)]
 pub struct SoakArgs {
     /// What to soak
-    #[arg(value_parser = ["broker", "relay", "edge-policy"])]
+    #[arg(value_parser = ["broker", "relay", "edge-policy", "edge"])]
     subject: String,
     /// How many rounds: of SIGKILL, and for the relay of SIGSTOP too
     #[arg(long, default_value_t = 1000)]
@@ -50,6 +50,9 @@ pub struct SoakArgs {
     /// How many decisions of the edge's policy
     #[arg(long, default_value_t = 100_000_000)]
     decisions: u64,
+    /// How many live requests of the edge, while servers come and go
+    #[arg(long, default_value_t = 1_000_000)]
+    requests: u64,
     /// The first world of the edge's policy, to replay one
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -66,6 +69,11 @@ pub fn soak(args: &SoakArgs) -> Result<(), TaskError> {
         words.extend(["--", "--nocapture", if args.mutants { "mutants::" } else { "decisions::every" }]);
         let mut soak = cargo(&words);
         soak.env("NARU_EDGE_DECISIONS", args.decisions.to_string()).env("NARU_EDGE_SEED", args.seed.to_string());
+        return run(soak);
+    }
+    if args.subject == "edge" {
+        let mut soak = cargo(&["test", "--workspace", "--test", "it", "--", "--nocapture", "edge::residency::"]);
+        soak.env("NARU_EDGE_REQUESTS", args.requests.to_string());
         return run(soak);
     }
     let tests = if args.subject == "relay" { "relay::rounds::" } else { "kill::" };

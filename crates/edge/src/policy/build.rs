@@ -10,7 +10,7 @@ use naru_model::{Class, SiteId, SiteKind};
 use super::blueprint::{Blueprint, Flaw, MembersDraft, Part, Refusal, SITES_MAX, SiteDraft};
 use super::limit::Timing;
 use super::residency::{CorePeer, OwnedNetworks, Peer, RentedPeer};
-use super::retry::RetryBudget;
+use super::retry::RetryBudgets;
 use super::room::Room;
 use super::sender::Sender;
 use super::site::{Members, Site, Tier};
@@ -97,7 +97,7 @@ fn build(blueprint: &Blueprint, former: Option<&Policy>, room: Arc<Room>) -> Res
         autoscaled,
         room,
         visit_units: blueprint.visit_units,
-        retries: former.map_or_else(|| Arc::new(RetryBudget::default()), |former| former.retries.clone()),
+        retries: former.map_or_else(|| Arc::new(RetryBudgets::default()), |former| former.retries.clone()),
         sender: former.map_or_else(|| Arc::new(Sender::default()), |former| former.sender.clone()),
         window_began: former.map_or_else(|| Arc::new(AtomicU64::new(0)), |former| former.window_began.clone()),
     })

@@ -248,7 +248,7 @@ impl Policy {
             Ok(index) => index,
             Err(unrouted) => return Decision::Unrouted(unrouted),
         };
-        let may = self.may_try(asked.attempt.0);
+        let may = self.may_try(self.routes[index].class(), asked.attempt.0);
         match &self.routes[index].service {
             Service::Core(pool) => Decision::Core(self.decide_core(asked, index, pool, may)),
             Service::Open(pool) => match self.decide_open(asked, index, pool, may) {
@@ -259,12 +259,12 @@ impl Policy {
     }
 
     /// Whether the budget has this attempt; a first one pays in.
-    fn may_try(&self, attempt: u32) -> bool {
+    fn may_try(&self, class: Class, attempt: u32) -> bool {
         if attempt <= 1 {
-            self.retries.deposit();
+            self.retries.deposit(class);
             return true;
         }
-        attempt <= ATTEMPTS_MAX && self.retries.withdraw()
+        attempt <= ATTEMPTS_MAX && self.retries.withdraw(class)
     }
 
     fn decide_core(&self, asked: &Asked<'_>, route: usize, pool: &OwnedPool, may: bool) -> CoreDecision {

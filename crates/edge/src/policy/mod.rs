@@ -43,7 +43,7 @@ pub use site::{Members, Place, Site, Tier};
 pub use slots::{Gate, InFlight, Slots};
 pub use visit::{ClientKey, SiteKey, Ticket, Visit};
 
-use retry::RetryBudget;
+use retry::RetryBudgets;
 use sender::Sender;
 
 /// Milliseconds on a clock that never goes back.
@@ -59,7 +59,7 @@ pub struct Policy {
     autoscaled: Arc<Gate>,
     room: Arc<Room>,
     visit_units: f64,
-    retries: Arc<RetryBudget>,
+    retries: Arc<RetryBudgets>,
     sender: Arc<Sender>,
     window_began: Arc<AtomicU64>,
 }

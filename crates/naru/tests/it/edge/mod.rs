@@ -7,6 +7,7 @@ mod h2spec;
 mod http1;
 mod http2;
 mod process;
+mod residency;
 mod slow;
 mod smuggling;
 /// The vectors of the request check, with their notation.

@@ -39,6 +39,8 @@ pub(super) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 pub(super) struct Setup {
     pub(super) owned: Vec<SocketAddr>,
     pub(super) rented: Vec<SocketAddr>,
+    /// Of the owned site; half of them are core's alone. 1,000 unless it is said.
+    pub(super) slots: Option<u32>,
     /// Of the table `limits`.
     pub(super) limits: String,
     /// Of both routes.
@@ -69,6 +71,8 @@ impl Setup {
                 format!(", {{ site = 'cloud-1', peers = [{rented}], slots_each = 100 }}"),
             )
         };
+        let slots = self.slots.unwrap_or(1000);
+        let reserve = slots / 2;
         let health = "health = { interval = '100ms', timeout = '500ms' }";
         format!(
             "state = '{}'\nowned_networks = ['127.0.0.0/16']\n\
@@ -99,7 +103,7 @@ impl Setup {
         let mut command = Command::new(env!("CARGO_BIN_EXE_naru"));
         command.args(["edge", "--listen", "127.0.0.1:0", "--config"]).arg(&file);
         node::tie(command.stdin(Stdio::null()).stdout(out).stderr(errors.unwrap()));
-        let mut edge = Edge { child: command.spawn().unwrap(), address: free_address(), log, _dir: dir };
+        let mut edge = Edge { child: command.spawn().unwrap(), address: free_address(), log, dir };
         edge.address = until("the edge is ready", || {
             assert_eq!(edge.child.try_wait().unwrap(), None, "the edge ended: {}", edge.log());
             let log = edge.log();
@@ -115,12 +119,25 @@ pub(super) struct Edge {
     child: Child,
     pub(super) address: SocketAddr,
     log: PathBuf,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Edge {
     fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// Tells it to stop, and asks what its log of decisions proves: the exit code, and what was said.
+    pub(super) fn end_and_audit(mut self) -> (i32, String) {
+        let pid = nix::unistd::Pid::from_raw(self.child.id().cast_signed());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "the edge ended with {status}: {}", self.log());
+        let mut audit = Command::new(env!("CARGO_BIN_EXE_naru"));
+        audit.args(["edge", "audit", "--owned", "127.0.0.0/16"]).arg(self.dir.path().join("state/decisions"));
+        let output = audit.arg("--keys").arg(self.dir.path().join("decisions")).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        (output.status.code().unwrap(), said)
     }
 
     /// Resident memory, MiB: now, and the most that ever was.
@@ -142,6 +159,7 @@ impl Drop for Edge {
             println!("the end of the edge's log:");
             tail.into_iter().rev().for_each(|line| println!("{line}"));
         }
+        // Killing one that has ended does nothing.
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
