@@ -29,7 +29,8 @@ impl Gateway {
         let listen = free_address()?;
         let folder = world.dir.path().join(format!("spill-{}", self.name()));
         std::fs::create_dir(&folder)?;
-        let file = folder.join("config");
+        // Envoy tells what it reads by the name.
+        let file = folder.join("config.yaml");
         let mut command = match self {
             Self::Naru => {
                 std::fs::write(&file, naru(&folder.display().to_string(), listen, sites))?;

@@ -124,8 +124,16 @@ fn count(arrivals: &[Arrival], from: Instant, length: Duration) -> (f64, f64) {
     (f64::from(all), f64::from(spilled))
 }
 
+/// What ought to spill is what does not fit at home for as long as requests were really held there (Little's law).
 fn split_error(arrivals: &[Arrival], began: Instant) -> f64 {
-    let ideal = (STEP.to_per_s - OWNED_PER_S) / STEP.to_per_s;
+    let held: Vec<f64> = arrivals
+        .iter()
+        .filter(|arrival| !arrival.is_spill)
+        .filter_map(|arrival| arrival.held)
+        .map(|held| held.as_secs_f64())
+        .collect();
+    let held_s = held.iter().sum::<f64>() / held.len().max(1) as f64;
+    let ideal = (1.0 - (SLOTS * OWNED_SITES) as f64 / held_s / STEP.to_per_s).max(0.0);
     let mut worst = 0_f64;
     let mut from = SETTLED;
     while from + WINDOW <= STEP.lasts {

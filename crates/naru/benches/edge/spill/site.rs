@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -24,6 +24,8 @@ pub struct Arrival {
     pub is_spill: bool,
     /// Slots that were free at the owned sites when it came.
     pub owned_free: usize,
+    /// For how long it held a slot: longer than it was meant to, where the machine is busy. None while it does.
+    pub held: Option<Duration>,
 }
 
 #[derive(Debug, Default)]
@@ -99,7 +101,8 @@ async fn serve(mut stream: TcpStream, site: usize, record: Shared) -> std::io::R
 /// Holds a slot for a while, if there is one.
 async fn hold(site: usize, record: &Shared) -> bool {
     let is_spill = site == OWNED_SITES;
-    {
+    let at = Instant::now();
+    let number = {
         let mut record = lock(record);
         let owned: usize = record.in_flight[..OWNED_SITES].iter().sum();
         let full = record.in_flight[site] >= if is_spill { RENTED_SLOTS } else { SLOTS };
@@ -108,9 +111,12 @@ async fn hold(site: usize, record: &Shared) -> bool {
             return false;
         }
         record.in_flight[site] += 1;
-        record.arrivals.push(Arrival { at: Instant::now(), is_spill, owned_free: OWNED_SITES * SLOTS - owned });
-    }
+        record.arrivals.push(Arrival { at, is_spill, owned_free: OWNED_SITES * SLOTS - owned, held: None });
+        record.arrivals.len() - 1
+    };
     tokio::time::sleep(HELD).await;
-    lock(record).in_flight[site] -= 1;
+    let mut record = lock(record);
+    record.in_flight[site] -= 1;
+    record.arrivals[number].held = Some(at.elapsed());
     true
 }
