@@ -208,7 +208,20 @@ impl Gateway {
         let in_force = ArcSwap::from_pointee(in_force);
         let (plans, rates, reloads) = (Mutex::new(plans), Rates::default(), Reloads::default());
         let is_handed_over = Mutex::new(false);
-        Ok(Self { in_force, plans, decisions, lane, is_handed_over, tokens, pseudonyms, meters, rates, access, reloads, clock })
+        Ok(Self {
+            in_force,
+            plans,
+            decisions,
+            lane,
+            is_handed_over,
+            tokens,
+            pseudonyms,
+            meters,
+            rates,
+            access,
+            reloads,
+            clock,
+        })
     }
 
     /// What decides now. Cheap: a request takes it once and keeps it.

@@ -13,7 +13,8 @@ pub fn count_violations(telemetry: &Telemetry) {
     invariant::count_violations(report);
     let help = "Times an invariant did not hold; its sentence is in ARCHITECTURE.md";
     telemetry.metrics().observe("invariant_violations", help, Observed::Counter, || {
-        let reading = |one: &&'static Invariant| Reading { labels: vec![("id", one.id().into())], value: one.violations() };
+        let reading =
+            |one: &&'static Invariant| Reading { labels: vec![("id", one.id().into())], value: one.violations() };
         CATALOGUE.iter().map(reading).collect()
     });
 }

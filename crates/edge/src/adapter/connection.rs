@@ -1,8 +1,8 @@
 //! What the stream and the requests of one client connection tell one another.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use crate::operations::meters::Meters;
 use crate::request::{Limits, Reason, Refusal};

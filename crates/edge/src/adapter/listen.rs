@@ -308,7 +308,8 @@ impl Front {
             }
         };
         let number = self.gateway.client_number(client);
-        let connection = Arc::new(Connection::new(client, agreed.is_some(), protocol, limits, number, self.gateway.meters.clone()));
+        let connection =
+            Arc::new(Connection::new(client, agreed.is_some(), protocol, limits, number, self.gateway.meters.clone()));
         let stream = ClientStream::new(io, fd, connection, held, since);
         // What it gives back is a connection that could go on; Pingora has gone on with it already.
         drop(proxy.process_new(Box::new(stream), shutdown).await);

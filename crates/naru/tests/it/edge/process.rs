@@ -39,7 +39,7 @@ pub(super) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 pub(super) struct Setup {
     pub(super) owned: Vec<SocketAddr>,
     pub(super) rented: Vec<SocketAddr>,
-    /// Of the owned site; half of them are core's alone. 1,000 unless it is said.
+    /// Of the owned site; a fifth of them is core's alone. 1,000 unless it is said.
     pub(super) slots: Option<u32>,
     /// Of the table `limits`.
     pub(super) limits: String,
@@ -72,13 +72,13 @@ impl Setup {
             )
         };
         let slots = self.slots.unwrap_or(1000);
-        let reserve = slots / 2;
+        let reserve = slots / 5;
         let health = "health = { interval = '100ms', timeout = '500ms' }";
         format!(
             "state = '{}'\nowned_networks = ['127.0.0.0/16']\n\
              keys = {{ tokens = '{}', decisions = '{}', pseudonyms = '{}' }}\n{tls}\
              [limits]\nrequests_per_client_s = 1000000\nconnections_per_client_max = 5000\n{}\n\
-             [[site]]\nname = 'idc-1'\nkind = 'owned'\nslots = 1000\ncore_reserve = 200\n{rented_site}\
+             [[site]]\nname = 'idc-1'\nkind = 'owned'\nslots = {slots}\ncore_reserve = {reserve}\n{rented_site}\
              [[pool]]\nname = 'pay'\nmembers = [{{ site = 'idc-1', peers = [{owned}] }}]\n{health}\n\
              [[pool]]\nname = 'promotion'\nmembers = [{{ site = 'idc-1', peers = [{owned}] }}{rented_members}]\n{health}\n\
              [[route]]\npath = '/'\nclass = 'core'\npool = 'pay'\n{}\n\

@@ -11,7 +11,7 @@ use std::time::Duration;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
-use super::http1::{Wire, is_closed};
+use super::http1::Wire;
 use super::process::{RENTED, Setup};
 
 /// In `./x test`; `./x soak edge` asks for a million.
