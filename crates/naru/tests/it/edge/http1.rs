@@ -20,8 +20,13 @@ pub(super) struct Answer {
 impl Answer {
     /// The value of a field.
     pub(super) fn field(&self, name: &str) -> Option<&str> {
+        self.fields(name).next()
+    }
+
+    /// The values of a field that may stand there more than once.
+    pub(super) fn fields(&self, name: &str) -> impl Iterator<Item = &str> {
         let fields = self.head.lines().filter_map(|line| line.split_once(':'));
-        { fields }.find(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
+        fields.filter(move |(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
     }
 
     pub(super) fn text(&self) -> String {

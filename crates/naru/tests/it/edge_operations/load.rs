@@ -29,6 +29,7 @@ impl Load {
     /// So many clients, by TLS if there is a configuration for it.
     pub(super) fn start(clients: usize, address: SocketAddr, tls: Option<&Arc<ClientConfig>>) -> Self {
         let (ends, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        #[expect(clippy::disallowed_methods, reason = "`end` joins them")]
         let client = |_| {
             let (ends, answered, tls) = (ends.clone(), answered.clone(), tls.cloned());
             std::thread::spawn(move || ask(address, tls.as_ref(), &ends, &answered))

@@ -41,6 +41,10 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let (status, ends) = (Arc::new(AtomicU16::new(200)), Arc::new(AtomicBool::new(false)));
         let (of_each, ended) = (status.clone(), ends.clone());
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "it ends with the server, and those that answer with their connections"
+        )]
         std::thread::spawn(move || {
             while let Ok((stream, _)) = listener.accept() {
                 if ended.load(Ordering::Relaxed) {
