@@ -73,7 +73,7 @@ pub fn soak(args: &SoakArgs) -> Result<(), TaskError> {
     }
     if args.subject == "edge" {
         let mut soak = cargo(&["test", "--workspace", "--test", "it", "--", "--nocapture", "edge::residency::"]);
-        soak.env("NARU_EDGE_REQUESTS", args.requests.to_string());
+        soak.env("NARU_SOAK_REQUESTS", args.requests.to_string());
         return run(soak);
     }
     let tests = if args.subject == "relay" { "relay::rounds::" } else { "kill::" };

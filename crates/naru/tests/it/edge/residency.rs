@@ -29,7 +29,7 @@ const FAULT_EVERY: Duration = Duration::from_millis(150);
 
 #[expect(clippy::disallowed_methods, reason = "the length of a soak is a test's only setting")]
 fn requests() -> u64 {
-    std::env::var("NARU_EDGE_REQUESTS").map_or(REQUESTS, |text| text.parse().unwrap())
+    std::env::var("NARU_SOAK_REQUESTS").map_or(REQUESTS, |text| text.parse().unwrap())
 }
 
 /// What a site's server saw.
