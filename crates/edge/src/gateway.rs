@@ -17,7 +17,7 @@ use naru_runtime::keys::{KeyError, MacKeys, SigningKeys, VerifyingKeys};
 use naru_runtime::tasks::Tasks;
 use tokio::time::MissedTickBehavior;
 
-use crate::config::{EdgeConfig, PeerTls, RouteConfig};
+use crate::config::{EdgeConfig, PoolConfig, RouteConfig};
 use crate::decision::{DecisionLog, DecisionLogError, LogOptions};
 use crate::operations::access::AccessLog;
 use crate::operations::meters::{Meters, OfSites};
@@ -110,9 +110,9 @@ impl InForce {
         &self.config.routes[index]
     }
 
-    /// TLS to the servers of a pool.
-    pub fn pool_tls(&self, name: &str) -> Option<&PeerTls> {
-        self.config.pools.iter().find(|pool| *pool.name == name).and_then(|pool| pool.tls.as_ref())
+    /// The settings of a pool.
+    pub fn pool(&self, name: &str) -> Option<&PoolConfig> {
+        self.config.pools.iter().find(|pool| *pool.name == name).map(|pool| &**pool)
     }
 }
 

@@ -11,12 +11,11 @@ use naru_rehearsal::crowd::EdgeFigures;
 use naru_rehearsal::report::{Conclusion, Report};
 use naru_rehearsal::run::{self, LogKind, Options, RehearsalError, Rehearsed};
 use naru_rehearsal::scenario::Scenario;
+use naru_runtime::causes::with_causes;
 use naru_runtime::shutdown::Signals;
 use naru_runtime::tasks::Tasks;
 use naru_runtime::telemetry::{LogFormat, Telemetry, TelemetryConfig};
 use tokio_util::sync::CancellationToken;
-
-use crate::serving::chain;
 
 /// The scenarios that the binary carries, by name; the first is played when none is named.
 const BUILT_IN: [(&str, &str); 5] = [
@@ -79,7 +78,7 @@ pub fn run(args: &Args) -> ExitCode {
     let (file, text) = match scenario_text(args.scenario.as_deref()) {
         Ok(found) => found,
         Err(error) => {
-            eprintln!("naru rehearse: {}", chain(&error));
+            eprintln!("naru rehearse: {}", with_causes(&error));
             return ExitCode::from(EXIT_BAD_INPUT);
         }
     };
@@ -103,7 +102,7 @@ pub fn run(args: &Args) -> ExitCode {
             }
         }
         Err(error) => {
-            eprintln!("naru rehearse: {}", chain(&*error));
+            eprintln!("naru rehearse: {}", with_causes(&*error));
             let bad_input = error.downcast_ref::<RehearsalError>().is_some_and(RehearsalError::is_bad_input);
             ExitCode::from(if bad_input { EXIT_BAD_INPUT } else { EXIT_NO_VERDICT })
         }

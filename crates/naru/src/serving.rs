@@ -4,6 +4,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use naru_model::invariant::{self, CATALOGUE, Invariant};
+use naru_runtime::causes::with_causes;
 use naru_runtime::config::ConfigErrors;
 use naru_runtime::telemetry::{Observed, Reading, Telemetry};
 
@@ -52,19 +53,7 @@ pub fn run<C, F: Into<Box<dyn Error>>>(
         Err(error) => Err(NoThreads(error).into()),
     };
     served.unwrap_or_else(|failure| {
-        eprintln!("naru {role}: {}", chain(&*failure));
+        eprintln!("naru {role}: {}", with_causes(&*failure));
         ExitCode::FAILURE
     })
-}
-
-/// An error with its causes, on one line.
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }

@@ -5,12 +5,14 @@
 //! starts with a whole, checked configuration or not at all, and everything it spawned has ended when it exits. Knows no
 //! domain: it depends on no crate of ours.
 
+pub mod causes;
 pub mod config;
 pub mod durable;
 pub mod keys;
 
 pub use durable::{AppendError, Durability};
 pub mod clocks;
+pub mod http;
 pub mod mtls;
 pub mod segments;
 pub mod shutdown;

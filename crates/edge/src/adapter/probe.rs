@@ -3,10 +3,9 @@
 use std::net::SocketAddr;
 
 use pingora_core::connectors::http::Connector;
-use pingora_core::upstreams::peer::HttpPeer;
 use pingora_http::RequestHeader;
 
-use super::upstream::{Authorities, alpn};
+use super::upstream::Authorities;
 use crate::config::PoolConfig;
 
 /// Why a server counts as not well. The server is at fault, or the way to it.
@@ -46,11 +45,8 @@ impl Prober {
     }
 
     async fn exchange(&self, address: SocketAddr, pool: &PoolConfig) -> pingora_core::Result<u16> {
-        let tls = pool.tls.as_ref();
-        let name = tls.map(|tls| tls.server_name.clone());
-        let mut peer = HttpPeer::new(address, tls.is_some(), name.clone().unwrap_or_default());
-        peer.options.alpn = alpn(pool);
-        peer.options.ca = tls.map(|tls| self.authorities.read(&tls.authority)).transpose()?;
+        let peer = self.authorities.of_pool(address, pool)?;
+        let name = pool.tls.as_ref().map(|tls| tls.server_name.clone());
         let mut request = RequestHeader::build("GET", pool.health.path.0.as_bytes(), Some(2))?;
         request.insert_header(http::header::HOST, name.unwrap_or_else(|| address.to_string()))?;
         request.insert_header(http::header::USER_AGENT, "naru-edge-health")?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Method, header};
-use naru_model::{Class, SiteKind};
+use naru_model::Class;
 use pingora_core::modules::http::HttpModules;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::upstreams::peer::HttpPeer;
@@ -56,7 +56,6 @@ pub struct Exchange {
     failed_at: Option<SocketAddr>,
     pub(super) attempts: u32,
     may_leave: bool,
-    is_away: bool,
     body_bytes: u64,
     pub(super) last: Option<(Option<SiteName>, Reason)>,
 }
@@ -227,7 +226,6 @@ impl ProxyHttp for Proxy {
             failed_at: None,
             attempts: 0,
             may_leave: false,
-            is_away: false,
             body_bytes: 0,
             last: None,
         }
@@ -250,7 +248,7 @@ impl ProxyHttp for Proxy {
             return Error::e_explain(ErrorType::InternalError, "a connection that was not accepted by the edge");
         };
         if connection.protocol == Protocol::Http2
-            && let Err(reason) = check_parts(&session.req_header().as_owned_parts(), &connection.limits)
+            && let Err(reason) = check_parts(session.req_header(), &connection.limits)
         {
             self.refuse(session, exchange, reason).await?;
             return Ok(true);
@@ -289,7 +287,6 @@ impl ProxyHttp for Proxy {
         let (Some(held), Some(route)) = (&exchange.held, exchange.route) else {
             return Error::e_explain(ErrorType::InternalError, "a request without a server");
         };
-        exchange.is_away |= held.kind() == SiteKind::Rented;
         let streams = asks_for_stream(session.req_header());
         self.authorities.peer(held.address(), &exchange.in_force, route, streams)
     }

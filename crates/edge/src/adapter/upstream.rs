@@ -33,23 +33,35 @@ impl Authorities {
     /// How to connect to a server for a route. `streams` is set for an answer that may have no end for long.
     pub fn peer(&self, address: SocketAddr, in_force: &InForce, route: usize, streams: bool) -> Result<Box<HttpPeer>> {
         let route = in_force.route(route);
-        let pool = in_force.config.pools.iter().find(|pool| *pool.name == *route.pool);
-        let tls = pool.and_then(|pool| pool.tls.as_ref());
-        let name = tls.map(|tls| tls.server_name.clone()).unwrap_or_default();
-        let mut peer = HttpPeer::new(address, tls.is_some(), name);
+        let Some(pool) = in_force.pool(&route.pool) else {
+            return Error::e_explain(ErrorType::InternalError, "a route without a pool");
+        };
+        let mut peer = self.of_pool(address, pool)?;
         let options = &mut peer.options;
         options.connection_timeout = Some(CONNECT_MAX);
-        options.total_connection_timeout = Some(if tls.is_some() { CONNECT_TLS_MAX } else { CONNECT_MAX });
+        options.total_connection_timeout = Some(if pool.tls.is_some() { CONNECT_TLS_MAX } else { CONNECT_MAX });
         options.read_timeout =
             Some(if streams { in_force.config.limits.idle_timeout.max(route.timeout) } else { route.timeout });
         options.write_timeout = Some(WRITE_MAX);
         options.idle_timeout = Some(REST_MAX);
-        options.alpn = pool.map_or(ALPN::H1, |pool| alpn(pool));
-        options.ca = tls.map(|tls| self.read(&tls.authority)).transpose()?;
         Ok(Box::new(peer))
     }
 
-    pub(super) fn read(&self, path: &Path) -> Result<Arc<[WrappedX509]>> {
+    /// A server of a pool, by the protocol and TLS of the pool.
+    pub fn of_pool(&self, address: SocketAddr, pool: &PoolConfig) -> Result<HttpPeer> {
+        let tls = pool.tls.as_ref();
+        let name = tls.map(|tls| tls.server_name.clone()).unwrap_or_default();
+        let mut peer = HttpPeer::new(address, tls.is_some(), name);
+        peer.options.alpn = match (pool.http2, tls) {
+            (true, Some(_)) => ALPN::H2H1,
+            (true, None) => ALPN::H2,
+            (false, _) => ALPN::H1,
+        };
+        peer.options.ca = tls.map(|tls| self.read(&tls.authority)).transpose()?;
+        Ok(peer)
+    }
+
+    fn read(&self, path: &Path) -> Result<Arc<[WrappedX509]>> {
         // Nothing panics while holding it; were it so, the map is still a map.
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(authority) = known.get(path) {
@@ -65,14 +77,5 @@ impl Authorities {
         let authority: Arc<[WrappedX509]> = certificates.into_iter().map(wrapped).collect();
         known.insert(path.to_owned(), authority.clone());
         Ok(authority)
-    }
-}
-
-/// What is spoken with the servers of a pool.
-pub(super) fn alpn(pool: &PoolConfig) -> ALPN {
-    match (pool.http2, &pool.tls) {
-        (true, Some(_)) => ALPN::H2H1,
-        (true, None) => ALPN::H2,
-        (false, _) => ALPN::H1,
     }
 }

@@ -18,13 +18,14 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
+use naru_runtime::causes::with_causes;
+use naru_runtime::http::serve_until;
 use naru_runtime::tasks::Tasks;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use super::state::{EdgeState, HeadroomState, SiteState};
-use super::with_causes;
 use crate::adapter::Front;
 use crate::gateway::Gateway;
 use crate::plan::{Offered, PLAN_BYTES_MAX};
@@ -35,8 +36,6 @@ const CALL_MAX: Duration = Duration::from_secs(10);
 const CALLS_MAX: usize = 32;
 /// Longest body of anything but a plan: a site has 63 characters.
 const ORDER_BYTES_MAX: usize = 4 << 10;
-/// What a request that has begun gets when the edge stops.
-const END_MAX: Duration = Duration::from_secs(1);
 /// The description of this interface.
 pub(super) const OPENAPI: &str = include_str!("../../../../docs/api/edge.json");
 
@@ -87,17 +86,7 @@ pub async fn serve(gateway: &Arc<Gateway>, front: &Arc<Front>, tasks: &Tasks) ->
     let bound = listener.local_addr()?;
     let router = router(gateway.clone(), front.clone());
     let stop = tasks.stop_token();
-    tasks.spawn_fallible("admin", async move {
-        let stopped = stop.clone();
-        let late = async move {
-            stopped.cancelled().await;
-            tokio::time::sleep(END_MAX).await;
-        };
-        tokio::select! {
-            served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()) => served,
-            () = late => Ok(()),
-        }
-    });
+    tasks.spawn_fallible("admin", serve_until(listener, router, stop));
     Ok(bound)
 }
 

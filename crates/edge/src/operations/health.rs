@@ -78,7 +78,7 @@ impl Schedule {
     }
 
     fn pool(&self, key: &Key) -> Option<&PoolConfig> {
-        pool(&self.in_force, key)
+        self.in_force.pool(&key.0)
     }
 
     /// Whoever is due.
@@ -91,13 +91,9 @@ impl Schedule {
     }
 }
 
-fn pool<'f>(in_force: &'f InForce, key: &Key) -> Option<&'f PoolConfig> {
-    in_force.config.pools.iter().find(|pool| *pool.name == key.0).map(|pool| &**pool)
-}
-
 /// When somebody new is asked first: spread over the interval, so that they are not all asked at once.
 fn first(in_force: &InForce, key: &Key, now: Instant) -> Instant {
-    let interval = pool(in_force, key).map_or(Duration::ZERO, |pool| pool.health.interval);
+    let interval = in_force.pool(&key.0).map_or(Duration::ZERO, |pool| pool.health.interval);
     now + interval.mul_f64(rand::random())
 }
 

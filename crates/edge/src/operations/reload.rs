@@ -10,13 +10,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use naru_runtime::causes::with_causes;
 use naru_runtime::config::ConfigErrors;
 use naru_runtime::tasks::Tasks;
 use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::MissedTickBehavior;
 
-use super::with_causes;
 use crate::adapter::Front;
 use crate::config::EdgeConfig;
 use crate::gateway::{Gateway, GatewayError};

@@ -9,11 +9,10 @@ use std::process::ExitCode;
 use naru_edge::decision::{self, Audit, AuditError, BREACHES_MAX, Findings, Record};
 use naru_edge::policy::{Network, OwnedNetworks};
 use naru_model::{Class, SiteKind};
+use naru_runtime::causes::with_causes;
 use naru_runtime::keys::{KeyError, SigningKeys, VerifyingKeys};
 use naru_runtime::segments::{Expect, Head, SegmentError};
 use serde::Serialize;
-
-use crate::serving::chain;
 
 /// The log proves nothing, or proves a breach.
 const EXIT_NOT_PROVED: u8 = 1;
@@ -53,7 +52,7 @@ pub fn run(args: &Args) -> ExitCode {
     let keys = match keys(args) {
         Ok(keys) => keys,
         Err(error) => {
-            eprintln!("naru edge audit: {}", chain(&error));
+            eprintln!("naru edge audit: {}", with_causes(&error));
             return ExitCode::from(EXIT_BAD_INPUT);
         }
     };
@@ -64,7 +63,7 @@ pub fn run(args: &Args) -> ExitCode {
     let audit = match decision::audit(&args.log, &keys, expect, is_owned) {
         Ok(audit) => audit,
         Err(error) => {
-            eprintln!("naru edge audit: {}", chain(&error));
+            eprintln!("naru edge audit: {}", with_causes(&error));
             let refused = matches!(error, AuditError::NoBlock { .. } | AuditError::Chain(SegmentError::Refused { .. }));
             return ExitCode::from(if refused { EXIT_NOT_PROVED } else { EXIT_NO_VERDICT });
         }

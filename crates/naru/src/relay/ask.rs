@@ -7,10 +7,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use naru_relay::status::{ADDRESS_FILE, Order, OrderRefused, StatusReport};
+use naru_runtime::causes::with_causes;
 use naru_runtime::config::ConfigErrors;
 
 use super::verdict::configuration;
-use crate::serving::chain;
 
 /// Longer than a relay takes to carry a command out or to refuse it.
 const ANSWER_MAX: Duration = Duration::from_secs(20);
@@ -84,7 +84,7 @@ pub enum AskError {
 impl AskError {
     /// Says it and gives the exit code.
     pub fn report(&self) -> ExitCode {
-        eprintln!("naru relay: {}", chain(self));
+        eprintln!("naru relay: {}", with_causes(self));
         ExitCode::from(if matches!(self, Self::Refused { .. }) { REFUSED } else { NOT_ASKED })
     }
 }
@@ -159,7 +159,7 @@ mod tests {
     fn an_address_where_nobody_listens_is_said_in_a_line() {
         let at = SocketAddr::from(([127, 0, 0, 1], 1));
         let target = Target { config: None, state: None, at: Some(at) };
-        let said = target.status().map(drop).map_err(|error| chain(&error));
+        let said = target.status().map(drop).map_err(|error| with_causes(&error));
         assert_eq!(said, Err("no relay answers at 127.0.0.1:1; is it running?".to_owned()));
     }
 }

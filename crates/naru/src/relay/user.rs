@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use naru_relay::security::Users;
 
-use crate::serving;
+use naru_runtime::causes::with_causes;
 
 /// Bytes of a password, and of whatever else is given by mistake.
 const PASSWORD_BYTES_MAX: u64 = 4 << 10;
@@ -40,7 +40,7 @@ pub fn run(args: &Args) -> ExitCode {
     let lines = match Users::lines(&args.name, password) {
         Ok(lines) => lines.join("\n") + "\n",
         Err(error) => {
-            eprintln!("naru relay user: {}", serving::chain(&error));
+            eprintln!("naru relay user: {}", with_causes(&error));
             return ExitCode::from(EXIT_BAD_INPUT);
         }
     };

@@ -5,10 +5,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use naru_relay::config::RelayConfig;
+use naru_runtime::causes::with_causes;
 use naru_runtime::config::{ConfigErrors, Sources, process_environment};
 use serde::Serialize;
-
-use crate::serving::chain;
 
 /// Something was found that must not be.
 const EXIT_FOUND: u8 = 1;
@@ -48,7 +47,7 @@ pub fn run<F: std::error::Error>(
             if verdict.passes { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FOUND) }
         }
         Err(failure) => {
-            eprintln!("naru relay {command}: {}", chain(&failure));
+            eprintln!("naru relay {command}: {}", with_causes(&failure));
             ExitCode::from(EXIT_NO_VERDICT)
         }
     }

@@ -7,13 +7,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use naru_runtime::causes::with_causes;
 use naru_runtime::shutdown::{Signals, run_until_stopped};
 use naru_runtime::tasks::Tasks;
 use naru_runtime::telemetry::{LogFormat, Telemetry, TelemetryConfig};
 use naru_sample::pages::{HOLD, Page, Pages, PagesConfig};
 
 use super::Broken;
-use crate::serving::{self, chain};
+use crate::serving;
 
 /// Longest wait for begun requests when told to stop: several times what one holds its slots for.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
@@ -61,7 +62,7 @@ pub fn run(page: Page, args: &Args) -> ExitCode {
         .map_err(Box::<dyn Error>::from)
         .and_then(|runtime| runtime.block_on(serve(config)));
     served.unwrap_or_else(|error| {
-        eprintln!("naru sample {}: {}", page.name(), chain(&*error));
+        eprintln!("naru sample {}: {}", page.name(), with_causes(&*error));
         ExitCode::FAILURE
     })
 }

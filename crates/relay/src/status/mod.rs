@@ -16,6 +16,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use naru_runtime::http::serve_until;
 use naru_runtime::telemetry::Metrics;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
@@ -36,8 +37,6 @@ pub use report::{
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 /// Longer than a planned switch may take to prepare, quiesce and flip.
 const COMMAND_MAX: Duration = Duration::from_secs(15);
-/// What a request that has begun gets when the relay stops.
-const END_MAX: Duration = Duration::from_secs(1);
 /// Name of the file in the state directory that says where to ask.
 pub const ADDRESS_FILE: &str = "status-address";
 
@@ -84,17 +83,7 @@ pub async fn serve(relay: &Arc<Relay>, address: SocketAddr, metrics: &Metrics) -
         .with_state(Arc::clone(&shared));
     relay.tasks.spawn("sampling ends", sample(shared, Meters::new(metrics)));
     let stop = relay.stopping.clone();
-    relay.tasks.spawn_fallible("status", async move {
-        let stopped = stop.clone();
-        let late = async move {
-            stopped.cancelled().await;
-            tokio::time::sleep(END_MAX).await;
-        };
-        tokio::select! {
-            served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()) => served,
-            () = late => Ok(()),
-        }
-    });
+    relay.tasks.spawn_fallible("status", serve_until(listener, router, stop));
     Ok(bound)
 }
 

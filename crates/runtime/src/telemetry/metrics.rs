@@ -5,7 +5,6 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -21,6 +20,7 @@ use prometheus_client::registry::{Metric, Registry};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
+use crate::http::serve_until;
 use crate::tasks::Tasks;
 
 /// Counters, gauges, histograms and families of them, to be registered.
@@ -28,9 +28,6 @@ pub use prometheus_client::metrics as kinds;
 
 /// Most scrapes at a time: a pair of Prometheus servers and a person; more get 503 and come again.
 const SCRAPES_MAX: usize = 4;
-
-/// What a scrape that has begun gets when the process stops: a reader that stalls must not hold up the end.
-const SCRAPE_END_MAX: Duration = Duration::from_secs(1);
 
 /// What kind of figure [`Metrics::observe`] reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,17 +106,7 @@ impl Metrics {
         let state = Endpoint { metrics: self.clone(), scrapes: Arc::new(Semaphore::new(SCRAPES_MAX)) };
         let router = Router::new().route("/metrics", get(scrape)).with_state(state);
         let stop = tasks.stop_token();
-        tasks.spawn_fallible("metrics", async move {
-            let stopped = stop.clone();
-            let late = async move {
-                stopped.cancelled().await;
-                tokio::time::sleep(SCRAPE_END_MAX).await;
-            };
-            tokio::select! {
-                served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()) => served,
-                () = late => Ok(()),
-            }
-        });
+        tasks.spawn_fallible("metrics", serve_until(listener, router, stop));
         Ok(bound)
     }
 }

@@ -6,7 +6,7 @@ mod floods;
 mod h2spec;
 mod http1;
 mod http2;
-mod process;
+pub(crate) mod process;
 mod residency;
 mod slow;
 mod smuggling;

@@ -9,7 +9,7 @@ use naru_kafka::node;
 use tempfile::TempDir;
 
 /// Longer than anything here takes beside a compiler.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(10);
 /// Of an edge's log, where a test failed.
 const SHOWN_LINES: usize = 60;
@@ -23,7 +23,7 @@ pub(super) fn free_address() -> SocketAddr {
 }
 
 /// Looks again and again until there is something.
-pub(super) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();
     loop {
         if let Some(found) = look() {

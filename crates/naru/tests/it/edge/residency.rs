@@ -27,9 +27,8 @@ const HELD: Duration = Duration::from_millis(2);
 /// Between two faults.
 const FAULT_EVERY: Duration = Duration::from_millis(150);
 
-#[expect(clippy::disallowed_methods, reason = "the length of a soak is a test's only setting")]
 fn requests() -> u64 {
-    std::env::var("NARU_SOAK_REQUESTS").map_or(REQUESTS, |text| text.parse().unwrap())
+    crate::variables::number("NARU_SOAK_REQUESTS").unwrap_or(REQUESTS)
 }
 
 /// What a site's server saw.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
-use super::process::PATIENCE;
+use crate::edge::process::PATIENCE;
 
 /// Between two requests of a client: some hundred a second of all of them leave the machine to the edge.
 const PAUSE: Duration = Duration::from_millis(5);

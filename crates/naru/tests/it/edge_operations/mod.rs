@@ -7,7 +7,8 @@ mod under_load;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use self::process::{Place, Server, read, until};
+use self::process::{Place, Server, read};
+use crate::edge::process::until;
 
 #[test]
 fn a_server_that_says_it_is_not_well_gets_no_requests_until_it_is() {

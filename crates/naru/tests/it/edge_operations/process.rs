@@ -6,27 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
-use std::time::{Duration, Instant};
 
 use naru_kafka::node;
 use tempfile::TempDir;
 
-/// Longer than anything here takes beside a compiler.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
-const LOOK: Duration = Duration::from_millis(10);
-const SHOWN_LINES: usize = 60;
+use crate::edge::process::until;
 
-/// Looks again and again until there is something.
-pub(super) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let began = Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(began.elapsed() < PATIENCE, "after {PATIENCE:?} not yet: {what}");
-        std::thread::sleep(LOOK);
-    }
-}
+const SHOWN_LINES: usize = 60;
 
 /// A server that answers everything with the same status.
 pub(super) struct Server {

@@ -12,7 +12,8 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::{ClientConfig, RootCertStore};
 
 use super::load::Load;
-use super::process::{Place, Server, until};
+use super::process::{Place, Server};
+use crate::edge::process::until;
 
 /// Changes in one run.
 const CHANGES: u64 = 50;
