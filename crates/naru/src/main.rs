@@ -1,10 +1,15 @@
 //! One binary that plays every role of Naru: parse, build, run, drain.
 
+#[cfg(feature = "broker")]
 mod broker;
+#[cfg(feature = "edge")]
 mod edge;
 mod options;
+#[cfg(feature = "rehearse")]
 mod rehearse;
+#[cfg(feature = "relay")]
 mod relay;
+#[cfg(feature = "sample")]
 mod sample;
 mod serving;
 
@@ -23,14 +28,19 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Role {
     /// Run a stand-in broker: one node of the log, for a one-command start and for fault simulation
+    #[cfg(feature = "broker")]
     Broker(broker::Args),
     /// Run a relay: two clusters act as one for unmodified clients
+    #[cfg(feature = "relay")]
     Relay(relay::Args),
     /// Run a gateway: owned sites first, overflow to rented ones, core traffic never
+    #[cfg(feature = "edge")]
     Edge(edge::Args),
     /// Run one of the sample services of the customer's side
+    #[cfg(feature = "sample")]
     Sample(sample::Args),
     /// Play a scenario on this machine, with faults, and judge it
+    #[cfg(feature = "rehearse")]
     Rehearse(rehearse::Args),
     /// Print the option reference of every role as Markdown
     Options,
@@ -38,10 +48,15 @@ enum Role {
 
 fn main() -> ExitCode {
     match Cli::parse().role {
+        #[cfg(feature = "broker")]
         Role::Broker(args) => broker::run(&args),
+        #[cfg(feature = "relay")]
         Role::Relay(args) => relay::run(&args),
+        #[cfg(feature = "edge")]
         Role::Edge(args) => edge::run(&args),
+        #[cfg(feature = "sample")]
         Role::Sample(args) => sample::run(&args),
+        #[cfg(feature = "rehearse")]
         Role::Rehearse(args) => rehearse::run(&args),
         Role::Options => options::run(),
     }

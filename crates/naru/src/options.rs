@@ -9,9 +9,13 @@ use naru_runtime::config::{RoleReference, option_reference};
 /// Every role with a configuration, in the order of the reference.
 fn roles() -> Vec<RoleReference> {
     vec![
+        #[cfg(feature = "broker")]
         RoleReference::of::<crate::broker::BrokerConfig>(),
+        #[cfg(feature = "edge")]
         RoleReference::of::<naru_edge::config::EdgeConfig>(),
+        #[cfg(feature = "relay")]
         RoleReference::of::<naru_relay::config::RelayConfig>(),
+        #[cfg(feature = "sample")]
         RoleReference::of::<crate::sample::SampleConfig>(),
     ]
 }
