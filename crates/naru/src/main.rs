@@ -11,6 +11,16 @@ mod rehearse;
 mod relay;
 #[cfg(feature = "sample")]
 mod sample;
+#[cfg(any(
+    feature = "audit",
+    feature = "broker",
+    feature = "capture",
+    feature = "edge",
+    feature = "lake",
+    feature = "relay",
+    feature = "sample",
+    feature = "vault"
+))]
 mod serving;
 
 use std::process::ExitCode;
