@@ -93,7 +93,7 @@ pub struct FuzzArgs {
 }
 
 /// Names of the fuzz targets, as in fuzz/Cargo.toml.
-const FUZZ_TARGETS: [&str; 4] = ["frames", "batches", "segments", "requests"];
+const FUZZ_TARGETS: [&str; 5] = ["frames", "batches", "segments", "requests", "sketches"];
 
 /// Runs the fuzz targets; needs a nightly toolchain, since the sanitizers do.
 pub fn fuzz(args: &FuzzArgs) -> Result<(), TaskError> {

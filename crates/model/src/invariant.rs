@@ -145,6 +145,9 @@ catalogue! {
     EDGE_1 "EDGE-1" "a core request never reaches a rented site" "crates/edge/src/policy/decide.rs";
     EDGE_2 "EDGE-2" "open traffic never takes the reserve of core traffic" "crates/edge/src/policy/slots.rs";
     EDGE_3 "EDGE-3" "a user of an open route sees a page or the waiting room, never an error of ours" "crates/edge/src/policy/decide.rs";
+    AUDIT_1 "AUDIT-1" "a certificate says equal only of readers whose sketches are the same" "crates/audit/src/certificate/mod.rs";
+    AUDIT_2 "AUDIT-2" "every difference is named with its exact multiplicity, or the window stays open" "crates/audit/src/verdict/mod.rs";
+    AUDIT_3 "AUDIT-3" "a certificate that was altered, cut or reordered is refused" "crates/audit/src/certificate/verify.rs";
 }
 
 #[cfg(test)]

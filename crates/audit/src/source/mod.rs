@@ -1,0 +1,477 @@
+//! Reading the source: its own logical replication slot, in text form, decoded by code of the audit's own.
+//!
+//! The changes of a window are kept in memory until it is certified, then the slot is moved on. The WAL that the slot
+//! holds back is bounded: beyond the bound the slot is dropped, with an alarm, and windows are certified without the
+//! source until the audit is started anew and begins a slot. A database that runs out of disk is worse than a gap in a
+//! proof, which every certificate of that time says.
+
+pub mod pgoutput;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pgwire_replication::{Lsn, ReplicationClient, ReplicationConfig, ReplicationEvent, TlsConfig};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
+use sqlx::{ConnectOptions as _, Connection as _};
+
+use self::pgoutput::{Column, Message, Relation, SourceFault, Table, kind_of};
+use crate::canonical::{Identity, Operation, RecordFault, Writer};
+use crate::certificate::{Part, Window};
+use crate::gather::{Gathered, Rules, Want};
+
+/// Microseconds from 1970 to 2000, from which PostgreSQL counts.
+const EPOCH_MICROS: i64 = 946_684_800_000_000;
+
+/// One message of the replication protocol: a row with a large value fits.
+const MESSAGE_BYTES_MAX: usize = 256 << 20;
+
+/// Messages between the connection and the reader.
+const EVENTS_MAX: usize = 1024;
+
+/// How text forms are written, whatever the database's settings are.
+const SETTINGS: &str =
+    "-c datestyle=ISO -c intervalstyle=postgres -c timezone=UTC -c bytea_output=hex -c extra_float_digits=3";
+
+/// How the source is reached, and what may be held back there.
+#[derive(Debug, Clone)]
+pub struct SourceOptions {
+    /// The source's name: its topics begin with it.
+    pub name: String,
+    /// Host.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Database.
+    pub database: String,
+    /// User, with the right to replicate.
+    pub user: String,
+    /// Its password; empty where none is asked for.
+    pub password: String,
+    /// Authority of the server's certificate; without it, connections are not encrypted.
+    pub authority: Option<PathBuf>,
+    /// The publication: the one that capture reads, so that both count the same changes.
+    pub publication: String,
+    /// The audit's own slot.
+    pub slot: String,
+    /// Most bytes of WAL that the slot may hold back.
+    pub wal_held_max: u64,
+    /// Most bytes of changes in one window.
+    pub window_bytes_max: usize,
+    /// Longest wait for the source to come as far as a window's end.
+    pub wait_max: Duration,
+}
+
+/// Why the source could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The database, or the way to it; a retry may help.
+    #[error("the source refused {asked}")]
+    Database {
+        /// What it was asked for.
+        asked: &'static str,
+        /// Its answer.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// The stream of changes broke; the next reading begins it anew.
+    #[error("the stream of changes broke")]
+    Stream(#[source] pgwire_replication::PgWireError),
+    /// The stream ended.
+    #[error("the source ended the stream of changes")]
+    Ended,
+    /// What came is not what it should be.
+    #[error("a change could not be read")]
+    Fault(#[from] SourceFault),
+    /// A change without canonical bytes.
+    #[error("a change without canonical bytes")]
+    Record(#[from] RecordFault),
+    /// It did not come as far as the window's end in time; a retry may help.
+    #[error("the source did not come as far as {to} within {waited:?}")]
+    Late {
+        /// The window's end.
+        to: u64,
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// More than is kept of one window.
+    #[error("more than {0} bytes of changes in one window")]
+    TooLarge(usize),
+    /// The slot held back too much and was dropped.
+    #[error("the audit's slot held back {held} bytes of WAL and was dropped; start the audit anew for another")]
+    Dropped {
+        /// Bytes.
+        held: u64,
+    },
+}
+
+/// One change, as it came.
+#[derive(Debug)]
+struct Kept {
+    table: Arc<Table>,
+    identity: Identity,
+    operation: Operation,
+    at_micros: i64,
+    message: bytes::Bytes,
+    /// Whether the row that was is meant, of a message with both.
+    is_old: bool,
+}
+
+/// A source.
+pub struct SourceReader {
+    options: SourceOptions,
+    stream: Option<ReplicationClient>,
+    tables: HashMap<u32, Arc<Table>>,
+    kept: VecDeque<Kept>,
+    kept_bytes: usize,
+    /// Set while the changes of a window are more than is kept.
+    too_large: bool,
+    /// Of the transaction that is coming: position, time, next sequence.
+    transaction: Option<(u64, i64, u64)>,
+    /// All that was committed up to here has come.
+    came_to: u64,
+    /// What was certified, and is skipped when it comes again.
+    certified: u64,
+    begins_at: u64,
+    dropped: Option<u64>,
+}
+
+impl std::fmt::Debug for SourceReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SourceReader").field("name", &self.options.name).finish_non_exhaustive()
+    }
+}
+
+impl SourceReader {
+    /// Finds the audit's slot, or makes it.
+    ///
+    /// # Errors
+    /// A database that refuses.
+    pub async fn open(options: SourceOptions) -> Result<Self, SourceError> {
+        let mut connection = connect(&options).await?;
+        let asked = |asked| move |source| SourceError::Database { asked, source };
+        let found: Option<(Option<String>,)> =
+            sqlx::query_as("select confirmed_flush_lsn::text from pg_replication_slots where slot_name = $1")
+                .bind(&options.slot)
+                .fetch_optional(&mut connection)
+                .await
+                .map_err(asked("the audit's slot"))?;
+        let begins_at = match found {
+            Some((at,)) => at,
+            None => {
+                let (at,): (Option<String>,) =
+                    sqlx::query_as("select lsn::text from pg_create_logical_replication_slot($1, 'pgoutput')")
+                        .bind(&options.slot)
+                        .fetch_one(&mut connection)
+                        .await
+                        .map_err(asked("a slot for the audit"))?;
+                at
+            }
+        };
+        let begins_at = begins_at.and_then(|at| Lsn::parse(&at).ok()).map_or(0, |at| at.0);
+        connection.close().await.map_err(asked("an end"))?;
+        Ok(Self {
+            options,
+            stream: None,
+            tables: HashMap::new(),
+            kept: VecDeque::new(),
+            kept_bytes: 0,
+            too_large: false,
+            transaction: None,
+            came_to: 0,
+            certified: 0,
+            begins_at,
+            dropped: None,
+        })
+    }
+
+    /// Where the slot begins: windows that begin before it cannot be proved against the source.
+    pub fn begins_at(&self) -> u64 {
+        self.begins_at
+    }
+
+    /// Reads a window, once more if it was read and is not certified yet.
+    ///
+    /// # Errors
+    /// A source that cannot be read, or not in time, or not within the bounds.
+    pub async fn read(
+        &mut self,
+        topics: &[String],
+        window: &Window,
+        rules: &Rules,
+        want: &Want,
+        gathered: &mut Gathered,
+    ) -> Result<(), SourceError> {
+        if let Some(held) = self.dropped {
+            return Err(SourceError::Dropped { held });
+        }
+        self.come_to(window.to).await?;
+        if self.too_large {
+            return Err(SourceError::TooLarge(self.options.window_bytes_max));
+        }
+        let (mut writer, mut sums) = (Writer::new(), Vec::new());
+        for kept in self.kept.iter().filter(|kept| kept.identity.position <= window.to) {
+            let topic = &kept.table.topic;
+            if kept.identity.position <= window.after || !topics.contains(topic) {
+                continue;
+            }
+            let row = match pgoutput::read(&kept.message)? {
+                Message::Insert(_, row) | Message::Delete(_, row) => row,
+                Message::Update(_, Some(old), _) if kept.is_old => old,
+                Message::Update(_, _, new) => new,
+                _ => Vec::new(),
+            };
+            let what = (kept.identity, kept.operation, kept.at_micros);
+            let (left_out, amounts) = (rules.left_out_of(topic), rules.amounts_of(topic));
+            kept.table.write(what, &row, left_out, amounts, &mut writer, &mut sums)?;
+            let hash = rules.key.hash(writer.finish()?);
+            gathered.take(want, rules, (topic, Part::Changes), kept.identity, hash, &sums, String::new);
+        }
+        Ok(())
+    }
+
+    /// A window is certified: its changes are let go, and the slot moves on.
+    pub fn certified(&mut self, to: u64) {
+        while self.kept.front().is_some_and(|kept| kept.identity.position <= to) {
+            if let Some(kept) = self.kept.pop_front() {
+                self.kept_bytes -= kept.message.len();
+            }
+        }
+        self.certified = self.certified.max(to);
+        self.too_large = false;
+        if let Some(stream) = &self.stream {
+            stream.update_applied_lsn(Lsn(to));
+        }
+    }
+
+    /// Looks how much WAL the slot holds back, and drops it if that is too much.
+    ///
+    /// # Errors
+    /// A database that refuses; the slot that was dropped.
+    pub async fn hold_within_bound(&mut self) -> Result<u64, SourceError> {
+        if let Some(held) = self.dropped {
+            return Err(SourceError::Dropped { held });
+        }
+        let asked = |asked| move |source| SourceError::Database { asked, source };
+        let mut connection = connect(&self.options).await?;
+        let held: Option<(Option<i64>,)> = sqlx::query_as(
+            "select pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint from pg_replication_slots where slot_name = $1",
+        )
+        .bind(&self.options.slot)
+        .fetch_optional(&mut connection)
+        .await
+        .map_err(asked("what the slot holds back"))?;
+        let held = held.and_then(|(held,)| held).and_then(|held| u64::try_from(held).ok()).unwrap_or(0);
+        if held <= self.options.wal_held_max {
+            connection.close().await.map_err(asked("an end"))?;
+            return Ok(held);
+        }
+        self.end().await;
+        sqlx::query("select pg_terminate_backend(active_pid) from pg_replication_slots where slot_name = $1 and active")
+            .bind(&self.options.slot)
+            .execute(&mut connection)
+            .await
+            .map_err(asked("the end of the slot's reader"))?;
+        sqlx::query("select pg_drop_replication_slot($1)")
+            .bind(&self.options.slot)
+            .execute(&mut connection)
+            .await
+            .map_err(asked("the end of the audit's slot"))?;
+        tracing::error!(
+            source = self.options.name,
+            slot = self.options.slot,
+            held_bytes = held,
+            bound_bytes = self.options.wal_held_max,
+            "the audit's slot held back too much and was dropped: windows are certified without the source"
+        );
+        self.dropped = Some(held);
+        Err(SourceError::Dropped { held })
+    }
+
+    /// Ends the stream of changes.
+    pub async fn end(&mut self) {
+        if let Some(mut stream) = self.stream.take()
+            && let Err(error) = stream.shutdown().await
+        {
+            tracing::debug!(error = &error as &dyn std::error::Error, "the stream of changes did not end well");
+        }
+        self.kept.clear();
+        self.kept_bytes = 0;
+        self.transaction = None;
+        self.came_to = 0;
+        self.tables.clear();
+    }
+
+    async fn come_to(&mut self, to: u64) -> Result<(), SourceError> {
+        let deadline = tokio::time::Instant::now() + self.options.wait_max;
+        while self.came_to < to {
+            let late = SourceError::Late { to, waited: self.options.wait_max };
+            let Ok(came) = tokio::time::timeout_at(deadline, self.next()).await else { return Err(late) };
+            if let Err(error) = came {
+                // What comes again after a broken stream comes from the last certified window on.
+                self.end().await;
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    async fn next(&mut self) -> Result<(), SourceError> {
+        let stream = match &mut self.stream {
+            Some(stream) => stream,
+            none => none.insert(connect_stream(&self.options, self.certified).await.map_err(SourceError::Stream)?),
+        };
+        match stream.recv().await.map_err(SourceError::Stream)?.ok_or(SourceError::Ended)? {
+            ReplicationEvent::Begin { final_lsn, commit_time_micros, .. } => {
+                // All before it has come: transactions come in the order of their commits.
+                self.came_to = self.came_to.max(final_lsn.0.saturating_sub(1));
+                self.transaction = Some((final_lsn.0, commit_time_micros + EPOCH_MICROS, 0));
+            }
+            ReplicationEvent::Commit { lsn, .. } => {
+                self.transaction = None;
+                self.came_to = self.came_to.max(lsn.0);
+            }
+            ReplicationEvent::KeepAlive { wal_end, .. } if self.transaction.is_none() => {
+                self.came_to = self.came_to.max(wal_end.0);
+            }
+            ReplicationEvent::XLogData { data, .. } => self.take(data).await?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    async fn take(&mut self, message: bytes::Bytes) -> Result<(), SourceError> {
+        let read = pgoutput::read(&message)?;
+        if let Message::Relation(relation) = read {
+            let table = self.table(&relation).await?;
+            self.tables.insert(relation.id, Arc::new(table));
+            return Ok(());
+        }
+        let table = |id: u32| self.tables.get(&id).cloned().ok_or(SourceFault::Table(id));
+        let mut changes = Vec::with_capacity(2);
+        match &read {
+            Message::Insert(id, _) => changes.push((table(*id)?, Operation::Insert, false)),
+            Message::Delete(id, _) => changes.push((table(*id)?, Operation::Delete, false)),
+            Message::Update(id, old, new) => {
+                let table = table(*id)?;
+                if old.as_ref().is_some_and(|old| table.key_changes(old, new)) {
+                    changes.push((Arc::clone(&table), Operation::Delete, true));
+                    changes.push((table, Operation::Insert, false));
+                } else {
+                    changes.push((table, Operation::Update, false));
+                }
+            }
+            Message::Truncate(ids) => {
+                for id in ids {
+                    changes.push((table(*id)?, Operation::Truncate, false));
+                }
+            }
+            Message::Relation(_) | Message::Other => {}
+        }
+        for (table, operation, is_old) in changes {
+            let (position, at_micros, sequence) = self.transaction.unwrap_or_default();
+            self.transaction = Some((position, at_micros, sequence + 1));
+            if position <= self.certified {
+                continue;
+            }
+            self.kept_bytes += message.len();
+            if self.kept_bytes > self.options.window_bytes_max {
+                self.too_large = true;
+                self.kept.clear();
+                self.kept_bytes = 0;
+            }
+            if !self.too_large {
+                let identity = Identity { position, sequence };
+                let message = message.clone();
+                self.kept.push_back(Kept { table, identity, operation, at_micros, message, is_old });
+            }
+        }
+        Ok(())
+    }
+
+    /// Numbers and key of a table's columns, which messages do not tell, from the catalogue.
+    async fn table(&self, relation: &Relation) -> Result<Table, SourceError> {
+        let asked = |source| SourceError::Database { asked: "the columns of a table", source };
+        let mut connection = connect(&self.options).await?;
+        let numbers: Vec<(String, i16)> = sqlx::query_as(
+            "select attname::text, attnum from pg_attribute where attrelid = $1::oid and attnum > 0 and not attisdropped",
+        )
+        .bind(i64::from(relation.id))
+        .fetch_all(&mut connection)
+        .await
+        .map_err(asked)?;
+        let key: Vec<(String,)> = sqlx::query_as(
+            "select attname::text from pg_index, unnest(indkey::int2[]) with ordinality as k(number, place), pg_attribute \
+             where indrelid = $1::oid and indisprimary and attrelid = indrelid and attnum = number order by place",
+        )
+        .bind(i64::from(relation.id))
+        .fetch_all(&mut connection)
+        .await
+        .map_err(asked)?;
+        connection.close().await.map_err(asked)?;
+        let topic = match relation.schema.as_str() {
+            "public" => format!("{}.{}", self.options.name, relation.name),
+            schema => format!("{}.{schema}.{}", self.options.name, relation.name),
+        };
+        let numbers: BTreeMap<String, i16> = numbers.into_iter().collect();
+        let column = |described: &pgoutput::Described| {
+            let number = numbers.get(&described.name).and_then(|number| u16::try_from(*number).ok());
+            let gone = || SourceFault::Column { table: topic.clone(), column: described.name.clone() };
+            let kind = kind_of(described.type_oid, described.modifier);
+            Ok(Column { number: number.ok_or_else(gone)?, name: described.name.clone(), kind })
+        };
+        let columns = relation.columns.iter().map(column).collect::<Result<Vec<_>, SourceFault>>()?;
+        let place = |(name,): &(String,)| columns.iter().position(|column| column.name == *name);
+        let key = key.iter().filter_map(place).collect();
+        Ok(Table { topic, columns, key })
+    }
+}
+
+async fn connect(options: &SourceOptions) -> Result<PgConnection, SourceError> {
+    let mut to = PgConnectOptions::new_without_pgpass()
+        .host(&options.host)
+        .port(options.port)
+        .username(&options.user)
+        .database(&options.database)
+        .application_name("naru audit");
+    if !options.password.is_empty() {
+        to = to.password(&options.password);
+    }
+    to = match &options.authority {
+        Some(authority) => to.ssl_mode(PgSslMode::VerifyFull).ssl_root_cert(authority),
+        None => to.ssl_mode(PgSslMode::Disable),
+    };
+    to.connect().await.map_err(|source| SourceError::Database { asked: "a connection", source })
+}
+
+async fn connect_stream(
+    options: &SourceOptions,
+    certified: u64,
+) -> Result<ReplicationClient, pgwire_replication::PgWireError> {
+    let tls = match &options.authority {
+        Some(authority) => TlsConfig::verify_full(Some(authority.clone())),
+        None => TlsConfig::disabled(),
+    };
+    let config = ReplicationConfig::new(
+        options.host.clone(),
+        options.user.clone(),
+        options.password.clone(),
+        options.database.clone(),
+        options.slot.clone(),
+        options.publication.as_str(),
+    );
+    let config = config
+        .with_port(options.port)
+        .with_tls(tls)
+        .with_start_lsn(Lsn(certified))
+        .with_status_interval(Duration::from_secs(1))
+        .with_buffer_size(EVENTS_MAX)
+        .with_options(SETTINGS)
+        .with_max_message_size(MESSAGE_BYTES_MAX)
+        .with_application_name("naru audit");
+    let mut client = ReplicationClient::connect(config).await?;
+    client.wait_started().await?;
+    Ok(client)
+}
+
