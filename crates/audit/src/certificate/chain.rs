@@ -79,15 +79,15 @@ impl Chain {
         };
         let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
         let (mut next, mut head) = (0, START.to_owned());
-        if let Some(line) = bytes[..whole].strip_suffix(b"\n").and_then(|lines| lines.rsplit(|byte| *byte == b'\n').next())
+        if let Some(line) =
+            bytes[..whole].strip_suffix(b"\n").and_then(|lines| lines.rsplit(|byte| *byte == b'\n').next())
         {
             let last: Certificate =
                 serde_json::from_slice(line).map_err(|source| ChainError::Damaged { path: path.clone(), source })?;
             next = last.number + 1;
             head = sha256(line);
         }
-        let file =
-            AppendFile::open_cut(&path, whole as u64, Durability::EachAppend).map_err(io(&path, "opened"))?;
+        let file = AppendFile::open_cut(&path, whole as u64, Durability::EachAppend).map_err(io(&path, "opened"))?;
         Ok(Self { file, path, next, head, _lock: lock })
     }
 

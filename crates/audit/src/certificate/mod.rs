@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use chain::{Chain, ChainError, CHAIN_LINE_BYTES_MAX};
+pub use chain::{CHAIN_LINE_BYTES_MAX, Chain, ChainError};
 pub use json::{NotCanonical, canonical};
 pub use verify::{Expected, Fault, Refused, Summary, verify};
 

@@ -147,13 +147,12 @@ impl LakeReader {
     pub async fn table(&self, name: &str) -> Result<Option<TableMetadata>, LakeError> {
         let options = SqliteConnectOptions::new().filename(&self.catalogue).read_only(true);
         let mut connection = options.connect().await?;
-        let found: Option<(Option<String>,)> = sqlx::query_as(
-            "select metadata_location from iceberg_tables where table_namespace = ? and table_name = ?",
-        )
-        .bind(&self.namespace)
-        .bind(name)
-        .fetch_optional(&mut connection)
-        .await?;
+        let found: Option<(Option<String>,)> =
+            sqlx::query_as("select metadata_location from iceberg_tables where table_namespace = ? and table_name = ?")
+                .bind(&self.namespace)
+                .bind(name)
+                .fetch_optional(&mut connection)
+                .await?;
         connection.close().await?;
         found.and_then(|(location,)| location).map(|location| TableMetadata::read(&location)).transpose()
     }
@@ -188,9 +187,7 @@ impl LakeReader {
         for file in files.data.iter().filter(|file| may_hold(file, position_id, window)) {
             let gone = gone.get(&file.name);
             // Decoding is work for a processor; other tasks wait for it no longer than one file takes.
-            tokio::task::block_in_place(|| {
-                read_file(file, gone, topic, window, &known, rules, want, gathered)
-            })?;
+            tokio::task::block_in_place(|| read_file(file, gone, topic, window, &known, rules, want, gathered))?;
         }
         Ok(())
     }

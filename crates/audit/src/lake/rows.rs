@@ -38,7 +38,8 @@ pub fn gone(files: &Files) -> Result<Gone, LakeError> {
             let (Some(paths), Some(positions)) = (paths, positions) else {
                 return Err(LakeError::format(&file.path, "is no file of position deletes"));
             };
-            let paths = arrow::compute::cast(paths, &DataType::Utf8).map_err(|source| LakeError::arrow(file, source))?;
+            let paths =
+                arrow::compute::cast(paths, &DataType::Utf8).map_err(|source| LakeError::arrow(file, source))?;
             let Some(positions) = positions.as_primitive_opt::<Int64Type>() else {
                 return Err(LakeError::format(&file.path, "has positions that are no longs"));
             };

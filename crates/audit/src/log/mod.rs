@@ -185,6 +185,7 @@ impl LogReader {
     ///
     /// # Errors
     /// A cluster that cannot be read, or has deleted what was to be read.
+    #[expect(clippy::too_many_arguments, reason = "what is read, from where to where, by which rules, into what")]
     pub async fn read(
         &mut self,
         topics: &[String],
@@ -336,7 +337,9 @@ impl Reading<'_> {
         let hash = self.rules.key.hash(self.raw.finish().map_err(|fault| no_bytes(self.at, record, fault))?);
         let order = (identity.position, identity.sequence);
         let operation = match head {
-            Some(avro::Head { which: Which::Change(operation), .. }) if progress.highest.is_none_or(|at| order > at) => {
+            Some(avro::Head { which: Which::Change(operation), .. })
+                if progress.highest.is_none_or(|at| order > at) =>
+            {
                 operation
             }
             other => {

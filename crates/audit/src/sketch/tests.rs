@@ -43,11 +43,7 @@ fn expected(left: &Records, right: &Records) -> Vec<Copies> {
     left.iter().for_each(|(record, times)| *all.entry(*record).or_default() += i64::from(*times));
     right.iter().for_each(|(record, times)| *all.entry(*record).or_default() -= i64::from(*times));
     let copies = |((number, content), more): ((u64, u8), i64)| {
-        (more != 0).then(|| Copies {
-            identity: identity(number),
-            hash: key.hash(&canonical(number, content)),
-            more,
-        })
+        (more != 0).then(|| Copies { identity: identity(number), hash: key.hash(&canonical(number, content)), more })
     };
     let mut copies: Vec<Copies> = all.into_iter().filter_map(copies).collect();
     copies.sort_unstable();

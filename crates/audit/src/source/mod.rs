@@ -268,11 +268,13 @@ impl SourceReader {
             return Ok(held);
         }
         self.end().await;
-        sqlx::query("select pg_terminate_backend(active_pid) from pg_replication_slots where slot_name = $1 and active")
-            .bind(&self.options.slot)
-            .execute(&mut connection)
-            .await
-            .map_err(asked("the end of the slot's reader"))?;
+        sqlx::query(
+            "select pg_terminate_backend(active_pid) from pg_replication_slots where slot_name = $1 and active",
+        )
+        .bind(&self.options.slot)
+        .execute(&mut connection)
+        .await
+        .map_err(asked("the end of the slot's reader"))?;
         sqlx::query("select pg_drop_replication_slot($1)")
             .bind(&self.options.slot)
             .execute(&mut connection)
@@ -474,4 +476,3 @@ async fn connect_stream(
     client.wait_started().await?;
     Ok(client)
 }
-

@@ -173,7 +173,9 @@ fn reading(outcome: &Outcome, amounts: &[String]) -> Reading {
         Outcome::Read(sketch) => Reading::Read {
             rows: sketch.count(),
             sums: { amounts.iter().zip(sketch.sums()) }
-                .map(|(name, sum)| (name.clone(), Decimal::from_unscaled(*sum, crate::canonical::AMOUNT_PLACES).to_string()))
+                .map(|(name, sum)| {
+                    (name.clone(), Decimal::from_unscaled(*sum, crate::canonical::AMOUNT_PLACES).to_string())
+                })
                 .collect(),
             hash: format!("{:032x}", sketch.hash()),
             sketch: certificate::sha256(&sketch.encode()),

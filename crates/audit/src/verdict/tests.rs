@@ -33,15 +33,8 @@ enum Fault {
     Invent,
 }
 
-const FAULTS: [Fault; 7] = [
-    Fault::Drop,
-    Fault::Double,
-    Fault::Triple,
-    Fault::Change,
-    Fault::SwapKeys,
-    Fault::DropBatch,
-    Fault::Invent,
-];
+const FAULTS: [Fault; 7] =
+    [Fault::Drop, Fault::Double, Fault::Triple, Fault::Change, Fault::SwapKeys, Fault::DropBatch, Fault::Invent];
 
 struct World {
     key: Key,
@@ -55,7 +48,7 @@ impl World {
         let count = 1 + below(&mut random, 3_000);
         let rows: Vec<Row> = (0..count)
             .map(|number| Row {
-                identity: Identity { position: 1 << 40 | (number / 4) * 1_000, sequence: number % 4 },
+                identity: Identity { position: (1 << 40) | ((number / 4) * 1_000), sequence: number % 4 },
                 content: [number.to_be_bytes().as_slice(), &random.next_u64().to_be_bytes()].concat(),
             })
             .collect();
@@ -119,15 +112,10 @@ impl World {
             .collect();
         let comparison = compare(&outcomes).unwrap();
         let wanted = comparison.identities();
-        let seen = |row: &Row| Seen {
-            identity: row.identity,
-            hash: row.hash(&self.key),
-            place: "here".to_owned(),
-        };
+        let seen = |row: &Row| Seen { identity: row.identity, hash: row.hash(&self.key), place: "here".to_owned() };
         let found = |rows: &Vec<Row>| rows.iter().filter(|row| wanted.contains(&row.identity)).map(seen).collect();
         let found = self.rows.iter().map(|(reader, rows)| (*reader, found(rows))).collect();
-        let subject =
-            Subject { topic: "pay.t".to_owned(), part: Part::Changes, amounts: vec![], left_out: vec![] };
+        let subject = Subject { topic: "pay.t".to_owned(), part: Part::Changes, amounts: vec![], left_out: vec![] };
         conclude(subject, &outcomes, &comparison, &found)
     }
 }
@@ -201,10 +189,7 @@ fn a_record_that_is_not_found_again_leaves_the_window_open() {
 fn more_differences_than_a_sketch_names_are_said_to_be_more() {
     let mut world = World::new(2);
     let first = world.rows[&Reader::B][0].clone();
-    let many = (0..5_000).map(|number| Row {
-        identity: Identity { position: number, sequence: 9 },
-        ..first.clone()
-    });
+    let many = (0..5_000).map(|number| Row { identity: Identity { position: number, sequence: 9 }, ..first.clone() });
     let many: Vec<Row> = many.collect();
     world.rows.get_mut(&Reader::B).unwrap().extend(many);
     let proof = world.prove();

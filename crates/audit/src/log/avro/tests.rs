@@ -7,9 +7,8 @@ use serde_json::json;
 use super::*;
 
 fn schema() -> Json {
-    let field = |number: u64, of: Json| {
-        json!({"name": format!("c{number}"), "type": ["null", of], "naru.column": number})
-    };
+    let field =
+        |number: u64, of: Json| json!({"name": format!("c{number}"), "type": ["null", of], "naru.column": number});
     let logical = |of: &str, logical: &str| json!({"type": of, "logicalType": logical});
     let mut token = field(12, json!("string"));
     token["naru.token"] = json!({"kind": "hmac", "field": "phone"});

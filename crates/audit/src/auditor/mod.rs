@@ -3,6 +3,9 @@
 //! A window ends at a mark that both clusters have. The clusters must be read for anything to be certified; the source
 //! and the lake are waited for, up to a bound, and a certificate without them says so.
 
+mod certify;
+mod readings;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +13,6 @@ use std::time::Duration;
 
 use naru_kafka::client::Client;
 use naru_kafka::client::reader::ReadOptions;
-use naru_model::invariant;
 use naru_runtime::causes::with_causes;
 use naru_runtime::clocks::WallClock;
 use naru_runtime::durable::replace_file;
@@ -18,16 +20,17 @@ use naru_runtime::keys::{KeyError, MacKeys, SigningKeys};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use crate::canonical;
-use crate::certificate::{Certificate, Chain, ChainError, Findings, Part, PartProof, Reader, SketchFacts, Verdict, Window};
+use self::certify::certify;
+use self::readings::{Readings, read_lake};
+use crate::certificate::{Certificate, Chain, ChainError, Verdict, Window};
 use crate::config::{AuditConfig, ClusterError, SourceConfig};
 use crate::gather::{Gathered, Rules, Want};
 use crate::lake::{LakeError, LakeReader};
 use crate::log::avro::Schema;
 use crate::log::{LogError, LogReader, Progresses};
-use crate::sketch::{ENCODING_VERSION, Key, Shape, ShapeError, Unlike};
+use crate::sketch::{Key, Shape, ShapeError, Unlike};
 use crate::source::{SourceError, SourceOptions, SourceReader};
-use crate::verdict::{Outcome, Seen, Subject, compare, conclude};
+use crate::verdict::compare;
 
 /// Differences for which a window is read again with larger sketches: 2.9 MB each.
 const DIFFERENCES_MAX: usize = 30_000;
@@ -146,17 +149,6 @@ enum Attempt {
     Certified(Box<Certificate>),
 }
 
-/// What was read of a window.
-struct Readings {
-    topics: Vec<String>,
-    a: (Gathered, Progresses),
-    b: Option<(Gathered, Progresses)>,
-    source: Option<Result<Gathered, String>>,
-    /// By topic.
-    lake: Option<BTreeMap<String, Result<Gathered, String>>>,
-    waits: bool,
-}
-
 impl Auditor {
     /// Opens state, keys and readers; makes keys and slots that are missing.
     ///
@@ -164,7 +156,8 @@ impl Auditor {
     /// What the audit cannot go on without. A source that cannot be reached is none of it.
     pub async fn open(config: AuditConfig, clock: Arc<dyn WallClock>) -> Result<Self, AuditError> {
         let chain = Chain::open(&config.state)?;
-        let signing = load_or_make(&config.state.join(SIGNING_FILE), SigningKeys::load, SigningKeys::generate, &*clock)?;
+        let signing =
+            load_or_make(&config.state.join(SIGNING_FILE), SigningKeys::load, SigningKeys::generate, &*clock)?;
         let secret = load_or_make(&config.state.join(SECRET_FILE), MacKeys::load, MacKeys::generate, &*clock)?;
         let mut key = [0; 16];
         key.copy_from_slice(&secret.tag(SKETCH_KEY).bytes[..16]);
@@ -217,13 +210,23 @@ impl Auditor {
                     Attempt::Waits(why)
                 } else {
                     source.status.waiting_for = why;
-                    let certified = certify(source, &mut self.chain, &self.signing, &*self.clock, &self.key, config, window, readings);
+                    let certified = certify(
+                        source,
+                        &mut self.chain,
+                        &self.signing,
+                        &*self.clock,
+                        &self.key,
+                        config,
+                        window,
+                        readings,
+                    );
                     Attempt::Certified(Box::new(certified.await?))
                 }
             }
             Ok(Some((window, readings))) => {
                 source.status.waiting_for = readings.absences().into_iter().next().unwrap_or_default();
-                let certified = certify(source, &mut self.chain, &self.signing, &*self.clock, &self.key, config, window, readings);
+                let certified =
+                    certify(source, &mut self.chain, &self.signing, &*self.clock, &self.key, config, window, readings);
                 Attempt::Certified(Box::new(certified.await?))
             }
             Err(Stopped::Cluster(why)) => Attempt::Waits(why),
@@ -292,7 +295,12 @@ fn of_cluster(cluster: &'static str) -> impl Fn(LogError) -> Stopped {
 }
 
 impl Audited {
-    async fn open(config: &AuditConfig, source: &SourceConfig, a: &Client, b: Option<&Client>) -> Result<Self, AuditError> {
+    async fn open(
+        config: &AuditConfig,
+        source: &SourceConfig,
+        a: &Client,
+        b: Option<&Client>,
+    ) -> Result<Self, AuditError> {
         let path = progress_file(&config.state, &source.name);
         let progress = match std::fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|source| AuditError::Progress { path, source })?,
@@ -314,7 +322,11 @@ impl Audited {
             waits_since: None,
         };
         if let Err(error) = audited.open_database(config.wait_max).await {
-            tracing::warn!(source = source.name, error = &error as &dyn std::error::Error, "the source cannot be read yet");
+            tracing::warn!(
+                source = source.name,
+                error = &error as &dyn std::error::Error,
+                "the source cannot be read yet"
+            );
         }
         Ok(audited)
     }
@@ -407,7 +419,8 @@ impl Audited {
     }
 
     async fn schemas(&mut self) -> Result<Vec<Arc<Schema>>, Stopped> {
-        let mut schemas: Vec<Arc<Schema>> = self.a.schemas().await.map_err(of_cluster("a"))?.values().cloned().collect();
+        let mut schemas: Vec<Arc<Schema>> =
+            self.a.schemas().await.map_err(of_cluster("a"))?.values().cloned().collect();
         if let Some(b) = &mut self.b {
             schemas.extend(b.schemas().await.map_err(of_cluster("b"))?.values().cloned());
         }
@@ -456,7 +469,10 @@ impl Audited {
             (Some(_), Some(database)) => {
                 let mut gathered = Gathered::default();
                 let read = database.read(topics, window, rules, want, &mut gathered).await;
-                waits |= matches!(read, Err(SourceError::Late { .. } | SourceError::Database { .. } | SourceError::Stream(_)));
+                waits |= matches!(
+                    read,
+                    Err(SourceError::Late { .. } | SourceError::Database { .. } | SourceError::Stream(_))
+                );
                 Some(read.map(|()| gathered).map_err(|error| with_causes(&error)))
             }
         };
@@ -467,7 +483,8 @@ impl Audited {
                 let deadline = tokio::time::Instant::now() + patience;
                 for topic in topics {
                     let read = read_lake(lake, topic, window, &schemas, rules, want, deadline).await;
-                    waits |= matches!(&read, Err(LakeError::Behind { .. } | LakeError::Catalogue(_) | LakeError::Io { .. }));
+                    waits |=
+                        matches!(&read, Err(LakeError::Behind { .. } | LakeError::Catalogue(_) | LakeError::Io { .. }));
                     by_topic.insert(topic.clone(), read.map_err(|error| with_causes(&error)));
                 }
                 Some(by_topic)
@@ -499,174 +516,6 @@ impl Audited {
             }
         }
     }
-}
-
-/// Reads one topic's table, waiting for it to come as far.
-async fn read_lake(
-    lake: &LakeReader,
-    topic: &str,
-    window: &Window,
-    schemas: &[Arc<Schema>],
-    rules: &Rules,
-    want: &Want,
-    deadline: tokio::time::Instant,
-) -> Result<Gathered, LakeError> {
-    loop {
-        let mut gathered = Gathered::default();
-        match lake.read(topic, window, schemas, rules, want, &mut gathered).await {
-            Ok(()) => return Ok(gathered),
-            // Behind, or a file that a compaction took away while it was read.
-            Err(LakeError::Behind { .. } | LakeError::Io { .. }) if tokio::time::Instant::now() < deadline => {
-                tokio::time::sleep(LOOK_AGAIN).await;
-            }
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-impl Readings {
-    /// Parts that anyone has records of; changes of every topic in any case.
-    fn parts(&self) -> Vec<(String, Part)> {
-        let gathered = [Some(&self.a.0), self.b.as_ref().map(|(b, _)| b)];
-        let gathered = gathered.into_iter().flatten().chain(self.source.iter().filter_map(|source| source.as_ref().ok()));
-        let lake = self.lake.iter().flat_map(BTreeMap::values).filter_map(|read| read.as_ref().ok());
-        let mut parts: BTreeSet<(String, Part)> =
-            self.topics.iter().map(|topic| (topic.clone(), Part::Changes)).collect();
-        for gathered in gathered.chain(lake) {
-            for (topic, of) in &gathered.sketches {
-                parts.extend(of.keys().map(|part| (topic.clone(), *part)));
-            }
-        }
-        if self.b.is_none() {
-            // There is nothing to hold one log's bytes against.
-            parts.retain(|(_, part)| *part != Part::Log);
-        }
-        parts.into_iter().collect()
-    }
-
-    fn outcomes(&self, topic: &str, part: Part, rules: &Rules) -> BTreeMap<Reader, Outcome> {
-        let read = |gathered: &Gathered| Outcome::Read(gathered.sketch(rules, topic, part));
-        let mut outcomes = BTreeMap::from([(Reader::A, read(&self.a.0))]);
-        if let Some((b, _)) = &self.b {
-            outcomes.insert(Reader::B, read(b));
-        }
-        if part == Part::Log {
-            return outcomes;
-        }
-        if let Some(source) = self.source.as_ref().filter(|_| part == Part::Changes) {
-            let outcome = source.as_ref().map_or_else(|why| Outcome::Absent(why.clone()), read);
-            outcomes.insert(Reader::Source, outcome);
-        }
-        if let Some(lake) = &self.lake {
-            let voided = self.a.0.voided.contains(topic);
-            let outcome = match lake.get(topic) {
-                _ if voided => Outcome::Absent("a copy was begun again in this window".to_owned()),
-                Some(Ok(gathered)) => read(gathered),
-                Some(Err(why)) => Outcome::Absent(why.clone()),
-                None => Outcome::Absent("not read".to_owned()),
-            };
-            outcomes.insert(Reader::Lake, outcome);
-        }
-        outcomes
-    }
-
-    fn seen(&self, topic: &str, part: Part) -> BTreeMap<Reader, Vec<Seen>> {
-        let key = (topic.to_owned(), part);
-        let of = |gathered: &Gathered| gathered.seen.get(&key).cloned().unwrap_or_default();
-        let mut seen = BTreeMap::from([(Reader::A, of(&self.a.0))]);
-        seen.extend(self.b.as_ref().map(|(b, _)| (Reader::B, of(b))));
-        if let Some(Ok(source)) = &self.source {
-            seen.insert(Reader::Source, of(source));
-        }
-        if let Some(Ok(lake)) = self.lake.as_ref().and_then(|lake| lake.get(topic)).map(Result::as_ref) {
-            seen.insert(Reader::Lake, of(lake));
-        }
-        seen
-    }
-
-    /// Why readers were not read.
-    fn absences(&self) -> BTreeSet<String> {
-        let source = self.source.iter().filter_map(|source| source.as_ref().err().cloned());
-        let lake = self.lake.iter().flat_map(BTreeMap::values).filter_map(|read| read.as_ref().err().cloned());
-        source.chain(lake).collect()
-    }
-}
-
-/// Compares what was read, looks up what differs, and signs what it comes to.
-#[expect(clippy::too_many_arguments, reason = "fields of an auditor, of which the source is borrowed apart")]
-async fn certify(
-    source: &mut Audited,
-    chain: &mut Chain,
-    signing: &SigningKeys,
-    clock: &dyn WallClock,
-    key: &Key,
-    config: &AuditConfig,
-    window: Window,
-    readings: Readings,
-) -> Result<Certificate, AuditError> {
-    let mut rules = match source.rules().await {
-        Ok(rules) => Rules { key: key.clone(), shape: Shape::STANDARD, ..rules },
-        // The schemas were read a moment ago: without the cluster there is nothing to certify by.
-        Err(Stopped::Audit(error)) => return Err(error),
-        Err(Stopped::Cluster(_)) => Rules {
-            key: key.clone(),
-            shape: Shape::STANDARD,
-            amounts: BTreeMap::new(),
-            left_out: BTreeMap::new(),
-        },
-    };
-    if let Some(sketch) = readings.a.0.sketches.values().flat_map(BTreeMap::values).next() {
-        rules.shape = Shape::new(sketch.shape().cells(), 0)?;
-    }
-    let mut compared = Vec::new();
-    let mut wanted = BTreeMap::new();
-    for (topic, part) in readings.parts() {
-        let outcomes = readings.outcomes(&topic, part, &rules);
-        let comparison = compare(&outcomes)?;
-        let identities = comparison.identities();
-        if !identities.is_empty() {
-            wanted.insert((topic.clone(), part), identities);
-        }
-        compared.push((topic, part, outcomes, comparison));
-    }
-    let found = if wanted.is_empty() {
-        None
-    } else {
-        let want = Want::Records(wanted);
-        let again = source.read(&readings.topics, &window, &rules, &want, Some(&readings), config.wait_max).await;
-        match again {
-            Ok(found) => Some(found),
-            Err(Stopped::Audit(error)) => return Err(error),
-            // Not found again: the window stays open.
-            Err(Stopped::Cluster(_)) => None,
-        }
-    };
-    let parts: Vec<PartProof> = { compared.into_iter() }
-        .map(|(topic, part, outcomes, comparison)| {
-            let seen = found.as_ref().map(|found| found.seen(&topic, part)).unwrap_or_default();
-            let subject = Subject {
-                amounts: rules.amounts_of(&topic).to_vec(),
-                left_out: rules.left_out_of(&topic).iter().cloned().collect(),
-                topic,
-                part,
-            };
-            let proof = conclude(subject, &outcomes, &comparison, &seen);
-            invariant!(AUDIT_1, proof.verdict == proof.derived(), "{} {:?}", proof.topic, proof.part);
-            proof
-        })
-        .collect();
-    let sketch = SketchFacts {
-        record_version: canonical::VERSION,
-        sketch_version: ENCODING_VERSION,
-        cells: rules.shape.cells() as u64,
-        key: format!("{:016x}", rules.key.name()),
-    };
-    let to = window.to;
-    let certificate = chain.add(Findings { window, sketch, parts }, clock.unix_ms(), signing)?;
-    source.progress.certified = to;
-    source.progress.a = readings.a.1;
-    source.progress.b = readings.b.map(|(_, came)| came).unwrap_or_default();
-    Ok(certificate)
 }
 
 fn progress_file(state: &Path, source: &str) -> PathBuf {

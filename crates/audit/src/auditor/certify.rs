@@ -1,0 +1,90 @@
+//! From the readings of a window to its certificate.
+
+use std::collections::BTreeMap;
+
+use naru_model::invariant;
+use naru_runtime::clocks::WallClock;
+use naru_runtime::keys::SigningKeys;
+
+use super::readings::Readings;
+use super::{AuditError, Audited, Stopped};
+use crate::canonical;
+use crate::certificate::{Certificate, Chain, Findings, PartProof, SketchFacts, Window};
+use crate::config::AuditConfig;
+use crate::gather::{Rules, Want};
+use crate::sketch::{ENCODING_VERSION, Key, Shape};
+use crate::verdict::{Subject, compare, conclude};
+
+/// Compares what was read, looks up what differs, and signs what it comes to.
+#[expect(clippy::too_many_arguments, reason = "fields of an auditor, of which the source is borrowed apart")]
+pub(super) async fn certify(
+    source: &mut Audited,
+    chain: &mut Chain,
+    signing: &SigningKeys,
+    clock: &dyn WallClock,
+    key: &Key,
+    config: &AuditConfig,
+    window: Window,
+    readings: Readings,
+) -> Result<Certificate, AuditError> {
+    let mut rules = match source.rules().await {
+        Ok(rules) => Rules { key: key.clone(), shape: Shape::STANDARD, ..rules },
+        // The schemas were read a moment ago: without the cluster there is nothing to certify by.
+        Err(Stopped::Audit(error)) => return Err(error),
+        Err(Stopped::Cluster(_)) => {
+            Rules { key: key.clone(), shape: Shape::STANDARD, amounts: BTreeMap::new(), left_out: BTreeMap::new() }
+        }
+    };
+    if let Some(sketch) = readings.a.0.sketches.values().flat_map(BTreeMap::values).next() {
+        rules.shape = Shape::new(sketch.shape().cells(), 0)?;
+    }
+    let mut compared = Vec::new();
+    let mut wanted = BTreeMap::new();
+    for (topic, part) in readings.parts() {
+        let outcomes = readings.outcomes(&topic, part, &rules);
+        let comparison = compare(&outcomes)?;
+        let identities = comparison.identities();
+        if !identities.is_empty() {
+            wanted.insert((topic.clone(), part), identities);
+        }
+        compared.push((topic, part, outcomes, comparison));
+    }
+    let found = if wanted.is_empty() {
+        None
+    } else {
+        let want = Want::Records(wanted);
+        let again = source.read(&readings.topics, &window, &rules, &want, Some(&readings), config.wait_max).await;
+        match again {
+            Ok(found) => Some(found),
+            Err(Stopped::Audit(error)) => return Err(error),
+            // Not found again: the window stays open.
+            Err(Stopped::Cluster(_)) => None,
+        }
+    };
+    let parts: Vec<PartProof> = { compared.into_iter() }
+        .map(|(topic, part, outcomes, comparison)| {
+            let seen = found.as_ref().map(|found| found.seen(&topic, part)).unwrap_or_default();
+            let subject = Subject {
+                amounts: rules.amounts_of(&topic).to_vec(),
+                left_out: rules.left_out_of(&topic).iter().cloned().collect(),
+                topic,
+                part,
+            };
+            let proof = conclude(subject, &outcomes, &comparison, &seen);
+            invariant!(AUDIT_1, proof.verdict == proof.derived(), "{} {:?}", proof.topic, proof.part);
+            proof
+        })
+        .collect();
+    let sketch = SketchFacts {
+        record_version: canonical::VERSION,
+        sketch_version: ENCODING_VERSION,
+        cells: rules.shape.cells() as u64,
+        key: format!("{:016x}", rules.key.name()),
+    };
+    let to = window.to;
+    let certificate = chain.add(Findings { window, sketch, parts }, clock.unix_ms(), signing)?;
+    source.progress.certified = to;
+    source.progress.a = readings.a.1;
+    source.progress.b = readings.b.map(|(_, came)| came).unwrap_or_default();
+    Ok(certificate)
+}
