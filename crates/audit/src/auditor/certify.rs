@@ -6,8 +6,9 @@ use naru_model::invariant;
 use naru_runtime::clocks::WallClock;
 use naru_runtime::keys::SigningKeys;
 
+use super::AuditError;
+use super::audited::{Audited, Stopped};
 use super::readings::Readings;
-use super::{AuditError, Audited, Stopped};
 use crate::canonical;
 use crate::certificate::{Certificate, Chain, Findings, PartProof, SketchFacts, Window};
 use crate::config::AuditConfig;

@@ -3,34 +3,27 @@
 //! A window ends at a mark that both clusters have. The clusters must be read for anything to be certified; the source
 //! and the lake are waited for, up to a bound, and a certificate without them says so.
 
+mod audited;
 mod certify;
 mod readings;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use naru_kafka::client::Client;
-use naru_kafka::client::reader::ReadOptions;
-use naru_runtime::causes::with_causes;
 use naru_runtime::clocks::WallClock;
 use naru_runtime::durable::replace_file;
 use naru_runtime::keys::{KeyError, MacKeys, SigningKeys};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+use self::audited::{Audited, Stopped};
 use self::certify::certify;
-use self::readings::{Readings, read_lake};
-use crate::certificate::{Certificate, Chain, ChainError, Verdict, Window};
-use crate::config::{AuditConfig, ClusterError, SourceConfig};
-use crate::gather::{Gathered, Rules, Want};
-use crate::lake::{LakeError, LakeReader};
-use crate::log::avro::Schema;
-use crate::log::{LogError, LogReader, Progresses};
-use crate::sketch::{Key, Shape, ShapeError, Unlike};
-use crate::source::{SourceError, SourceOptions, SourceReader};
-use crate::verdict::compare;
+use crate::certificate::{Certificate, Chain, ChainError};
+use crate::config::{AuditConfig, ClusterError};
+use crate::sketch::{Key, ShapeError, Unlike};
+use crate::source::SourceError;
 
 /// Differences for which a window is read again with larger sketches: 2.9 MB each.
 const DIFFERENCES_MAX: usize = 30_000;
@@ -88,16 +81,6 @@ pub enum AuditError {
     Unlike(#[from] Unlike),
 }
 
-/// How far a source is audited.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Progress {
-    /// The end of the last certified window.
-    certified: u64,
-    a: Progresses,
-    b: Progresses,
-}
-
 /// How a source is doing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceStatus {
@@ -111,20 +94,6 @@ pub struct SourceStatus {
     pub waiting_for: String,
     /// Certificates by verdict since the start: equal, incomplete, different, open.
     pub verdicts: [u64; 4],
-}
-
-/// One source.
-#[derive(Debug)]
-struct Audited {
-    config: SourceConfig,
-    a: LogReader,
-    b: Option<LogReader>,
-    database: Option<SourceReader>,
-    lake: Option<LakeReader>,
-    progress: Progress,
-    /// Since when the window in hand waits for the source or the lake, on the monotonic clock.
-    waits_since: Option<Duration>,
-    status: SourceStatus,
 }
 
 /// The audit.
@@ -273,248 +242,6 @@ impl Auditor {
     /// The file of the certificates.
     pub fn certificates(&self) -> &Path {
         self.chain.path()
-    }
-}
-
-/// Why an attempt ended early.
-enum Stopped {
-    /// A cluster could not be read: the window waits.
-    Cluster(String),
-    /// The audit cannot go on.
-    Audit(AuditError),
-}
-
-impl From<AuditError> for Stopped {
-    fn from(error: AuditError) -> Self {
-        Self::Audit(error)
-    }
-}
-
-fn of_cluster(cluster: &'static str) -> impl Fn(LogError) -> Stopped {
-    move |error| Stopped::Cluster(format!("cluster {cluster}: {}", with_causes(&error)))
-}
-
-impl Audited {
-    async fn open(
-        config: &AuditConfig,
-        source: &SourceConfig,
-        a: &Client,
-        b: Option<&Client>,
-    ) -> Result<Self, AuditError> {
-        let path = progress_file(&config.state, &source.name);
-        let progress = match std::fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|source| AuditError::Progress { path, source })?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Progress::default(),
-            Err(source) => return Err(AuditError::State { path, action: "read", source }),
-        };
-        let mut options = ReadOptions::default();
-        options.fetch.bytes_max = i32::try_from(config.fetch_bytes_max.bytes()).unwrap_or(i32::MAX);
-        let reader = |client: &Client| LogReader::new(client.clone(), &source.name, options);
-        let lake = config.lake.as_ref().map(|lake| LakeReader::new(&lake.catalogue, &source.name, source.namespace()));
-        let mut audited = Self {
-            config: source.clone(),
-            a: reader(a),
-            b: b.map(reader),
-            database: None,
-            lake,
-            status: SourceStatus { certified: progress.certified, ..SourceStatus::default() },
-            progress,
-            waits_since: None,
-        };
-        if let Err(error) = audited.open_database(config.wait_max).await {
-            tracing::warn!(
-                source = source.name,
-                error = &error as &dyn std::error::Error,
-                "the source cannot be read yet"
-            );
-        }
-        Ok(audited)
-    }
-
-    async fn open_database(&mut self, wait_max: Duration) -> Result<(), SourceError> {
-        let Some(database) = self.config.database.as_ref().filter(|_| self.database.is_none()) else { return Ok(()) };
-        let options = SourceOptions {
-            name: self.config.name.clone(),
-            host: database.host.clone(),
-            port: database.port,
-            database: database.database.clone(),
-            user: database.user.clone(),
-            password: database.password.as_ref().map(|password| password.reveal().to_owned()).unwrap_or_default(),
-            authority: database.authority.clone(),
-            publication: database.publication.clone(),
-            slot: database.slot.clone(),
-            wal_held_max: database.wal_held_max.bytes(),
-            window_bytes_max: usize::try_from(database.window_bytes_max.bytes()).unwrap_or(usize::MAX),
-            wait_max,
-        };
-        self.database = Some(SourceReader::open(options).await?);
-        Ok(())
-    }
-
-    async fn attempt(
-        &mut self,
-        config: &AuditConfig,
-        key: &Key,
-        now: Duration,
-    ) -> Result<Option<(Window, Readings)>, Stopped> {
-        if let Err(error) = self.open_database(config.wait_max).await {
-            tracing::debug!(error = &error as &dyn std::error::Error, "the source cannot be read yet");
-        }
-        let after = self.progress.certified;
-        let marks = self.a.marks(after).await.map_err(of_cluster("a"))?;
-        let Some(mark) = marks.last() else { return Ok(None) };
-        self.status.newest_mark = mark.position;
-        let window = Window { source: self.config.name.clone(), after, to: mark.position };
-        if let Some(b) = &mut self.b {
-            let deadline = tokio::time::Instant::now() + config.wait_max;
-            loop {
-                let marks = b.marks(after).await.map_err(of_cluster("b"))?;
-                if marks.last().is_some_and(|mark| mark.position >= window.to) {
-                    break;
-                }
-                if tokio::time::Instant::now() >= deadline {
-                    return Err(Stopped::Cluster(format!("cluster b has no mark at or behind {}", window.to)));
-                }
-                tokio::time::sleep(LOOK_AGAIN).await;
-            }
-        }
-        let mut rules = Rules { key: key.clone(), shape: Shape::STANDARD, ..self.rules().await? };
-        let topics = self.topics().await?;
-        let patience = match self.waits_since {
-            // It has waited long enough: what is not there now is left out.
-            Some(since) if now.saturating_sub(since) >= config.hold_max => Duration::ZERO,
-            _ => config.wait_max,
-        };
-        let mut readings = self.read(&topics, &window, &rules, &Want::Sums, None, patience).await?;
-        if self.is_stuck(&readings, &rules)? {
-            rules.shape = Shape::for_differences(DIFFERENCES_MAX, 0).map_err(AuditError::from)?;
-            readings = self.read(&topics, &window, &rules, &Want::Sums, Some(&readings), patience).await?;
-        }
-        Ok(Some((window, readings)))
-    }
-
-    /// What the configuration and the schemas of both clusters say of columns; the key and shape are the caller's.
-    async fn rules(&mut self) -> Result<Rules, Stopped> {
-        let mut rules = Rules {
-            key: Key::new(&[0; 16]),
-            shape: Shape::STANDARD,
-            amounts: BTreeMap::new(),
-            left_out: BTreeMap::new(),
-        };
-        for named in &self.config.amounts {
-            if let Some((topic, column)) = named.rsplit_once('.') {
-                rules.amounts.entry(topic.to_owned()).or_default().push(column.to_owned());
-            }
-        }
-        for named in &self.config.left_out {
-            if let Some((topic, column)) = named.rsplit_once('.') {
-                rules.left_out.entry(topic.to_owned()).or_default().insert(column.to_owned());
-            }
-        }
-        for schema in self.schemas().await? {
-            let tokens = schema.tokens().into_iter().map(str::to_owned);
-            rules.left_out.entry(schema.topic.clone()).or_default().extend(tokens);
-        }
-        Ok(rules)
-    }
-
-    async fn schemas(&mut self) -> Result<Vec<Arc<Schema>>, Stopped> {
-        let mut schemas: Vec<Arc<Schema>> =
-            self.a.schemas().await.map_err(of_cluster("a"))?.values().cloned().collect();
-        if let Some(b) = &mut self.b {
-            schemas.extend(b.schemas().await.map_err(of_cluster("b"))?.values().cloned());
-        }
-        Ok(schemas)
-    }
-
-    async fn topics(&mut self) -> Result<Vec<String>, Stopped> {
-        let topics: BTreeSet<String> = self.schemas().await?.iter().map(|schema| schema.topic.clone()).collect();
-        Ok(topics.into_iter().filter(|topic| !self.config.except.contains(topic)).collect())
-    }
-
-    /// Reads a window at every reader; once more exactly what `before` came to.
-    async fn read(
-        &mut self,
-        topics: &[String],
-        window: &Window,
-        rules: &Rules,
-        want: &Want,
-        before: Option<&Readings>,
-        patience: Duration,
-    ) -> Result<Readings, Stopped> {
-        let schemas = self.schemas().await?;
-        let mut a = Gathered::default();
-        let until = before.map(|before| &before.a.1);
-        let came = self.a.read(topics, window, &self.progress.a, until, rules, want, &mut a).await;
-        let a = (a, came.map_err(of_cluster("a"))?);
-        let b = match &mut self.b {
-            None => None,
-            Some(reader) => {
-                let mut b = Gathered::default();
-                let until = before.and_then(|before| before.b.as_ref()).map(|(_, came)| came);
-                let came = reader.read(topics, window, &self.progress.b, until, rules, want, &mut b).await;
-                Some((b, came.map_err(of_cluster("b"))?))
-            }
-        };
-        let mut waits = false;
-        let source = match (&self.config.database, &mut self.database) {
-            (None, _) => None,
-            (Some(_), None) => {
-                waits = true;
-                Some(Err("the source cannot be reached".to_owned()))
-            }
-            (Some(_), Some(database)) if window.after < database.begins_at() => {
-                Some(Err(format!("the audit's slot begins at {}, inside or behind this window", database.begins_at())))
-            }
-            (Some(_), Some(database)) => {
-                let mut gathered = Gathered::default();
-                let read = database.read(topics, window, rules, want, &mut gathered).await;
-                waits |= matches!(
-                    read,
-                    Err(SourceError::Late { .. } | SourceError::Database { .. } | SourceError::Stream(_))
-                );
-                Some(read.map(|()| gathered).map_err(|error| with_causes(&error)))
-            }
-        };
-        let lake = match &self.lake {
-            None => None,
-            Some(lake) => {
-                let mut by_topic = BTreeMap::new();
-                let deadline = tokio::time::Instant::now() + patience;
-                for topic in topics {
-                    let read = read_lake(lake, topic, window, &schemas, rules, want, deadline).await;
-                    waits |=
-                        matches!(&read, Err(LakeError::Behind { .. } | LakeError::Catalogue(_) | LakeError::Io { .. }));
-                    by_topic.insert(topic.clone(), read.map_err(|error| with_causes(&error)));
-                }
-                Some(by_topic)
-            }
-        };
-        Ok(Readings { topics: topics.to_vec(), a, b, source, lake, waits })
-    }
-
-    fn is_stuck(&self, readings: &Readings, rules: &Rules) -> Result<bool, AuditError> {
-        for (topic, part) in readings.parts() {
-            if !compare(&readings.outcomes(&topic, part, rules))?.stuck.is_empty() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    fn tell(&mut self, certificate: &Certificate) {
-        self.status.certified = certificate.window.to;
-        self.status.verdicts[certificate.verdict as usize] += 1;
-        let differences: usize = certificate.parts.iter().map(|part| part.differences.len()).sum();
-        let (source, number, verdict) = (&self.config.name, certificate.number, certificate.verdict);
-        match verdict {
-            Verdict::Equal | Verdict::Incomplete => {
-                tracing::info!(source, number, %verdict, to = certificate.window.to, "window certified");
-            }
-            Verdict::Different | Verdict::Open => {
-                tracing::error!(source, number, %verdict, differences, "a window differs: naru audit show {number}");
-            }
-        }
     }
 }
 
