@@ -7,14 +7,15 @@ use crate::shell::{TaskError, cargo, command, run};
 #[derive(Debug, clap::Args)]
 pub struct BenchArgs {
     /// Which benchmark; all when left out
-    #[arg(value_parser = ["wire", "broker", "relay", "edge"])]
+    #[arg(value_parser = ["wire", "broker", "relay", "edge", "lake"])]
     name: Option<String>,
     /// Parts or sides of it; all when left out
     parts: Vec<String>,
 }
 
 /// Benchmarks, and the crate that holds each.
-const BENCHES: [(&str, &str); 4] = [("wire", "naru-kafka"), ("broker", "naru"), ("relay", "naru"), ("edge", "naru")];
+const BENCHES: [(&str, &str); 5] =
+    [("wire", "naru-kafka"), ("broker", "naru"), ("relay", "naru"), ("edge", "naru"), ("lake", "naru")];
 
 /// Runs the benchmarks in the release profile.
 pub fn bench(args: &BenchArgs) -> Result<(), TaskError> {
@@ -42,7 +43,7 @@ pub fn bench(args: &BenchArgs) -> Result<(), TaskError> {
 #[derive(Debug, clap::Args)]
 pub struct SoakArgs {
     /// What to soak
-    #[arg(value_parser = ["broker", "relay", "edge-policy", "edge"])]
+    #[arg(value_parser = ["broker", "relay", "edge-policy", "edge", "lake"])]
     subject: String,
     /// How many rounds: of SIGKILL, and for the relay of SIGSTOP too
     #[arg(long, default_value_t = 1000)]
@@ -76,7 +77,11 @@ pub fn soak(args: &SoakArgs) -> Result<(), TaskError> {
         soak.env("NARU_SOAK_REQUESTS", args.requests.to_string());
         return run(soak);
     }
-    let tests = if args.subject == "relay" { "relay::rounds::" } else { "kill::" };
+    let tests = match args.subject.as_str() {
+        "relay" => "relay::rounds::",
+        "lake" => "lake::crashes::",
+        _ => "kill::",
+    };
     let mut soak = cargo(&["test", "--workspace", "--test", "it", "--", "--nocapture", tests]);
     soak.env("NARU_KILL_ROUNDS", args.rounds.to_string()).env("NARU_PEERS", peers::folder());
     run(soak)

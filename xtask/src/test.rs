@@ -33,6 +33,7 @@ pub fn run(args: &Args) -> Result<(), TaskError> {
     }
     peers::python_clients()?;
     peers::h2spec()?;
+    peers::lake_readers()?;
     let mut tally = Tally::default();
     let outcome = every_subject(args, &mut tally);
     println!("\n{} passed, {} failed", tally.passed, tally.failed);

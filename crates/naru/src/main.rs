@@ -4,6 +4,8 @@
 mod broker;
 #[cfg(feature = "edge")]
 mod edge;
+#[cfg(feature = "lake")]
+mod lake;
 mod options;
 #[cfg(feature = "rehearse")]
 mod rehearse;
@@ -46,6 +48,9 @@ enum Role {
     /// Run a gateway: owned sites first, overflow to rented ones, core traffic never
     #[cfg(feature = "edge")]
     Edge(edge::Args),
+    /// Run a lake: records of the log become open tables, and SQL over them
+    #[cfg(feature = "lake")]
+    Lake(lake::Args),
     /// Run one of the sample services of the customer's side
     #[cfg(feature = "sample")]
     Sample(sample::Args),
@@ -64,6 +69,8 @@ fn main() -> ExitCode {
         Role::Relay(args) => relay::run(&args),
         #[cfg(feature = "edge")]
         Role::Edge(args) => edge::run(&args),
+        #[cfg(feature = "lake")]
+        Role::Lake(args) => lake::run(&args),
         #[cfg(feature = "sample")]
         Role::Sample(args) => sample::run(&args),
         #[cfg(feature = "rehearse")]

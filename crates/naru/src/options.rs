@@ -13,6 +13,8 @@ fn roles() -> Vec<RoleReference> {
         RoleReference::of::<crate::broker::BrokerConfig>(),
         #[cfg(feature = "edge")]
         RoleReference::of::<naru_edge::config::EdgeConfig>(),
+        #[cfg(feature = "lake")]
+        RoleReference::of::<naru_lake::config::LakeConfig>(),
         #[cfg(feature = "relay")]
         RoleReference::of::<naru_relay::config::RelayConfig>(),
         #[cfg(feature = "sample")]

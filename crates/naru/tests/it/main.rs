@@ -10,6 +10,7 @@ mod edge_audit;
 mod edge_check;
 mod edge_operations;
 mod kill;
+mod lake;
 mod node;
 mod outside;
 mod rehearse;
