@@ -130,6 +130,8 @@ naru_runtime::config! {
         /// What is audited.
         #[key("source")]
         pub sources: Vec<SourceConfig>,
+        /// Where orders of repair are written: the relay, or the cluster that the lake reads; without it, nowhere.
+        pub orders: Option<ClusterConfig>,
         /// Bytes of a partition that are read at once.
         #[range("64KiB", "64MiB")]
         pub fetch_bytes_max: ByteSize = "4MiB",

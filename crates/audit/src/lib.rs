@@ -14,6 +14,7 @@ pub mod config;
 pub mod gather;
 pub mod lake;
 pub mod log;
+pub mod repair;
 pub mod sketch;
 pub mod source;
 pub mod verdict;

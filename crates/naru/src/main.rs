@@ -1,5 +1,7 @@
 //! One binary that plays every role of Naru: parse, build, run, drain.
 
+#[cfg(feature = "audit")]
+mod audit;
 #[cfg(feature = "broker")]
 mod broker;
 #[cfg(feature = "edge")]
@@ -57,6 +59,9 @@ enum Role {
     /// Play a scenario on this machine, with faults, and judge it
     #[cfg(feature = "rehearse")]
     Rehearse(rehearse::Args),
+    /// Prove that source, both clusters and the lake hold the same, or name the rows that differ
+    #[cfg(feature = "audit")]
+    Audit(audit::Args),
     /// Print the option reference of every role as Markdown
     Options,
 }
@@ -71,6 +76,8 @@ fn main() -> ExitCode {
         Role::Edge(args) => edge::run(&args),
         #[cfg(feature = "lake")]
         Role::Lake(args) => lake::run(&args),
+        #[cfg(feature = "audit")]
+        Role::Audit(args) => audit::run(&args),
         #[cfg(feature = "sample")]
         Role::Sample(args) => sample::run(&args),
         #[cfg(feature = "rehearse")]

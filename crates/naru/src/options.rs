@@ -9,6 +9,8 @@ use naru_runtime::config::{RoleReference, option_reference};
 /// Every role with a configuration, in the order of the reference.
 fn roles() -> Vec<RoleReference> {
     vec![
+        #[cfg(feature = "audit")]
+        RoleReference::of::<naru_audit::config::AuditConfig>(),
         #[cfg(feature = "broker")]
         RoleReference::of::<crate::broker::BrokerConfig>(),
         #[cfg(feature = "edge")]

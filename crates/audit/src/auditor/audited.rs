@@ -29,6 +29,27 @@ pub(super) struct Progress {
     pub(super) certified: u64,
     pub(super) a: Progresses,
     pub(super) b: Progresses,
+    /// Windows that differed: each is proved again until it does not.
+    #[serde(default)]
+    pub(super) unresolved: Vec<Unresolved>,
+}
+
+/// A window that differed, and what of the logs it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Unresolved {
+    /// The newest certificate of it.
+    pub(super) number: u64,
+    pub(super) window: Window,
+    pub(super) from: Span,
+    pub(super) until: Span,
+}
+
+/// How far both logs are read.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Span {
+    pub(super) a: Progresses,
+    pub(super) b: Progresses,
 }
 
 /// One source.
@@ -61,6 +82,13 @@ impl From<AuditError> for Stopped {
 
 fn of_cluster(cluster: &'static str) -> impl Fn(LogError) -> Stopped {
     move |error| Stopped::Cluster(format!("cluster {cluster}: {}", with_causes(&error)))
+}
+
+impl Progress {
+    /// How far both logs are read.
+    pub(super) fn span(&self) -> Span {
+        Span { a: self.a.clone(), b: self.b.clone() }
+    }
 }
 
 impl Audited {
@@ -154,12 +182,42 @@ impl Audited {
             Some(since) if now.saturating_sub(since) >= config.hold_max => Duration::ZERO,
             _ => config.wait_max,
         };
-        let mut readings = self.read(&topics, &window, &rules, &Want::Sums, None, patience).await?;
-        if self.is_stuck(&readings, &rules)? {
-            rules.shape = Shape::for_differences(DIFFERENCES_MAX, 0).map_err(AuditError::from)?;
-            readings = self.read(&topics, &window, &rules, &Want::Sums, Some(&readings), patience).await?;
-        }
+        let from = self.progress.span();
+        let readings = self.read_named(&topics, &window, &mut rules, &from, None, patience).await?;
         Ok(Some((window, readings)))
+    }
+
+    /// Reads the first window that differed once more, as far as it can be now.
+    pub(super) async fn again(
+        &mut self,
+        config: &AuditConfig,
+        key: &Key,
+    ) -> Result<Option<(Unresolved, Readings)>, Stopped> {
+        let Some(unresolved) = self.progress.unresolved.first().cloned() else { return Ok(None) };
+        let mut rules = Rules { key: key.clone(), shape: Shape::STANDARD, ..self.rules().await? };
+        let topics = self.topics().await?;
+        let Unresolved { window, from, until, .. } = &unresolved;
+        let readings = self.read_named(&topics, window, &mut rules, from, Some(until), config.interval).await?;
+        Ok(Some((unresolved, readings)))
+    }
+
+    /// Reads a window, once more with larger sketches where there are more differences than the usual ones name.
+    async fn read_named(
+        &mut self,
+        topics: &[String],
+        window: &Window,
+        rules: &mut Rules,
+        from: &Span,
+        until: Option<&Span>,
+        patience: Duration,
+    ) -> Result<Readings, Stopped> {
+        let readings = self.read(topics, window, rules, &Want::Sums, from, until, patience).await?;
+        if !self.is_stuck(&readings, rules)? {
+            return Ok(readings);
+        }
+        rules.shape = Shape::for_differences(DIFFERENCES_MAX, 0).map_err(AuditError::from)?;
+        let span = readings.span();
+        self.read(topics, window, rules, &Want::Sums, from, Some(&span), patience).await
     }
 
     /// What the configuration and the schemas of both clusters say of columns; the key and shape are the caller's.
@@ -202,26 +260,28 @@ impl Audited {
     }
 
     /// Reads a window at every reader; once more exactly what `before` came to.
+    #[expect(clippy::too_many_arguments, reason = "what is read, from where to where, by which rules")]
     pub(super) async fn read(
         &mut self,
         topics: &[String],
         window: &Window,
         rules: &Rules,
         want: &Want,
-        before: Option<&Readings>,
+        from: &Span,
+        until: Option<&Span>,
         patience: Duration,
     ) -> Result<Readings, Stopped> {
         let schemas = self.schemas().await?;
         let mut a = Gathered::default();
-        let until = before.map(|before| &before.a.1);
-        let came = self.a.read(topics, window, &self.progress.a, until, rules, want, &mut a).await;
+        let to = until.map(|until| &until.a);
+        let came = self.a.read(topics, window, &from.a, to, rules, want, &mut a).await;
         let a = (a, came.map_err(of_cluster("a"))?);
         let b = match &mut self.b {
             None => None,
             Some(reader) => {
                 let mut b = Gathered::default();
-                let until = before.and_then(|before| before.b.as_ref()).map(|(_, came)| came);
-                let came = reader.read(topics, window, &self.progress.b, until, rules, want, &mut b).await;
+                let to = until.map(|until| &until.b);
+                let came = reader.read(topics, window, &from.b, to, rules, want, &mut b).await;
                 Some((b, came.map_err(of_cluster("b"))?))
             }
         };
@@ -231,6 +291,9 @@ impl Audited {
             (Some(_), None) => {
                 waits = true;
                 Some(Err("the source cannot be reached".to_owned()))
+            }
+            (Some(_), Some(database)) if window.to <= database.certified_to() => {
+                Some(Err("its changes were let go when the window was certified first".to_owned()))
             }
             (Some(_), Some(database)) if window.after < database.begins_at() => {
                 Some(Err(format!("the audit's slot begins at {}, inside or behind this window", database.begins_at())))
@@ -264,15 +327,23 @@ impl Audited {
 
     fn is_stuck(&self, readings: &Readings, rules: &Rules) -> Result<bool, AuditError> {
         for (topic, part) in readings.parts() {
-            if !compare(&readings.outcomes(&topic, part, rules))?.stuck.is_empty() {
+            if !compare(&readings.outcomes(&topic, part, rules), &BTreeSet::new())?.stuck.is_empty() {
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
+    /// The window in hand must wait.
+    pub(super) fn waits(&mut self, why: String) {
+        if self.status.waiting_for != why {
+            tracing::warn!(source = self.config.name, why, "a window waits for its readers");
+        }
+        self.status.waiting_for = why;
+    }
+
     pub(super) fn tell(&mut self, certificate: &Certificate) {
-        self.status.certified = certificate.window.to;
+        self.status.certified = self.status.certified.max(certificate.window.to);
         self.status.verdicts[certificate.verdict as usize] += 1;
         let differences: usize = certificate.parts.iter().map(|part| part.differences.len()).sum();
         let (source, number, verdict) = (&self.config.name, certificate.number, certificate.verdict);

@@ -1,16 +1,16 @@
 //! From the readings of a window to its certificate.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use naru_model::invariant;
 use naru_runtime::clocks::WallClock;
 use naru_runtime::keys::SigningKeys;
 
 use super::AuditError;
-use super::audited::{Audited, Stopped};
+use super::audited::{Audited, Span, Stopped};
 use super::readings::Readings;
 use crate::canonical;
-use crate::certificate::{Certificate, Chain, Findings, PartProof, SketchFacts, Window};
+use crate::certificate::{Certificate, Chain, Findings, PartProof, Reader, SketchFacts, Window};
 use crate::config::AuditConfig;
 use crate::gather::{Rules, Want};
 use crate::sketch::{ENCODING_VERSION, Key, Shape};
@@ -26,7 +26,8 @@ pub(super) async fn certify(
     key: &Key,
     config: &AuditConfig,
     window: Window,
-    readings: Readings,
+    from: &Span,
+    readings: &Readings,
 ) -> Result<Certificate, AuditError> {
     let mut rules = match source.rules().await {
         Ok(rules) => Rules { key: key.clone(), shape: Shape::STANDARD, ..rules },
@@ -36,14 +37,15 @@ pub(super) async fn certify(
             Rules { key: key.clone(), shape: Shape::STANDARD, amounts: BTreeMap::new(), left_out: BTreeMap::new() }
         }
     };
-    if let Some(sketch) = readings.a.0.sketches.values().flat_map(BTreeMap::values).next() {
-        rules.shape = Shape::new(sketch.shape().cells(), 0)?;
-    }
+    rules.shape = readings.shape();
     let mut compared = Vec::new();
     let mut wanted = BTreeMap::new();
+    let mut distrusted: BTreeMap<String, BTreeSet<Reader>> = BTreeMap::new();
     for (topic, part) in readings.parts() {
         let outcomes = readings.outcomes(&topic, part, &rules);
-        let comparison = compare(&outcomes)?;
+        let distrusted = distrusted.entry(topic.clone()).or_default();
+        let comparison = compare(&outcomes, distrusted)?;
+        distrusted.extend(comparison.differing.keys().chain(&comparison.stuck));
         let identities = comparison.identities();
         if !identities.is_empty() {
             wanted.insert((topic.clone(), part), identities);
@@ -54,7 +56,8 @@ pub(super) async fn certify(
         None
     } else {
         let want = Want::Records(wanted);
-        let again = source.read(&readings.topics, &window, &rules, &want, Some(&readings), config.wait_max).await;
+        let again =
+            source.read(&readings.topics, &window, &rules, &want, from, Some(&readings.span()), config.wait_max).await;
         match again {
             Ok(found) => Some(found),
             Err(Stopped::Audit(error)) => return Err(error),
@@ -82,10 +85,5 @@ pub(super) async fn certify(
         cells: rules.shape.cells() as u64,
         key: format!("{:016x}", rules.key.name()),
     };
-    let to = window.to;
-    let certificate = chain.add(Findings { window, sketch, parts }, clock.unix_ms(), signing)?;
-    source.progress.certified = to;
-    source.progress.a = readings.a.1;
-    source.progress.b = readings.b.map(|(_, came)| came).unwrap_or_default();
-    Ok(certificate)
+    Ok(chain.add(Findings { window, sketch, parts }, clock.unix_ms(), signing)?)
 }

@@ -18,15 +18,20 @@ use naru_runtime::keys::{KeyError, MacKeys, SigningKeys};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use self::audited::{Audited, Stopped};
+use self::audited::{Audited, Stopped, Unresolved};
 use self::certify::certify;
-use crate::certificate::{Certificate, Chain, ChainError};
+use self::readings::Readings;
+use crate::certificate::{Certificate, Chain, ChainError, Verdict, Window};
 use crate::config::{AuditConfig, ClusterError};
+use crate::gather::Rules;
 use crate::sketch::{Key, ShapeError, Unlike};
 use crate::source::SourceError;
 
 /// Differences for which a window is read again with larger sketches: 2.9 MB each.
 const DIFFERENCES_MAX: usize = 30_000;
+
+/// Windows of a source that are proved again until they are repaired; later ones that differ are in the chain all the same.
+const UNRESOLVED_MAX: usize = 100;
 
 /// Between two looks whether a reader has come as far.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -92,6 +97,8 @@ pub struct SourceStatus {
     pub wal_held_bytes: u64,
     /// Why the last window is not certified yet, or lacks a reader; empty when all is well.
     pub waiting_for: String,
+    /// Windows that differed and are not repaired yet.
+    pub unresolved: u64,
     /// Certificates by verdict since the start: equal, incomplete, different, open.
     pub verdicts: [u64; 4],
 }
@@ -105,17 +112,6 @@ pub struct Auditor {
     key: Key,
     sources: Vec<Audited>,
     clock: Arc<dyn WallClock>,
-}
-
-/// What one attempt at a window came to.
-#[derive(Debug)]
-enum Attempt {
-    /// There is no new mark.
-    Nothing,
-    /// It must wait.
-    Waits(String),
-    /// It is certified.
-    Certified(Box<Certificate>),
 }
 
 impl Auditor {
@@ -168,59 +164,29 @@ impl Auditor {
     /// # Errors
     /// What the audit cannot go on without.
     pub async fn window(&mut self, index: usize) -> Result<Option<Certificate>, AuditError> {
-        let (config, now) = (&self.config, self.clock.monotonic());
-        let source = &mut self.sources[index];
-        let attempt = match source.attempt(config, &self.key, now).await {
-            Ok(None) => Attempt::Nothing,
-            Ok(Some((window, readings))) if readings.waits => {
+        let now = self.clock.monotonic();
+        let certificate = match self.sources[index].attempt(&self.config, &self.key, now).await {
+            Ok(None) => None,
+            Ok(Some((window, readings))) => {
                 let why = readings.absences().into_iter().next().unwrap_or_default();
-                let since = *source.waits_since.get_or_insert(now);
-                if now.saturating_sub(since) < config.hold_max {
-                    Attempt::Waits(why)
+                let source = &mut self.sources[index];
+                let since = if readings.waits { *source.waits_since.get_or_insert(now) } else { now };
+                if readings.waits && now.saturating_sub(since) < self.config.hold_max {
+                    source.waits(why);
+                    None
                 } else {
                     source.status.waiting_for = why;
-                    let certified = certify(
-                        source,
-                        &mut self.chain,
-                        &self.signing,
-                        &*self.clock,
-                        &self.key,
-                        config,
-                        window,
-                        readings,
-                    );
-                    Attempt::Certified(Box::new(certified.await?))
+                    Some(self.certify_next(index, window, readings).await?)
                 }
             }
-            Ok(Some((window, readings))) => {
-                source.status.waiting_for = readings.absences().into_iter().next().unwrap_or_default();
-                let certified =
-                    certify(source, &mut self.chain, &self.signing, &*self.clock, &self.key, config, window, readings);
-                Attempt::Certified(Box::new(certified.await?))
-            }
-            Err(Stopped::Cluster(why)) => Attempt::Waits(why),
-            Err(Stopped::Audit(error)) => return Err(error),
-        };
-        let certificate = match attempt {
-            Attempt::Nothing => None,
-            Attempt::Waits(why) => {
-                if source.status.waiting_for != why {
-                    tracing::warn!(source = source.config.name, why, "a window waits for its readers");
-                }
-                source.status.waiting_for = why;
+            Err(Stopped::Cluster(why)) => {
+                self.sources[index].waits(why);
                 None
             }
-            Attempt::Certified(certificate) => {
-                source.waits_since = None;
-                let to = certificate.window.to;
-                write_json(&progress_file(&self.config.state, &source.config.name), &source.progress)?;
-                if let Some(database) = &mut source.database {
-                    database.certified(to);
-                }
-                source.tell(&certificate);
-                Some(*certificate)
-            }
+            Err(Stopped::Audit(error)) => return Err(error),
         };
+        self.prove_again(index).await?;
+        let source = &mut self.sources[index];
         if let Some(database) = &mut source.database {
             match database.hold_within_bound().await {
                 Ok(held) => source.status.wal_held_bytes = held,
@@ -228,10 +194,62 @@ impl Auditor {
                 Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "the source was not asked"),
             }
         }
+        source.status.unresolved = source.progress.unresolved.len() as u64;
         let statuses: BTreeMap<&str, &SourceStatus> =
             self.sources.iter().map(|source| (source.config.name.as_str(), &source.status)).collect();
         write_json(&self.config.state.join(STATUS_FILE), &statuses)?;
         Ok(certificate)
+    }
+
+    async fn certify_next(
+        &mut self,
+        index: usize,
+        window: Window,
+        readings: Readings,
+    ) -> Result<Certificate, AuditError> {
+        let Self { config, chain, signing, key, sources, clock } = self;
+        let source = &mut sources[index];
+        let from = source.progress.span();
+        let certificate = certify(source, chain, signing, &**clock, key, config, window, &from, &readings).await?;
+        let until = readings.span();
+        source.waits_since = None;
+        source.progress.certified = certificate.window.to;
+        (source.progress.a, source.progress.b) = (until.a.clone(), until.b.clone());
+        if certificate.verdict >= Verdict::Different && source.progress.unresolved.len() < UNRESOLVED_MAX {
+            let (number, window) = (certificate.number, certificate.window.clone());
+            source.progress.unresolved.push(Unresolved { number, window, from, until });
+        }
+        write_json(&progress_file(&config.state, &source.config.name), &source.progress)?;
+        if let Some(database) = &mut source.database {
+            database.certified(certificate.window.to);
+        }
+        source.tell(&certificate);
+        Ok(certificate)
+    }
+
+    /// Looks whether the first window that differed has been repaired, and certifies it anew if it says something else.
+    async fn prove_again(&mut self, index: usize) -> Result<(), AuditError> {
+        let Self { config, chain, signing, key, sources, clock } = self;
+        let source = &mut sources[index];
+        let (unresolved, readings) = match source.again(config, key).await {
+            Ok(Some(again)) => again,
+            Ok(None) | Err(Stopped::Cluster(_)) => return Ok(()),
+            Err(Stopped::Audit(error)) => return Err(error),
+        };
+        let rules = match source.rules().await {
+            Ok(rules) => Rules { key: key.clone(), shape: readings.shape(), ..rules },
+            Err(Stopped::Cluster(_)) => return Ok(()),
+            Err(Stopped::Audit(error)) => return Err(error),
+        };
+        if readings.waits || !readings.is_equal(&rules)? {
+            return Ok(());
+        }
+        let Unresolved { window, from, .. } = unresolved;
+        let certificate = certify(source, chain, signing, &**clock, key, config, window, &from, &readings).await?;
+        source.progress.unresolved.remove(0);
+        write_json(&progress_file(&config.state, &source.config.name), &source.progress)?;
+        source.tell(&certificate);
+        Ok(())
     }
 
     /// The public key that certificates are verified with.

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::LOOK_AGAIN;
+use super::audited::Span;
 use crate::certificate::{Part, Reader, Window};
 use crate::gather::{Gathered, Rules, Want};
 use crate::lake::{LakeError, LakeReader};
 use crate::log::Progresses;
 use crate::log::avro::Schema;
-use crate::verdict::{Outcome, Seen};
+use crate::sketch::{Shape, Unlike};
+use crate::verdict::{Outcome, Seen, compare};
 
 /// What was read of a window.
 pub(super) struct Readings {
@@ -43,7 +45,10 @@ impl Readings {
             // There is nothing to hold one log's bytes against.
             parts.retain(|(_, part)| *part != Part::Log);
         }
-        parts.into_iter().collect()
+        // Who is not to be trusted with the changes of a topic is not to be trusted with its log.
+        let mut parts: Vec<(String, Part)> = parts.into_iter().collect();
+        parts.sort_by_key(|(_, part)| *part == Part::Log);
+        parts
     }
 
     pub(super) fn outcomes(&self, topic: &str, part: Part, rules: &Rules) -> BTreeMap<Reader, Outcome> {
@@ -84,6 +89,36 @@ impl Readings {
             seen.insert(Reader::Lake, of(lake));
         }
         seen
+    }
+
+    /// Whether all that was read is the same.
+    pub(super) fn is_equal(&self, rules: &Rules) -> Result<bool, Unlike> {
+        for (topic, part) in self.parts() {
+            let comparison = compare(&self.outcomes(&topic, part, rules), &BTreeSet::new())?;
+            if !comparison.differing.is_empty() || !comparison.stuck.is_empty() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// How large the sketches are; without any, the usual size.
+    pub(super) fn shape(&self) -> Shape {
+        let lake = self.lake.iter().flat_map(BTreeMap::values).filter_map(|read| read.as_ref().ok());
+        let all = [
+            Some(&self.a.0),
+            self.b.as_ref().map(|(b, _)| b),
+            self.source.as_ref().and_then(|source| source.as_ref().ok()),
+        ];
+        let mut sketches = { all.into_iter().flatten().chain(lake) }
+            .flat_map(|gathered| gathered.sketches.values().flat_map(BTreeMap::values));
+        let cells = sketches.next().map(|sketch| sketch.shape().cells());
+        cells.and_then(|cells| Shape::new(cells, 0).ok()).unwrap_or(Shape::STANDARD)
+    }
+
+    /// How far both logs were read.
+    pub(super) fn span(&self) -> Span {
+        Span { a: self.a.1.clone(), b: self.b.as_ref().map(|(_, came)| came.clone()).unwrap_or_default() }
     }
 
     /// Why readers were not read.

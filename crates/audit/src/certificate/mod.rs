@@ -284,11 +284,13 @@ pub struct SignatureText {
     pub ed25519: String,
 }
 
-pub(crate) fn to_hex(bytes: &[u8]) -> String {
+/// Lower-case hexadecimal digits.
+pub fn to_hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-pub(crate) fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+/// Exactly `N` bytes from hexadecimal digits.
+pub fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     if text.len() != 2 * N {
         return None;
     }
@@ -300,7 +302,8 @@ pub(crate) fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     Some(bytes)
 }
 
-pub(crate) fn sha256(bytes: &[u8]) -> String {
+/// SHA-256 as hexadecimal digits.
+pub fn sha256(bytes: &[u8]) -> String {
     to_hex(ring::digest::digest(&ring::digest::SHA256, bytes).as_ref())
 }
 

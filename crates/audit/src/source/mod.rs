@@ -191,6 +191,11 @@ impl SourceReader {
         self.begins_at
     }
 
+    /// Up to where changes were let go.
+    pub fn certified_to(&self) -> u64 {
+        self.certified
+    }
+
     /// Reads a window, once more if it was read and is not certified yet.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 //! A window whose sketches differ without every record of the difference being found again stays open: nothing is
 //! certified on a guess.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::canonical::{Decimal, Identity};
@@ -49,12 +50,13 @@ impl Comparison {
     }
 }
 
-/// Holds the readers against the source; where it was not read, against the sketch that most of them have, and the
-/// first of those if that decides nothing.
+/// Holds the readers against the source; where it was not read, against the sketch that most of them have. If that decides
+/// nothing, those that are `distrusted` come last, and then the one with fewer records comes first: a repeat is what a log
+/// has too much of.
 ///
 /// # Errors
 /// Sketches that cannot be compared: they were not made for each other.
-pub fn compare(outcomes: &BTreeMap<Reader, Outcome>) -> Result<Comparison, Unlike> {
+pub fn compare(outcomes: &BTreeMap<Reader, Outcome>, distrusted: &BTreeSet<Reader>) -> Result<Comparison, Unlike> {
     let read: Vec<(Reader, &Sketch)> = { outcomes.iter() }
         .filter_map(|(reader, outcome)| match outcome {
             Outcome::Read(sketch) => Some((*reader, sketch)),
@@ -63,7 +65,8 @@ pub fn compare(outcomes: &BTreeMap<Reader, Outcome>) -> Result<Comparison, Unlik
         .collect();
     let agreeing = |sketch: &Sketch| read.iter().filter(|(_, other)| *other == sketch).count();
     let reference = read.iter().enumerate().max_by_key(|(index, (reader, sketch))| {
-        (*reader == Reader::Source, agreeing(sketch), std::cmp::Reverse(*index))
+        let trusted = !distrusted.contains(reader);
+        (*reader == Reader::Source, agreeing(sketch), trusted, Reverse(sketch.count()), Reverse(*index))
     });
     let mut comparison = Comparison { reference: None, differing: BTreeMap::new(), stuck: BTreeSet::new() };
     let Some((_, (reference, expected))) = reference else { return Ok(comparison) };

@@ -110,7 +110,7 @@ impl World {
                 (*reader, Outcome::Read(sketch))
             })
             .collect();
-        let comparison = compare(&outcomes).unwrap();
+        let comparison = compare(&outcomes, &BTreeSet::new()).unwrap();
         let wanted = comparison.identities();
         let seen = |row: &Row| Seen { identity: row.identity, hash: row.hash(&self.key), place: "here".to_owned() };
         let found = |rows: &Vec<Row>| rows.iter().filter(|row| wanted.contains(&row.identity)).map(seen).collect();
@@ -179,7 +179,7 @@ fn a_record_that_is_not_found_again_leaves_the_window_open() {
             (*reader, Outcome::Read(sketch))
         })
         .collect();
-    let comparison = compare(&outcomes).unwrap();
+    let comparison = compare(&outcomes, &BTreeSet::new()).unwrap();
     let subject = Subject { topic: "t".to_owned(), part: Part::Log, amounts: vec![], left_out: vec![] };
     let proof = conclude(subject, &outcomes, &comparison, &BTreeMap::new());
     assert_eq!((proof.unnamed, proof.verdict), (true, Verdict::Open));
@@ -206,7 +206,7 @@ fn who_is_held_against_whom() {
     };
     let absent = || Outcome::Absent("gone".to_owned());
     let check = |outcomes: [Outcome; 4], reference, differing: &[Reader]| {
-        let comparison = compare(&Reader::ALL.into_iter().zip(outcomes).collect()).unwrap();
+        let comparison = compare(&Reader::ALL.into_iter().zip(outcomes).collect(), &BTreeSet::new()).unwrap();
         let got: Vec<Reader> = comparison.differing.keys().copied().collect();
         assert_eq!((comparison.reference, got.as_slice()), (reference, differing));
     };
