@@ -9,8 +9,10 @@ pub const KAFKA_VERSIONS: [&str; 2] = ["3.9.2", "4.3.1"];
 /// The release that rehearsals, outside clients and benchmarks use.
 pub const KAFKA_NEWEST: &str = KAFKA_VERSIONS[1];
 
-/// Outside clients from the Python package index, with the codecs they load at run time.
-const PYTHON_CLIENTS: [&str; 4] = ["kafka-python==3.0.12", "lz4==4.4.5", "python-snappy==0.7.3", "zstandard==0.25.0"];
+/// Outside clients from the Python package index, with the codecs they load at run time, and what the example that
+/// verifies certificates needs.
+const PYTHON_CLIENTS: [&str; 5] =
+    ["cryptography==50.0.2", "kafka-python==3.0.12", "lz4==4.4.5", "python-snappy==0.7.3", "zstandard==0.25.0"];
 /// What reads the lake's tables and asks it by SQL. The extension of DuckDB is in the package that is named for it.
 const LAKE_READERS: [&str; 7] = [
     "duckdb==1.5.5",

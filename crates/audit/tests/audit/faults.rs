@@ -47,6 +47,7 @@ fn changes(random: &mut ChaCha8Rng, after: i64) -> Vec<Change> {
                 partition,
                 position,
                 sequence,
+                at: Change::AT,
                 op,
                 key: format!("[\"{id}\"]"),
                 id,
@@ -123,7 +124,7 @@ async fn round(clusters: &Clusters, seed: u64) {
     let what = format!("seed {seed}: {fault:?} at {reader}");
     let world = World::new(clusters, &format!("s{seed}")).await;
     let mut table = Table::create(&world.warehouse, &world.name).await;
-    let mut auditor = world.auditor().await;
+    let mut auditor = world.auditor("").await;
     let mut position = 0;
     let mut rows = Vec::new();
     let mut planted = Said::new();

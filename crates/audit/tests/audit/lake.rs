@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use apache_avro::types::Value as Avro;
-use arrow::array::{ArrayRef, Decimal128Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::array::{
+    ArrayRef, Decimal128Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use parquet::arrow::ArrowWriter;
 use serde_json::json;
@@ -103,7 +105,8 @@ impl Table {
         let fields: Vec<_> = { FIELDS.iter().enumerate() }
             .map(|(index, name)| json!({"id": index + 1, "name": name, "required": false, "type": "string"}))
             .collect();
-        let summary = json!({"operation": "append", "naru.complete": json!({"position": complete, "at": 0}).to_string()});
+        let summary =
+            json!({"operation": "append", "naru.complete": json!({"position": complete, "at": 0}).to_string()});
         let metadata = json!({
             "format-version": 2, "current-snapshot-id": number, "schemas": [{"schema-id": 0, "fields": fields}],
             "snapshots": [{"snapshot-id": number, "manifest-list": location(&list), "summary": summary}],
@@ -149,7 +152,7 @@ fn rows_of(changes: &[Change]) -> RecordBatch {
         Arc::new(cents.with_precision_and_scale(12, 2).unwrap()),
         Arc::new(each().map(|change| change.note.clone()).collect::<StringArray>()),
         Arc::new(each().map(|change| Some(change.op)).collect::<StringArray>()),
-        Arc::new(TimestampMicrosecondArray::from(vec![Change::AT; changes.len()]).with_timezone("+00:00")),
+        Arc::new(TimestampMicrosecondArray::from_iter_values(each().map(|change| change.at)).with_timezone("+00:00")),
         Arc::new(Int32Array::from_iter_values(each().map(|change| change.partition))),
         Arc::new(Int64Array::from_iter_values(each().map(|change| change.position))),
         Arc::new(Int64Array::from_iter_values(each().map(|change| change.sequence))),

@@ -4,4 +4,7 @@
 
 mod faults;
 mod lake;
+mod postgres;
+mod python;
+mod source;
 mod world;

@@ -14,7 +14,7 @@ const TABLE: &str = "create table payments (id bigint primary key, amount numeri
 
 /// A transaction of one or two changes, and its records.
 struct Step {
-    sql: &'static str,
+    sql: String,
     changes: Vec<Change>,
 }
 
@@ -23,21 +23,26 @@ fn change(op: &'static str, id: i64, cents: Option<i64>, note: Option<&str>) -> 
     Change { partition, position: 0, sequence: 0, at: 0, op, key, id, cents, note }
 }
 
-fn steps() -> Vec<Step> {
+/// Four transactions on rows of their own.
+fn steps(base: i64) -> Vec<Step> {
+    let (one, two, three) = (base + 1, base + 2, base + 3);
     vec![
         Step {
-            sql: "insert into payments values (1, 12.50, 'first'), (2, -0.05, null)",
-            changes: vec![change("insert", 1, Some(1250), Some("first")), change("insert", 2, Some(-5), None)],
+            sql: format!("insert into payments values ({one}, 12.50, 'first'), ({two}, -0.05, null)"),
+            changes: vec![change("insert", one, Some(1250), Some("first")), change("insert", two, Some(-5), None)],
         },
         Step {
-            sql: "update payments set note = 'é' where id = 2",
-            changes: vec![change("update", 2, Some(-5), Some("é"))],
+            sql: format!("update payments set note = 'é' where id = {two}"),
+            changes: vec![change("update", two, Some(-5), Some("é"))],
         },
         Step {
-            sql: "update payments set id = 3 where id = 1",
-            changes: vec![change("delete", 1, None, None), change("insert", 3, Some(1250), Some("first"))],
+            sql: format!("update payments set id = {three} where id = {one}"),
+            changes: vec![change("delete", one, None, None), change("insert", three, Some(1250), Some("first"))],
         },
-        Step { sql: "delete from payments where id = 2", changes: vec![change("delete", 2, None, None)] },
+        Step {
+            sql: format!("delete from payments where id = {two}"),
+            changes: vec![change("delete", two, None, None)],
+        },
     ]
 }
 
@@ -60,7 +65,7 @@ impl<'a> Running<'a> {
     /// Carries transactions out and writes their records, as capture and lake would; what `alter` says is left out.
     async fn round(&mut self, steps: Vec<Step>, leave_out: Option<(usize, Reader)>) -> Vec<Change> {
         for step in &steps {
-            self.postgres.run(step.sql).await;
+            self.postgres.run(&step.sql).await;
         }
         let transactions = self.postgres.transactions().await;
         assert_eq!(transactions.len(), steps.len());
@@ -100,18 +105,61 @@ async fn a_source_is_held_against_logs_and_tables() {
     let clusters = Clusters::start().await;
     let mut running = Running::start(&clusters, "pay").await;
     let more = running.postgres.config();
-    let mut auditor = running.world.auditor_with(&more).await;
+    let mut auditor = running.world.auditor(&more).await;
 
-    // Before the audit's slot began, the source is not read, and the certificate says so.
-    running.round(steps(), None).await;
+    // The first window begins before the audit's slot: the source is not read, and the certificate says so.
+    running.round(steps(0), None).await;
     let first = auditor.window(0).await.unwrap().unwrap();
-    assert_eq!(first.verdict, Verdict::Incomplete);
+    assert_eq!((first.verdict, said(&first)), (Verdict::Incomplete, vec![]));
     assert!(matches!(changes_of(&first).readings[&Reader::Source], Reading::Absent { .. }));
 
-    running.postgres.run("truncate payments").await;
+    running.round(steps(10), None).await;
+    let second = auditor.window(0).await.unwrap().unwrap();
+    assert_eq!((second.verdict, said(&second)), (Verdict::Equal, vec![]), "{second:#?}");
+    for reader in Reader::ALL {
+        let Reading::Read { rows, sums, .. } = &changes_of(&second).readings[&reader] else { panic!("{reader}") };
+        assert_eq!((*rows, sums["amount"].as_str()), (6, "24.9"), "{reader}");
+    }
+
+    // A record that cluster A has lost.
+    let all = running.round(steps(20), Some((1, Reader::A))).await;
+    let third = auditor.window(0).await.unwrap().unwrap();
+    assert_eq!(said(&third), [(Reader::A, all[1].position as u64, "missing")]);
+
+    // A change that the database has, and nobody else.
+    let all = running.round(steps(30), Some((2, Reader::Source))).await;
+    let fourth = auditor.window(0).await.unwrap().unwrap();
+    let missing = |reader| (reader, all[2].position as u64, "missing");
+    assert_eq!(said(&fourth), [missing(Reader::A), missing(Reader::B), missing(Reader::Lake)]);
+
+    // Another audit goes on where this one ended, by the same slot.
+    drop(auditor);
+    let mut auditor = running.world.auditor(&more).await;
+    running.round(steps(40), None).await;
+    let last = auditor.window(0).await.unwrap().unwrap();
+    assert_eq!((last.number, last.verdict, said(&last)), (4, Verdict::Equal, vec![]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_that_holds_back_too_much_is_dropped_and_certificates_say_so() {
+    let clusters = Clusters::start().await;
+    let mut running = Running::start(&clusters, "held").await;
+    let more = format!("{}wal_held_max = '16MiB'\n", running.postgres.config());
+    let mut auditor = running.world.auditor(&more).await;
+    running.round(steps(0), None).await;
+    auditor.window(0).await.unwrap().unwrap();
+    // Nothing is certified meanwhile: there is no mark behind it.
+    running.postgres.run("create table other as select repeat('x', 1000) from generate_series(1, 40000)").await;
+    assert!(auditor.window(0).await.unwrap().is_none());
+    let slots: i64 = sqlx::query_scalar("select count(*) from pg_replication_slots where slot_name = 'naru_audit'")
+        .fetch_one(&mut running.postgres.connect().await)
+        .await
+        .unwrap();
+    assert_eq!(slots, 0);
     running.postgres.transactions().await;
-    let insert = |sql| Step { sql, changes: vec![] };
-    drop(insert);
-    let truncated = Step { sql: "truncate payments", changes: vec![Change { partition: 0, ..change("truncate", 0, None, None) }] };
-    drop(truncated);
+    running.round(steps(10), None).await;
+    let certificate = auditor.window(0).await.unwrap().unwrap();
+    assert_eq!(certificate.verdict, Verdict::Incomplete);
+    let Reading::Absent { why } = &changes_of(&certificate).readings[&Reader::Source] else { panic!("it was read") };
+    assert!(why.contains("was dropped"), "{why}");
 }

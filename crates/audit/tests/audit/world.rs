@@ -27,6 +27,7 @@ pub struct Change {
     pub partition: i32,
     pub position: i64,
     pub sequence: i64,
+    pub at: i64,
     pub op: &'static str,
     pub key: String,
     pub id: i64,
@@ -88,7 +89,7 @@ impl Encoder {
             ("position".into(), Avro::Long(change.position)),
             ("sequence".into(), Avro::Long(change.sequence)),
             ("transaction".into(), Avro::Long(7)),
-            ("at".into(), Avro::TimestampMicros(Change::AT)),
+            ("at".into(), Avro::TimestampMicros(change.at)),
             ("kept".into(), Avro::Array(vec![])),
             ("row".into(), union(has_row.then_some(row))),
         ]);
@@ -196,12 +197,13 @@ impl<'a> World<'a> {
         }
     }
 
+    /// With more settings of the source.
     pub fn config(&self, more: &str) -> AuditConfig {
         let [a, b] = &self.clusters.addresses;
         let (state, catalogue) = (self.state.display(), self.warehouse.join("catalogue.db"));
         let text = format!(
-            "state = '{state}'\nhold_max = '0s'\n{more}\n[a]\nbootstrap = ['{a}']\n[b]\nbootstrap = ['{b}']\n\
-             [lake]\ncatalogue = '{}'\n[[source]]\nname = '{}'\namounts = ['{}.amount']\n",
+            "state = '{state}'\nhold_max = '0s'\n[a]\nbootstrap = ['{a}']\n[b]\nbootstrap = ['{b}']\n\
+             [lake]\ncatalogue = '{}'\n[[source]]\nname = '{}'\namounts = ['{}.amount']\n{more}",
             catalogue.display(),
             self.name,
             self.topic(),
@@ -209,8 +211,8 @@ impl<'a> World<'a> {
         Sources::default().document("audit.toml", text).load().unwrap()
     }
 
-    pub async fn auditor(&self) -> Auditor {
-        Auditor::open(self.config(""), Arc::new(SystemClock::new())).await.unwrap()
+    pub async fn auditor(&self, more: &str) -> Auditor {
+        Auditor::open(self.config(more), Arc::new(SystemClock::new())).await.unwrap()
     }
 }
 
