@@ -33,11 +33,11 @@ enum Task {
     Check,
     /// The project's own rules alone (part of check)
     Tidy(tidy::Args),
-    /// Benchmarks, both sides in one run: `wire`, `broker`, `relay`, `edge`
+    /// Benchmarks, both sides in one run: `wire`, `broker`, `relay`, `edge`, `capacity`
     Bench(measure::BenchArgs),
     /// The long kill -9 loop of `broker` or `relay`, or the random decisions of `edge-policy`
     Soak(measure::SoakArgs),
-    /// Play seeded histories of the relay's machines, and judge each: `relay`
+    /// Play seeded histories of the relay's machines, and judge each: `relay`; made-up campaigns for the planner: `campaigns`
     Simulate(simulate::Args),
     /// Fuzz every target, or one, for so many seconds each
     Fuzz(measure::FuzzArgs),

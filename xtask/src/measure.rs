@@ -1,5 +1,7 @@
 //! `./x bench`, `./x soak` and `./x fuzz`: what takes longer than a test may.
 
+use std::path::PathBuf;
+
 use crate::peers;
 use crate::shell::{TaskError, cargo, command, run};
 
@@ -7,15 +9,27 @@ use crate::shell::{TaskError, cargo, command, run};
 #[derive(Debug, clap::Args)]
 pub struct BenchArgs {
     /// Which benchmark; all when left out
-    #[arg(value_parser = ["wire", "broker", "relay", "edge", "lake"])]
+    #[arg(value_parser = ["wire", "broker", "relay", "edge", "lake", "capacity"])]
     name: Option<String>,
     /// Parts or sides of it; all when left out
     parts: Vec<String>,
+    /// Demand by the minute for `capacity`: a heading, then lines `YYYY-MM-DD hh:mm:ss,requests`
+    #[arg(long, value_name = "FILE", requires = "calendar")]
+    trace: Option<PathBuf>,
+    /// When events begin, for `capacity`: a heading, then lines `YYYY-MM-DD hh:mm:ss`
+    #[arg(long, value_name = "FILE", requires = "trace")]
+    calendar: Option<PathBuf>,
 }
 
 /// Benchmarks, and the crate that holds each.
-const BENCHES: [(&str, &str); 5] =
-    [("wire", "naru-kafka"), ("broker", "naru"), ("relay", "naru"), ("edge", "naru"), ("lake", "naru")];
+const BENCHES: [(&str, &str); 6] = [
+    ("wire", "naru-kafka"),
+    ("broker", "naru"),
+    ("relay", "naru"),
+    ("edge", "naru"),
+    ("lake", "naru"),
+    ("capacity", "naru-planner"),
+];
 
 /// Runs the benchmarks in the release profile.
 pub fn bench(args: &BenchArgs) -> Result<(), TaskError> {
@@ -34,6 +48,14 @@ pub fn bench(args: &BenchArgs) -> Result<(), TaskError> {
         }
         let mut bench = cargo(&["bench", "--quiet", "--package", package, "--bench", name, "--"]);
         bench.args(&args.parts).env("NARU_PEERS", peers::folder());
+        if name == "capacity" {
+            // Cargo runs a benchmark in its package's folder.
+            for (flag, file) in [("--trace", &args.trace), ("--calendar", &args.calendar)] {
+                let Some(file) = file else { continue };
+                let whole = file.canonicalize().map_err(|source| TaskError::File { path: file.clone(), source })?;
+                bench.arg(flag).arg(whole);
+            }
+        }
         run(bench)?;
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! `./x simulate`: the seeded simulation of the relay's machines.
+//! `./x simulate`: the seeded simulation of the relay's machines, and campaigns made up for the planner.
 
 use crate::shell::{TaskError, cargo, run};
 
@@ -6,9 +6,9 @@ use crate::shell::{TaskError, cargo, run};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// What to simulate
-    #[arg(value_parser = ["relay"])]
+    #[arg(value_parser = ["relay", "campaigns"])]
     subject: String,
-    /// How many seeds; 1 when a seed is named, else 1000
+    /// How many seeds; 1 when a seed is named, else 1000. For `campaigns`: how many of them, else 2200
     #[arg(long)]
     seeds: Option<u64>,
     /// The first seed, or the only one: replays a failure with its last events
@@ -19,9 +19,17 @@ pub struct Args {
     mutants: bool,
 }
 
+/// Campaigns of 200 classes, eleven each.
+const CAMPAIGNS: u64 = 2200;
+
 /// Runs the simulation.
 pub fn simulate(args: &Args) -> Result<(), TaskError> {
-    debug_assert_eq!(args.subject, "relay");
+    if args.subject == "campaigns" {
+        let words = ["test", "--quiet", "--package", "naru-planner", "--test", "it", "--", "--nocapture"];
+        let mut simulation = cargo(&words);
+        simulation.env("NARU_SIMULATE_CAMPAIGNS", args.seeds.unwrap_or(CAMPAIGNS).to_string());
+        return run(simulation);
+    }
     let mut words = vec!["test", "--quiet", "--package", "naru-relay", "--test", "it"];
     if args.mutants {
         words.extend(["--features", "mutation"]);

@@ -4,6 +4,8 @@
 mod audit;
 #[cfg(feature = "broker")]
 mod broker;
+#[cfg(feature = "campaign")]
+mod campaign;
 #[cfg(feature = "edge")]
 mod edge;
 #[cfg(feature = "lake")]
@@ -56,6 +58,9 @@ enum Role {
     /// Run one of the sample services of the customer's side
     #[cfg(feature = "sample")]
     Sample(sample::Args),
+    /// Plan a campaign's capacity, and score it afterwards
+    #[cfg(feature = "campaign")]
+    Campaign(campaign::Args),
     /// Play a scenario on this machine, with faults, and judge it
     #[cfg(feature = "rehearse")]
     Rehearse(rehearse::Args),
@@ -80,6 +85,8 @@ fn main() -> ExitCode {
         Role::Audit(args) => audit::run(&args),
         #[cfg(feature = "sample")]
         Role::Sample(args) => sample::run(&args),
+        #[cfg(feature = "campaign")]
+        Role::Campaign(args) => campaign::run(&args),
         #[cfg(feature = "rehearse")]
         Role::Rehearse(args) => rehearse::run(&args),
         Role::Options => options::run(),
