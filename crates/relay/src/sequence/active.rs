@@ -57,6 +57,7 @@ impl Partition {
         }
         self.replace_producers(side);
         let (mut stamped, mut unknown) = (0, false);
+        let stamp = (self.stamp.id, self.stamp.epoch);
         let mut held = Vec::new();
         let mut index = 0;
         while let Some(entry) = self.line.waiting.get(index)
@@ -64,6 +65,11 @@ impl Partition {
         {
             let id = entry.batch.header().producer_id;
             if entry.sent == Sent::InFlight {
+                // Of an older epoch than stamps have now: if it is refused it is stamped again, and comes before what
+                // waits behind it.
+                if entry.stamped && (entry.header.producer_id, entry.header.producer_epoch) != stamp {
+                    break;
+                }
                 stamped += usize::from(entry.plain);
                 held.extend(self.is_alone(entry).then_some(id));
             } else if entry.plain {
