@@ -5,6 +5,7 @@ use naru_kafka::wire::{Batch, BatchHeader, ErrorCode};
 use super::compare::{Comparison, Locating, Step};
 use super::event::{Located, ReadFailed};
 use super::line::{Entry, Sent};
+use super::mutant::mutant;
 use super::partition::{Partition, Phase};
 use super::stamp::spare_id;
 use super::track::{Follow, RETRY_MS, Stage};
@@ -243,6 +244,10 @@ impl Partition {
             }
             return;
         }
+        if let Some(side) = only.filter(|side| self.is_late(*side, &header)) {
+            self.sides[side].fault = Some(Suspicion::Diverged { offset: header.base_offset });
+            return self.reopen();
+        }
         let next = header.next_offset();
         for side in Side::BOTH {
             if only.is_none_or(|only| only == side) && self.opens_with(side) {
@@ -253,6 +258,23 @@ impl Partition {
             }
         }
         self.adopt(batch);
+    }
+
+    /// Whether this side alone holds a client's batch that both have already, under whichever name: it came late, and
+    /// the side takes it for a new one. The other side is left with what counts.
+    pub(super) fn is_late(&self, side: Side, header: &BatchHeader) -> bool {
+        let id = header.producer_id;
+        let other = side.other();
+        let is_whole = self.opens_with(other) && self.sides[other].fault.is_none();
+        let is_clients = header.has_producer() && id != self.stamp.id && !self.is_copier(id);
+        let name = |header: &BatchHeader| (header.producer_id, header.producer_epoch, header.base_sequence);
+        let stands = || self.line.placed.iter().any(|entry| name(entry.batch.header()) == name(header));
+        is_whole
+            && is_clients
+            && self.config.duplex
+            && self.knows_of_before()
+            && (self.producers.is_past(header) || stands())
+            && !mutant!(self.config, TakeLateForNew)
     }
 
     /// Takes a batch that stands at the end of the line on some side into it: one of ours that waits, or another's.

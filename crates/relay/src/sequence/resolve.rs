@@ -226,6 +226,9 @@ impl Partition {
         if !is_active {
             return Err(Suspicion::Diverged { offset: at });
         }
+        if self.is_late(side, &header) {
+            return Err(Suspicion::Diverged { offset: at });
+        }
         // At the end of the line: one of ours whose answer did not come, or an older writer's late batch.
         self.adopt(batch);
         self.sides[side].took(next, header);

@@ -49,8 +49,9 @@ impl Partition {
         if self.is_running() && side != self.standing.active && next > self.sides[self.standing.active].end {
             return;
         }
-        let written = self.as_copied(side, &batch, header);
-        if written != header && !self.may_copy(at, next, &batch, &written) {
+        let written = self.as_copied(side, at, &batch, header);
+        let is_lent = written != header && self.is_copier(written.producer_id);
+        if is_lent && !self.may_copy(at, next, &batch, &written) {
             return;
         }
         let header = written;
@@ -67,15 +68,35 @@ impl Partition {
         !self.knows_of_before() || self.keeper.has_kept(next)
     }
 
-    /// The header under which a side gets a batch: its own, or the copier's where the side refused that (see `doubtful`).
-    fn as_copied(&self, side: Side, batch: &Batch, header: BatchHeader) -> BatchHeader {
+    /// The header under which a side gets a batch: its client's, or the copier's where the side refused that, or where
+    /// nobody knows any more whose it is. Under the client's own the side knows a late original for what it is.
+    fn as_copied(&self, side: Side, at: i64, batch: &Batch, header: BatchHeader) -> BatchHeader {
         let restamped = &self.restamped[side];
-        let producer = (header.producer_id, header.producer_epoch);
-        // What was copied before, to the side that it is read from now, has the copier's stamp of then.
-        if !restamped.producers.contains(&producer) && !self.is_copier(header.producer_id) {
-            return header;
+        let refuses = |id: i64, epoch: i16| restamped.producers.contains(&(id, epoch));
+        if !self.is_copier(header.producer_id) {
+            if !refuses(header.producer_id, header.producer_epoch) {
+                return header;
+            }
+        } else if let Some((id, epoch, sequence)) = self.client_of(at, batch)
+            && !refuses(id, epoch)
+            && !mutant!(self.config, StampAllCopies)
+        {
+            // What was copied before, to the side that it is read from now, has the copier's stamp of then.
+            return with_producer(batch, id, epoch, sequence);
         }
         with_producer(batch, self.copier_id(side), restamped.epoch, self.sides[side].copier_next)
+    }
+
+    /// The name that its client gave to a batch which has the copier's, if it is known.
+    fn client_of(&self, at: i64, batch: &Batch) -> Option<(i64, i16, i32)> {
+        let header = batch.header();
+        if !header.has_producer() {
+            return None;
+        }
+        if self.is_copier(header.producer_id) {
+            return self.producers.name_at(at).filter(|(id, ..)| *id != self.stamp.id);
+        }
+        Some((header.producer_id, header.producer_epoch, header.base_sequence))
     }
 
     /// The batch that stands at an offset, if it is at hand, and its header as the line has it.

@@ -250,6 +250,23 @@ impl Producers {
         }
     }
 
+    /// Whether this batch stands below the gate already, or comes before one that does: it is a late one, since a
+    /// producer's batches were admitted in their order.
+    pub(super) fn is_past(&self, header: &BatchHeader) -> bool {
+        let Some(known) = self.known.get(&header.producer_id) else { return false };
+        let Some(last) = known.batches.back() else { return false };
+        let (epoch, first) = (header.producer_epoch, header.base_sequence);
+        epoch < known.epoch || epoch == known.epoch && is_ahead(last.last_sequence, first)
+    }
+
+    /// The producer, epoch and first sequence of the batch that stands at this offset below the gate.
+    pub(super) fn name_at(&self, offset: i64) -> Option<(i64, i16, i32)> {
+        self.known.iter().find_map(|(id, known)| {
+            let batch = known.batches.iter().find(|batch| batch.base_offset == offset)?;
+            Some((*id, known.epoch, batch.first_sequence))
+        })
+    }
+
     /// Whether nothing of the producer is known to be below the gate.
     pub(super) fn is_fresh(&self, producer_id: i64) -> bool {
         self.known.get(&producer_id).is_none_or(|producer| producer.batches.is_empty())
