@@ -1,5 +1,6 @@
 //! What must survive the relay's process and is not for the coordinator: each partition's gate and windows, and what
-//! was read back from the coordinator last (RELAY-11, RELAY-13).
+//! was read back from the coordinator last (RELAY-11, RELAY-13), and what counts where a consumer group was set back
+//! (RELAY-4).
 //!
 //! One file of frames, the newest of each name counts. An older checkpoint than the last one is true as well, only
 //! lower, so that nothing waits for a write, and a file that is lost costs time and automatic decisions, no records.
@@ -17,6 +18,7 @@ use naru_runtime::durable::{AppendError, AppendFile, DirectoryLock, Durability, 
 use serde::{Deserialize, Serialize};
 
 use crate::coordination::Mark;
+use crate::offsets::{self, Marks, Position};
 use crate::sequence::Checkpoint;
 use crate::sides::GroupRecord;
 
@@ -24,6 +26,7 @@ const PARTITION: u8 = 1;
 const GROUP: u8 = 2;
 const COORDINATOR: u8 = 3;
 const FORGOTTEN: u8 = 4;
+const MARKS: u8 = 5;
 
 /// Bytes of a checkpoint in one frame; more goes into several. Well below what a frame may hold.
 const PART_BYTES_MAX: usize = 1 << 20;
@@ -83,6 +86,29 @@ pub struct OfTopic<C> {
     pub checkpoint: C,
 }
 
+/// A mark as it stands in the file.
+#[derive(Debug, Serialize, Deserialize)]
+struct KeptMark {
+    topic: String,
+    partition: i32,
+    position: (i64, String),
+    farthest: (i64, String),
+}
+
+impl KeptMark {
+    fn of((place, mark): (&TopicPartition, &offsets::Mark)) -> Self {
+        let plain = |position: &Position| (position.offset, position.metadata.to_string());
+        let (position, farthest) = (plain(&mark.position), plain(&mark.farthest));
+        Self { topic: place.topic.to_string(), partition: place.partition, position, farthest }
+    }
+
+    fn into_mark(self) -> (TopicPartition, offsets::Mark) {
+        let position = |(offset, metadata): (i64, String)| Position { offset, metadata: metadata.into() };
+        let mark = offsets::Mark { position: position(self.position), farthest: position(self.farthest) };
+        (TopicPartition::new(self.topic, self.partition), mark)
+    }
+}
+
 /// What is to be kept. Nothing here waits for the disk: [`File::round`] does, and holds this only to take and to give
 /// back.
 #[derive(Debug)]
@@ -110,6 +136,7 @@ pub struct File {
 enum Name {
     Coordinator,
     Group(String),
+    Marks(String),
     Partition(TopicPartition),
 }
 
@@ -222,6 +249,32 @@ impl Checkpoints {
         self.note(Name::Group(name.to_owned()), json(record));
     }
 
+    /// Notes what counts where a consumer group was set back.
+    pub fn marks(&mut self, group: &str, marks: &Marks) {
+        let name = Name::Marks(group.to_owned());
+        // A group that never was set back leaves nothing here.
+        if !marks.is_empty() || self.newest.contains_key(&name) {
+            self.note(name, json(&marks.iter().map(KeptMark::of).collect::<Vec<_>>()));
+        }
+    }
+
+    /// What was noted last of a consumer group. One that cannot be understood is not there.
+    pub fn marks_of(&self, group: &str) -> Marks {
+        let Some(value) = self.newest.get(&Name::Marks(group.to_owned())) else { return Marks::new() };
+        match serde_json::from_slice::<Vec<KeptMark>>(value) {
+            Ok(marks) => marks.into_iter().map(KeptMark::into_mark).collect(),
+            Err(error) => {
+                tracing::warn!(%error, "what counts where a consumer group was set back cannot be understood");
+                Marks::new()
+            }
+        }
+    }
+
+    /// Whether the marks of this consumer group wait to be written.
+    pub fn marks_wait(&self, group: &str) -> bool {
+        self.dirty.contains(&Name::Marks(group.to_owned()))
+    }
+
     /// Notes the coordinator's mark.
     pub fn coordinator(&mut self, mark: Mark) {
         self.note(Name::Coordinator, json(&mark));
@@ -291,6 +344,7 @@ fn put(out: &mut Vec<u8>, name: &Name, value: Option<&[u8]>) {
     let (kind, text, number) = match name {
         Name::Coordinator => (COORDINATOR, "", 0),
         Name::Group(group) => (GROUP, group.as_str(), 0),
+        Name::Marks(group) => (MARKS, group.as_str(), 0),
         Name::Partition(at) => (PARTITION, &*at.topic, at.partition),
     };
     let kind = if value.is_some() { kind } else { FORGOTTEN };
@@ -324,6 +378,7 @@ fn decode(bytes: &[u8]) -> Option<BTreeMap<Name, Bytes>> {
         let name = match frame.kind {
             COORDINATOR => Name::Coordinator,
             GROUP => Name::Group(text.to_owned()),
+            MARKS => Name::Marks(text.to_owned()),
             PARTITION | FORGOTTEN => Name::Partition(TopicPartition::new(text, number)),
             _ => return None,
         };
@@ -356,6 +411,8 @@ fn understand(newest: &BTreeMap<Name, Bytes>) -> Kept {
             Name::Group(group) => serde_json::from_slice(value).map(|record| {
                 kept.groups.insert(group.clone(), record);
             }),
+            // Understood when the group is first asked for.
+            Name::Marks(_) => Ok(()),
             Name::Partition(at) => serde_json::from_slice(value).map(|checkpoint| {
                 kept.partitions.insert(at.clone(), checkpoint);
             }),

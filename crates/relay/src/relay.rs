@@ -216,7 +216,10 @@ impl Relay {
             let runner = OnceLock::new();
             let clients = SideMap::from_fn(|side: Side| upstreams[side].control.clone());
             let recognised = SideMap::from_fn(|side: Side| upstreams[side].recognised.clone());
-            let mirror = Arc::new(Mirror::new(MirrorConfig::of(&config), clients, recognised, held, tasks));
+            let adopts = boot.remembered.is_none() && boot.found.is_none();
+            let mirroring = MirrorConfig::of(&config, adopts);
+            let mirror = Mirror::new(mirroring, clients, recognised, held, Arc::clone(&state), tasks);
+            let mirror = Arc::new(mirror);
             let rebuilds = Rebuilds::default();
             let served =
                 ServiceGroup { config: group, standing, sent, mirror, reports: sender, unread, rebuilds, boot, runner };

@@ -13,6 +13,7 @@ use crate::checkpoints::{CheckpointError, Checkpoints, Encoded, File, OfTopic};
 use crate::clock;
 use crate::coordination::embedded::{Embedded, OpenError};
 use crate::coordination::{Coordination, ReadFailed};
+use crate::offsets::Marks;
 use crate::sequence::Checkpoint;
 use crate::sides::{Boot, GroupRecord};
 
@@ -139,6 +140,18 @@ impl State {
         }
     }
 
+    /// Makes durable what counts where a consumer group was set back. Waits for the disk: not for an async task.
+    pub(crate) fn keep_marks(&self, group: &str, marks: &Marks) -> Result<(), CheckpointError> {
+        self.checkpoints().marks(group, marks);
+        loop {
+            let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+            if !self.checkpoints().marks_wait(group) {
+                return Ok(());
+            }
+            file.round(&self.checkpoints)?;
+        }
+    }
+
     /// Forgets a partition that is not served any more.
     pub(crate) fn forget(&self, at: &TopicPartition) {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).remove(at);
@@ -169,7 +182,25 @@ mod tests {
     #![allow(clippy::unwrap_used)] // a test panics on failure
 
     use super::*;
+    use crate::offsets::{Mark, Position};
     use crate::side::SideMap;
+
+    #[tokio::test]
+    async fn where_a_group_was_set_back_is_known_over_a_restart() {
+        let directory = tempfile::tempdir().unwrap();
+        let position = |offset| Position { offset, metadata: "words".into() };
+        let mark = Mark { position: position(3), farthest: position(90) };
+        let marks: Marks = [(TopicPartition::new("payments", 2), mark)].into();
+        let state = State::open(directory.path()).await.unwrap();
+        state.keep_marks("settlement", &marks).unwrap();
+        state.keep_marks("other", &marks).unwrap();
+        state.keep_marks("other", &Marks::new()).unwrap();
+        drop(state);
+
+        let state = State::open(directory.path()).await.unwrap();
+        assert_eq!(state.checkpoints().marks_of("settlement"), marks);
+        assert_eq!(state.checkpoints().marks_of("other"), Marks::new());
+    }
 
     #[tokio::test]
     async fn a_topic_made_again_does_not_begin_where_its_namesake_was() {

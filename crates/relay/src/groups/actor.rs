@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::carry::{Job, Sides};
 use super::complaints::Complaints;
 use crate::clock;
+use crate::govern::State;
 use crate::offsets::{Action, Changes, Event, Group, View};
 use crate::sequence::{Millis, Suspicion, Ticket};
 use crate::side::Side;
@@ -113,6 +114,7 @@ impl GroupHandle {
 pub(super) struct Actor {
     name: Arc<str>,
     sides: Sides,
+    state: Arc<State>,
     group: Group,
     announced: watch::Receiver<Announcement>,
     seen: Option<Announcement>,
@@ -130,6 +132,7 @@ impl Actor {
     pub(super) fn new(
         name: Arc<str>,
         sides: Sides,
+        state: Arc<State>,
         group: Group,
         announced: watch::Receiver<Announcement>,
         complaints: Arc<Complaints>,
@@ -140,6 +143,7 @@ impl Actor {
         let actor = Self {
             name,
             sides,
+            state,
             group,
             announced,
             seen: None,
@@ -267,6 +271,26 @@ impl Actor {
             Action::RemoveMembers { order, side } => {
                 self.running.spawn(async move {
                     Event::MembersRemoved { order, side, outcome: sides.remove_members(side, &name).await }
+                });
+            }
+            Action::Keep { order, marks } => {
+                let state = Arc::clone(&self.state);
+                self.running.spawn(async move {
+                    let kept = tokio::task::spawn_blocking(move || state.keep_marks(&name, &marks)).await;
+                    let done = match kept {
+                        Ok(Ok(())) => true,
+                        Ok(Err(error)) => {
+                            let error = &error as &dyn std::error::Error;
+                            tracing::warn!(error, "a consumer group that was set back waits for the state directory");
+                            false
+                        }
+                        // Only when the runtime ends.
+                        Err(error) => {
+                            tracing::warn!(%error, "where a consumer group was set back was not kept");
+                            false
+                        }
+                    };
+                    Event::Kept { order, done }
                 });
             }
             Action::Answer { ticket, result } => {

@@ -17,7 +17,8 @@ use super::carry::Sides;
 use super::complaints::Complaints;
 use crate::clock;
 use crate::config::RelayConfig;
-use crate::offsets::{Group, GroupConfig};
+use crate::govern::State;
+use crate::offsets::{Group, GroupConfig, Kept};
 use crate::sequence::Millis;
 use crate::side::{Side, SideMap};
 use crate::sides::{Complaint, Standing};
@@ -40,6 +41,8 @@ pub struct MirrorConfig {
     pub group: GroupConfig,
     /// When what a relay before this one sent can no longer arrive.
     pub settled_at: Millis,
+    /// Whether no relay with this state was ever here.
+    pub adopts: bool,
 }
 
 /// A request whose connection was lost is processed by its broker within this time or never: it has been read from the
@@ -53,7 +56,7 @@ const WAITING_MAX: usize = 2_000;
 
 impl MirrorConfig {
     /// For a relay that starts now.
-    pub(crate) fn of(config: &RelayConfig) -> Self {
+    pub(crate) fn of(config: &RelayConfig, adopts: bool) -> Self {
         let group = GroupConfig {
             settle_ms: SETTLE_MS,
             retry_ms: RETRY_MS,
@@ -62,7 +65,7 @@ impl MirrorConfig {
             #[cfg(feature = "mutation")]
             mutant: None,
         };
-        Self { group, settled_at: clock::now() + SETTLE_MS }
+        Self { group, settled_at: clock::now() + SETTLE_MS, adopts }
     }
 }
 
@@ -79,6 +82,7 @@ struct Known {
 pub struct Mirror {
     config: MirrorConfig,
     sides: Sides,
+    state: Arc<State>,
     announced: watch::Sender<Announcement>,
     groups: Mutex<HashMap<Arc<str>, Known>>,
     groups_max: usize,
@@ -96,12 +100,14 @@ impl Mirror {
         clients: SideMap<Client>,
         recognised: SideMap<Recognised>,
         held: Standing,
+        state: Arc<State>,
         tasks: &Tasks,
     ) -> Self {
         let announcement = Announcement { held, sent: None, lease_until: 0, quiescing: false, comparison: 0 };
         Self {
             config,
             sides: Sides::new(clients, recognised),
+            state,
             announced: watch::Sender::new(announcement),
             groups: Mutex::default(),
             groups_max: GROUPS_MAX,
@@ -229,10 +235,12 @@ impl Mirror {
             return Err(ErrorCode::COORDINATOR_NOT_AVAILABLE);
         }
         let name: Arc<str> = Arc::from(name);
-        let machine = Group::new(self.config.group, self.config.settled_at);
+        let kept = Kept { marks: self.state.checkpoints().marks_of(&name), adopts: self.config.adopts };
+        let machine = Group::new(self.config.group, self.config.settled_at, kept);
         let (handle, actor) = Actor::new(
             Arc::clone(&name),
             self.sides.clone(),
+            Arc::clone(&self.state),
             machine,
             self.announced.subscribe(),
             Arc::clone(&self.complaints),

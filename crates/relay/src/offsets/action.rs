@@ -2,7 +2,7 @@
 
 use naru_kafka::wire::ErrorCode;
 
-use super::{Changes, event::Codes};
+use super::{Changes, Marks, event::Codes};
 use crate::sequence::{OrderId, Suspicion, Ticket};
 use crate::side::Side;
 
@@ -38,6 +38,13 @@ pub enum Action {
         order: OrderId,
         /// Where.
         side: Side,
+    },
+    /// Make these marks durable, in place of those before.
+    Keep {
+        /// Comes back in [`super::Event::Kept`].
+        order: OrderId,
+        /// All of the group.
+        marks: Marks,
     },
     /// Answer a client.
     Answer {

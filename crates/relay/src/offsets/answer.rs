@@ -23,6 +23,8 @@ pub(super) struct Waiting {
     pub(super) ticket: Ticket,
     pub(super) codes: Codes,
     pub(super) version: u64,
+    /// The change of marks that has to be durable before.
+    pub(super) marked: u64,
     /// Places that the other side is not yet known to hold.
     pub(super) open: BTreeSet<TopicPartition>,
 }
@@ -42,6 +44,10 @@ impl Group {
                 kept.push(waiting);
                 continue;
             }
+            if !self.marking.is_durable(waiting.marked) && !mutant!(self.config, SkipMark) {
+                kept.push(waiting);
+                continue;
+            }
             for (place, _) in waiting.codes.iter().filter(|(_, code)| *code == ErrorCode::NONE) {
                 for side in Side::BOTH.into_iter().filter(|side| needs_both || *side == standing.active) {
                     let known = self.lanes[side].known.get(place).map_or(0, |change| change.version);
@@ -53,6 +59,15 @@ impl Group {
             out.push(Action::Answer { ticket: waiting.ticket, result: Ok(waiting.codes) });
         }
         self.waiting = kept;
+    }
+
+    /// The standby does not hold this place, or no longer: who waits for it waits until it does.
+    pub(super) fn wait_again(&mut self, place: &TopicPartition) {
+        for waiting in &mut self.waiting {
+            if waiting.codes.iter().any(|(at, code)| at == place && *code == ErrorCode::NONE) {
+                waiting.open.insert(place.clone());
+            }
+        }
     }
 
     /// A client that no longer waits: one that was not sent yet never will be; others go on without an answer.
@@ -82,6 +97,7 @@ impl Group {
         } else if before.in_sync != held.in_sync {
             self.tied = false;
             self.reported_equal = false;
+            self.compared = true;
             if held.is_duplex() {
                 self.check_acknowledged(held.standby());
             } else {
@@ -132,9 +148,10 @@ impl Group {
         (self.sync_at, self.sync_pause_ms) = (now, self.config.retry_ms);
     }
 
-    /// Every acknowledged offset, or a newer one, is known to be on this side.
+    /// Every acknowledged offset, or a newer one, is known to be on this side, or is on its way there again after the
+    /// side has lost it: before that is done nobody asks it.
     fn check_acknowledged(&self, side: Side) {
-        for (place, version) in &self.acknowledged {
+        for (place, version) in self.acknowledged.iter().filter(|(place, _)| !self.lanes[side].is_open(place)) {
             let known = self.lanes[side].known.get(place).map_or(0, |change| change.version);
             invariant!(RELAY_4, known >= *version, "{place} at {side}: holds {known}, acknowledged {version}");
         }
@@ -143,7 +160,7 @@ impl Group {
     /// Tells the service group that a follower holds everything, once.
     pub(super) fn report_equal(&mut self, standing: Standing, out: &mut Vec<Action>) {
         let side = standing.standby();
-        let equal = self.tied && self.sync.is_done() && self.lanes[side].is_idle() && self.waiting.is_empty();
+        let equal = self.tied && self.sync.is_done() && self.lanes[side].is_idle() && self.waiting.is_empty() && self.marking.rests();
         if equal && !self.reported_equal {
             self.reported_equal = true;
             out.push(Action::Suspect { side, suspicion: Suspicion::Behind { records: 0 } });
@@ -155,6 +172,7 @@ impl Group {
         let rests = self.forwarded.is_empty()
             && self.waiting.is_empty()
             && self.lanes[standing.active].is_idle()
+            && self.marking.rests()
             && (alone || (self.lanes[standing.standby()].is_idle() && self.sync.is_done()));
         if self.quiescing == Quiescing::Asked && rests {
             self.quiescing = Quiescing::Said;

@@ -70,6 +70,13 @@ pub enum Event {
         /// Whether none is left.
         outcome: Result<(), Failed>,
     },
+    /// The outcome of [`super::Action::Keep`].
+    Kept {
+        /// The order.
+        order: OrderId,
+        /// Whether they are durable.
+        done: bool,
+    },
     /// A topic was made again on a side, which dropped its offsets there.
     Recreated {
         /// The side.

@@ -1,6 +1,6 @@
 //! The state machine of one consumer group.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use naru_kafka::{client::TopicPartition, wire::ErrorCode};
 use naru_model::invariant;
@@ -10,6 +10,7 @@ use super::{
     answer::Waiting,
     event::Codes,
     lane::{Change, Doubt, Flight, Lane, Members, Versioned, plain},
+    mark::{Kept, Marking},
     sync::Sync,
 };
 use crate::sequence::{Millis, OrderId, Suspicion, Ticket};
@@ -78,6 +79,13 @@ pub struct Group {
     pub(super) tied: bool,
     /// The number of the newest acknowledged change by place.
     pub(super) acknowledged: BTreeMap<TopicPartition, u64>,
+    pub(super) marking: Marking,
+    /// What the active side holds counts where nothing is known.
+    pub(super) adopts: bool,
+    /// Both sides were compared since they are in sync: only then it is known that the active side has lost nothing.
+    pub(super) compared: bool,
+    /// Places where the active side holds something older than counts.
+    pub(super) gone_back: BTreeSet<TopicPartition>,
     pub(super) quiescing: Quiescing,
     settled_at: Millis,
     settled: bool,
@@ -96,7 +104,7 @@ pub(super) enum Quiescing {
 impl Group {
     /// A group of which nothing is known. [`Event::Standing`] and [`Event::Lease`] set it going, from the time on when
     /// what a relay before this one sent can no longer arrive.
-    pub fn new(config: GroupConfig, settled_at: Millis) -> Self {
+    pub fn new(config: GroupConfig, settled_at: Millis, kept: Kept) -> Self {
         Self {
             config,
             standing: None,
@@ -112,6 +120,10 @@ impl Group {
             settled_at,
             tied: false,
             acknowledged: BTreeMap::new(),
+            marking: Marking::new(kept.marks),
+            adopts: kept.adopts,
+            compared: false,
+            gone_back: BTreeSet::new(),
             quiescing: Quiescing::No,
             settled: false,
             reported_equal: false,
@@ -136,6 +148,7 @@ impl Group {
             Event::Written { order, side, outcome } => self.written(now, order, side, outcome, out),
             Event::OffsetsRead { order, side, outcome } => self.offsets_read(now, order, side, outcome, out),
             Event::MembersRemoved { order, side, outcome } => self.members_removed(now, order, side, outcome, out),
+            Event::Kept { order, done } => self.kept(now, order, done),
             Event::Recreated { side } => self.recreated(now, side),
             Event::Recheck => {
                 self.sync.restart_if_done();
@@ -169,6 +182,7 @@ impl Group {
         if self.is_leased(now) {
             self.advance_sync(now, standing, out);
         }
+        self.keep_marks(now, out);
         self.answer_waiting(now, out);
         self.say_quiesced(standing, out);
     }
@@ -184,14 +198,16 @@ impl Group {
     }
 
     fn is_ready(&self) -> bool {
-        self.settled && self.standing.is_some_and(|standing| self.lanes[standing.active].is_idle())
+        let is_whole = |standing: Standing| self.compared || !standing.is_duplex();
+        let rests = |standing: Standing| self.lanes[standing.active].is_idle() && is_whole(standing);
+        self.settled && self.standing.is_some_and(rests)
     }
 
     fn is_equal(&self) -> bool {
         let Some(standing) = self.standing else { return false };
         let at_rest = self.lanes[standing.standby()].is_idle() && self.waiting.is_empty();
         let takes_part = standing.is_duplex() || (self.tied && at_rest);
-        self.sync.is_done() && takes_part && self.quiescing != Quiescing::Asked
+        self.sync.is_done() && takes_part && self.marking.rests() && self.quiescing != Quiescing::Asked
     }
 
     pub(super) fn order(&mut self) -> OrderId {
@@ -278,8 +294,12 @@ impl Group {
         let version = self.version();
         changes.retain(|place, _| codes.iter().any(|(taken, code)| taken == place && *code == ErrorCode::NONE));
         let mirrors = self.needs_both() || self.sync.is_under_way();
+        let mut marked = 0;
         for (place, position) in &changes {
             let change = Change { position: position.clone(), version };
+            if let Some(position) = position {
+                marked = marked.max(self.marking.counts(place, position));
+            }
             self.lanes[standing.active].known.insert(place.clone(), change.clone());
             self.sync.touch(place);
             if mirrors {
@@ -287,7 +307,7 @@ impl Group {
             }
         }
         let Some(ticket) = ticket else { return };
-        self.waiting.push(Waiting { ticket, codes, version, open: changes.into_keys().collect() });
+        self.waiting.push(Waiting { ticket, codes, version, marked, open: changes.into_keys().collect() });
     }
 
     fn write_next(&mut self, now: Millis, side: Side, out: &mut Vec<Action>) {
@@ -398,6 +418,12 @@ impl Group {
                 | ErrorCode::NON_EMPTY_GROUP
         );
         if self.standing.is_some_and(|standing| standing.active == side) {
+            if has_members && changes.keys().any(|place| self.gone_back.contains(place)) {
+                // They would go on from what is older. They join again, and find what counts.
+                self.put_back(side, changes);
+                (self.lanes[side].members, self.lanes[side].retry_at) = (Members::Present, now + self.config.retry_ms);
+                return;
+            }
             // What was to be restored there: members have it in their own hands now, and a definite refusal stays one.
             if code.is_retriable() && !has_members {
                 self.put_back(side, changes);
@@ -440,6 +466,8 @@ impl Group {
 
     fn recreated(&mut self, now: Millis, side: Side) {
         if self.standing.is_some_and(|standing| standing.active != side) {
+            let known: Vec<_> = self.lanes[side].known.keys().cloned().collect();
+            known.iter().for_each(|place| self.wait_again(place));
             self.lanes[side].reset();
             self.untie(now, side);
             self.sync = Sync::Idle;
@@ -460,6 +488,10 @@ impl Group {
 
     pub(super) fn serving(&mut self, side: Side, out: &mut Vec<Action>) {
         if self.lanes[side].failing_since.take().is_some() {
+            // Another coordinator may have less than this one had.
+            if self.standing.is_some_and(Standing::is_duplex) {
+                self.sync.restart_if_done();
+            }
             out.push(Action::Suspect { side, suspicion: Suspicion::Serving });
         }
     }

@@ -7,6 +7,9 @@
 //! client is answered when both sides have its offsets or newer ones; alone by one side only under a grant that was
 //! read back.
 //!
+//! Where the sides differ, the larger offset counts, and a mark where a place was set back: see [`Mark`]. What was
+//! acknowledged is so kept also where one side loses the end of its log of offsets while nobody looks.
+//!
 //! A write whose outcome is unknown may still arrive and would then overwrite a newer one: nothing more is written to
 //! that side until a reading shows it, or until it can no longer arrive ([`GroupConfig::settle_ms`]).
 
@@ -15,6 +18,7 @@ mod answer;
 mod event;
 mod group;
 mod lane;
+mod mark;
 mod mutant;
 mod sync;
 #[cfg(test)]
@@ -26,6 +30,7 @@ use std::sync::Arc;
 pub use action::Action;
 pub use event::{Event, Failed};
 pub use group::{Group, GroupConfig, View};
+pub use mark::{Kept, Mark, Marks};
 #[cfg(feature = "mutation")]
 pub use mutant::Mutant;
 use naru_kafka::client::TopicPartition;

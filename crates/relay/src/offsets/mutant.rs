@@ -10,12 +10,22 @@ pub enum Mutant {
     LateCommitOverwrites,
     /// Lets a follower into the pair without having copied what was committed meanwhile.
     SkipRecopy,
+    /// Takes what the active side holds for the truth, also when it has gone back.
+    ActiveOffsetsCount,
+    /// Acknowledges a commit that sets a group back before its mark is durable.
+    SkipMark,
 }
 
 #[cfg(feature = "mutation")]
 impl Mutant {
     /// All of them.
-    pub const ALL: &[Self] = &[Self::AcknowledgeCommitEarly, Self::LateCommitOverwrites, Self::SkipRecopy];
+    pub const ALL: &[Self] = &[
+        Self::AcknowledgeCommitEarly,
+        Self::LateCommitOverwrites,
+        Self::SkipRecopy,
+        Self::ActiveOffsetsCount,
+        Self::SkipMark,
+    ];
 }
 
 /// Whether a fault is seeded; always false in a product.

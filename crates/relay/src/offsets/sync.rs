@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use naru_kafka::{client::TopicPartition, wire::ErrorCode};
 
 use super::{
-    Action, Failed, Offsets, Position,
+    Action, Failed, Offsets,
     event::Codes,
     group::Group,
     lane::{Change, Doubt, Members},
@@ -166,8 +166,9 @@ impl Group {
     ) {
         let Some(standing) = self.standing else { return };
         let (active, standby) = (standing.active, standing.standby());
-        let known = self.acknowledged.keys();
+        let known = self.acknowledged.keys().chain(self.marking.marks.keys());
         let places: BTreeSet<_> = found.a.keys().chain(found.b.keys()).chain(known).cloned().collect();
+        self.gone_back.clear();
         let mut until = None;
         let mut again = false;
         for place in places {
@@ -181,8 +182,13 @@ impl Group {
             }
             let truth = found[active].get(&place).cloned();
             let other = found[standby].get(&place).cloned();
+            truth.iter().chain(&other).for_each(|position| self.marking.saw(&place, position));
             let version = self.lanes[active].known.get(&place).map_or(0, |known| known.version);
             if truth == other || mutant!(self.config, SkipRecopy) {
+                match &truth {
+                    Some(truth) => drop(self.marking.counts(&place, truth)),
+                    None => self.marking.gone(&place),
+                }
                 for side in Side::BOTH {
                     self.confirm(side, [(place.clone(), Change { position: truth.clone(), version })].into());
                 }
@@ -193,8 +199,7 @@ impl Group {
             // there. It is given back, if it is taken. Alone, too: it may have been forgotten just before.
             let known = self.lanes[active].known.get(&place);
             let deleted = known.is_some_and(|known| known.version > 0 && known.position.is_none());
-            let forgotten =
-                truth.is_none() && (standing.is_duplex() || !deleted) || self.went_back(active, &place, &truth, &other);
+            let forgotten = truth.is_none() && (standing.is_duplex() || !deleted);
             if forgotten && excused.contains(&place) {
                 // Members hold the group there, and commit anew.
                 self.acknowledged.remove(&place);
@@ -202,8 +207,23 @@ impl Group {
             }
             let version = self.version();
             until = Some(version);
-            if forgotten {
-                self.lanes[active].put(place, Change { position: other, version });
+            let counting = truth.as_ref().map(|found| self.truth(standing, &place, found, other.as_ref()));
+            let counting = if forgotten { other.clone() } else { counting };
+            for found in truth.iter().chain(&other).filter(|found| Some(*found) != counting.as_ref()) {
+                if let Some(counting) = &counting {
+                    self.marking.counts_over(&place, counting, found);
+                }
+            }
+            if counting != truth {
+                // The end of the active side's log of offsets is gone, or the place has expired there.
+                if truth.is_some() {
+                    self.gone_back.insert(place.clone());
+                }
+                let change = Change { position: counting.clone(), version };
+                if counting != other {
+                    self.lanes[standby].put(place.clone(), change.clone());
+                }
+                self.lanes[active].put(place, change);
             } else {
                 let change = Change { position: truth, version };
                 self.lanes[active].known.insert(place.clone(), change.clone());
@@ -211,6 +231,7 @@ impl Group {
                 let before = self.lanes[standby].known.get(&place).filter(|before| before.position == other);
                 let before = Change { version: before.map_or(0, |before| before.version), position: other };
                 self.lanes[standby].known.insert(place.clone(), before);
+                self.wait_again(&place);
                 self.lanes[standby].put(place, change);
             }
         }
@@ -225,25 +246,12 @@ impl Group {
         // So is what could not be judged; and a follower is read a second time with every change of now written to both.
         let first_look = again || !standing.is_duplex() && !self.tied;
         self.sync = match until {
-            None if !first_look => Sync::Done,
+            None if !first_look => {
+                self.compared = true;
+                Sync::Done
+            }
             until => Sync::Repairing { until: until.unwrap_or(0), excused },
         };
-    }
-
-    /// Whether the active side holds an older position than it had confirmed, and the other one that very one: the end of
-    /// its own log of offsets is gone. What it may have got since is in doubt, and does not count.
-    fn went_back(
-        &self,
-        active: Side,
-        place: &TopicPartition,
-        found: &Option<Position>,
-        other: &Option<Position>,
-    ) -> bool {
-        let lane = &self.lanes[active];
-        let Some(Change { position: Some(known), version: 1.. }) = lane.known.get(place) else { return false };
-        let is_older = found.as_ref().is_some_and(|found| found.offset < known.offset);
-        let in_doubt = lane.doubts.iter().any(|doubt| doubt.changes.contains_key(place));
-        is_older && other.as_ref() == Some(known) && !in_doubt
     }
 
     /// Reads a side again as long as something about it is in doubt.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use naru_kafka::wire::ErrorCode;
 use naru_model::invariant;
-use naru_relay::offsets::{Action, Changes, Event, Failed, Group, GroupConfig, Offsets, Position};
+use naru_relay::offsets::{Action, Changes, Event, Failed, Group, GroupConfig, Marks, Offsets, Position};
 use naru_relay::sequence::{Millis, OrderId, Suspicion, Ticket};
 use naru_relay::sides::{Event as GroupEvent, Standing};
 use naru_relay::{Side, SideMap};
@@ -27,9 +27,18 @@ const COMMIT_MS: Millis = 2_000;
 /// What one side's coordinator holds of the group.
 #[derive(Debug, Default)]
 pub struct Store {
-    held: BTreeMap<usize, (i64, u64)>,
+    pub held: BTreeMap<usize, (i64, u64)>,
+    /// What each place has held, oldest first.
+    pub past: BTreeMap<usize, Vec<(i64, u64)>>,
     /// The group has members there.
     members: bool,
+}
+
+impl Store {
+    fn put(&mut self, partition: usize, position: (i64, u64)) {
+        self.held.insert(partition, position);
+        self.past.entry(partition).or_default().push(position);
+    }
 }
 
 /// What is asked of a side's group coordinator.
@@ -76,6 +85,8 @@ pub struct Commits {
     /// Places that a fault took from a side, and when.
     excused: SideMap<BTreeMap<usize, Millis>>,
     pub has_members: bool,
+    /// What the relay's disk holds of places that were set back.
+    pub marks: Marks,
     requests: u64,
     tickets: u64,
     /// A fault seeded into the machine.
@@ -90,6 +101,7 @@ impl Commits {
             committers: std::iter::repeat_with(Committer::default).take(partitions).collect(),
             excused: SideMap::default(),
             has_members,
+            marks: Marks::new(),
             requests: 0,
             tickets: 0,
             #[cfg(feature = "mutation")]
@@ -98,7 +110,7 @@ impl Commits {
     }
 
     /// Whether a side has a position at least as new as what was acknowledged.
-    fn holds(&self, side: Side, partition: usize) -> bool {
+    pub fn holds(&self, side: Side, partition: usize) -> bool {
         let number = self.stores[side].held.get(&partition).map_or(0, |(_, number)| *number);
         number >= self.committers[partition].acknowledged
     }
@@ -107,18 +119,32 @@ impl Commits {
     /// not acknowledged yet (what expires is days old).
     pub fn may_forget(&self, side: Side, partition: usize, held: Standing) -> bool {
         let other = side.other();
-        let newest = self.stores[side].held.get(&partition).map_or(0, |(_, number)| *number);
         held.in_sync.contains(other)
-            && newest <= self.committers[partition].acknowledged
+            && self.is_settled(side, partition)
             && self.holds(other, partition)
             && !self.excused[other].contains_key(&partition)
+    }
+
+    /// Whether a side holds nothing of a place that is not acknowledged yet.
+    pub fn is_settled(&self, side: Side, partition: usize) -> bool {
+        let newest = self.stores[side].held.get(&partition).map_or(0, |(_, number)| *number);
+        newest <= self.committers[partition].acknowledged
+    }
+
+    pub fn is_excused(&self, side: Side, partition: usize) -> bool {
+        self.excused[side].contains_key(&partition)
+    }
+
+    pub fn excuse(&mut self, side: Side, partition: usize, at: Millis) {
+        self.excused[side].insert(partition, at);
     }
 
     /// A place is gone from a side; by a fault if that has a time.
     pub fn forget(&mut self, side: Side, partition: usize, at: Option<Millis>) {
         self.stores[side].held.remove(&partition);
+        self.stores[side].past.remove(&partition);
         match at {
-            Some(at) => drop(self.excused[side].insert(partition, at)),
+            Some(at) => self.excuse(side, partition, at),
             None => drop(self.excused[side].remove(&partition)),
         }
     }
@@ -151,7 +177,10 @@ impl Commits {
         let SideMap { a, b } = &self.stores;
         let differ = (a.held != b.held).then(|| format!("committed offsets {:?} and {:?}", a.held, b.held));
         let asked = self.committers.iter().any(|committer| committer.asked.is_some());
-        differ.into_iter().chain(asked.then(|| "a commit without answer".to_owned())).collect()
+        // Whatever a side lost of them, it was given back.
+        let missing = |side: &Side| (0..self.committers.len()).any(|partition| !self.holds(*side, partition));
+        let lacks = Side::BOTH.into_iter().find(missing).map(|side| format!("{side} lacks what was acknowledged"));
+        differ.into_iter().chain(lacks).chain(asked.then(|| "a commit without answer".to_owned())).collect()
     }
 }
 
@@ -182,17 +211,17 @@ pub struct Mirror {
 }
 
 impl Mirror {
-    pub fn new(now: Millis, _commits: &Commits) -> Self {
+    pub fn new(now: Millis, commits: &Commits, starts: u64) -> Self {
         let config = GroupConfig {
             settle_ms: SETTLE_MS,
             retry_ms: 50,
             suspect_after_ms: 500,
             waiting_max: 32,
             #[cfg(feature = "mutation")]
-            mutant: _commits.mutant,
+            mutant: commits.mutant,
         };
         Self {
-            machine: Group::new(config, now + SETTLE_MS),
+            machine: Group::new(config, now + SETTLE_MS, commits.kept(starts)),
             waiting: BTreeMap::new(),
             outstanding: BTreeMap::new(),
             equal: false,
@@ -218,7 +247,10 @@ impl World {
     pub fn commit(&mut self, partition: usize) {
         self.after(30, 200, Due::Commit(partition));
         let now = self.now;
-        let offset = self.positions[partition];
+        // Now and then a consumer goes back.
+        let most = self.positions[partition];
+        let goes_back = most > 0 && self.random.random_bool(0.1);
+        let offset = if goes_back { self.random.random_range(0..most) } else { most };
         let stopped = now >= self.load_end();
         let commits = &mut self.commits;
         let committer = &mut commits.committers[partition];
@@ -304,6 +336,7 @@ impl World {
                     relay.mirror.equal = suspicion == Suspicion::Behind { records: 0 };
                 }
             }
+            Action::Keep { order, marks } => self.keeps_marks_soon(order, marks),
             Action::Quiesced => relay.mirror.quiesced = true,
         }
     }
@@ -362,7 +395,7 @@ impl World {
                 if members_wanted && !store.members {
                     return (ErrorCode::UNKNOWN_MEMBER_ID, None);
                 }
-                store.held.insert(*partition, (*offset, *number));
+                store.put(*partition, (*offset, *number));
                 (ErrorCode::NONE, None)
             }
             Ask::Write { changes, .. } => {
@@ -374,7 +407,7 @@ impl World {
                     match position {
                         Some(position) => {
                             let number = position.metadata.parse().expect("our own metadata");
-                            store.held.insert(partition, (position.offset, number));
+                            store.put(partition, (position.offset, number));
                         }
                         None => drop(store.held.remove(&partition)),
                     }

@@ -49,6 +49,8 @@ pub enum Fault {
     RecordsDeleted,
     /// A side forgets a committed offset, as if its time was over; no broker does while the group has members there.
     OffsetsExpired,
+    /// An unclean election of the partition that holds committed offsets: older ones are read.
+    CommitsLost,
     /// The coordinator does not answer, or not truly.
     CoordinatorMoody,
     /// The coordinator is lost, and restored from a copy or empty.
@@ -64,7 +66,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    const ALL: [Self; 22] = [
+    const ALL: [Self; 23] = [
         Self::RelayDies,
         Self::RelayStops,
         Self::RelayDiesWithin,
@@ -81,6 +83,7 @@ impl Fault {
         Self::Retention,
         Self::RecordsDeleted,
         Self::OffsetsExpired,
+        Self::CommitsLost,
         Self::CoordinatorMoody,
         Self::CoordinatorRestored,
         Self::ClientLost,
@@ -126,6 +129,10 @@ impl Faults {
             kinds,
             struck: 0,
         }
+    }
+
+    pub fn takes_sides_away(&self) -> bool {
+        self.kinds.iter().any(|kind| kind.takes_sides_away())
     }
 
     pub fn next_in(&self, random: &mut ChaCha8Rng) -> Millis {
@@ -199,6 +206,7 @@ impl World {
                     self.commits.forget(side, partition, Some(self.now));
                 }
             }
+            Fault::CommitsLost => self.lose_commits_end(side, partition),
             Fault::CoordinatorMoody => {
                 let moods = [Mood::Unavailable, Mood::AppliesInSilence, Mood::AppliesLate, Mood::Loses];
                 self.durable.coordinator.mood = *pick(&mut self.random, &moods);
@@ -264,8 +272,7 @@ impl World {
             self.oracle.lost(partition, side, from, self.brokers[side].logs[partition].end);
             self.brokers[side].logs[partition].lose_from(from);
             // Unheard of, it must not meet a takeover to that very side: that would be both sides at once.
-            let alone = self.faults.kinds.iter().all(|kind| !kind.takes_sides_away());
-            if !alone || self.random.random_bool(0.7) {
+            if self.faults.takes_sides_away() || self.random.random_bool(0.7) {
                 self.lose_connection(side);
             }
         }
@@ -274,8 +281,11 @@ impl World {
     /// Whether a side can be reached, also for all the relay knows, and none of its topics is another one than was
     /// recorded: an empty one is away then, too.
     fn is_known_to_serve(&self, side: Side) -> bool {
-        let absent = self.relay.as_ref().and_then(|relay| relay.governor.group.view().absent_since[side]);
-        if absent.is_some() || !self.is_reachable(side) {
+        let view = self.relay.as_ref().map(|relay| relay.governor.group.view());
+        let absent = view.as_ref().and_then(|view| view.absent_since[side]);
+        // The relay may be about to leave it behind.
+        let is_left = view.and_then(|view| view.sent).is_some_and(|sent| !sent.in_sync.contains(side));
+        if absent.is_some() || is_left || !self.is_reachable(side) {
             return false;
         }
         let recorded = |partition: usize| self.durable.topic_ids[side][self.durable.topics[partition]];

@@ -325,7 +325,9 @@ impl World {
     fn grants(&self, held: Standing) {
         let Some(relay) = &self.relay else { return };
         let Governor { in_doubt, allowed, .. } = relay.governor;
-        if held.in_sync.is_pair() || allowed {
+        // What was granted before is only written again.
+        let is_old = relay.governor.group.view().record.standing.in_sync == held.in_sync;
+        if held.in_sync.is_pair() || allowed || is_old {
             return;
         }
         for side in Side::BOTH {

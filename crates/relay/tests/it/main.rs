@@ -10,6 +10,8 @@ mod coordinator;
 mod durable;
 mod faults;
 mod govern;
+mod history;
+mod marks;
 #[cfg(feature = "mutation")]
 mod mutants;
 mod network;

@@ -84,6 +84,7 @@ impl Relay {
                 | Due::RelaySaves(_)
                 | Due::RelayLooks(_)
                 | Due::Keeps { .. }
+                | Due::KeepsMarks { .. }
                 | Due::LeaseAsk(_)
                 | Due::LeaseGranted { .. }
                 | Due::CommitAnswered { .. }
@@ -169,7 +170,7 @@ impl World {
         self.relay = Some(Relay {
             start,
             governor,
-            mirror: Mirror::new(self.now, &self.commits),
+            mirror: Mirror::new(self.now, &self.commits, start),
             actors,
             lanes: SideMap::from_fn(|_| Lane::new()),
             leaders: SideMap::from_fn(|_| vec![None; partitions]),

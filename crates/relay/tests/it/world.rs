@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use naru_kafka::wire::{Batch, ErrorCode, TopicId};
-use naru_relay::offsets::{Failed, Offsets};
+use naru_relay::offsets::{Failed, Marks, Offsets};
 use naru_relay::sequence::{Acked, Checkpoint, Event, Millis, OrderId, Refusal, WriteRefused};
 use naru_relay::sides::Absence;
 use naru_relay::{Side, SideMap};
@@ -86,6 +86,12 @@ pub enum Due {
         order: OrderId,
         made: u64,
         checkpoint: Box<Checkpoint>,
+    },
+    /// Marks of committed offsets reach the disk.
+    KeepsMarks {
+        start: u64,
+        order: OrderId,
+        marks: Marks,
     },
     LeaseAsk(u64),
     LeaseGranted {
@@ -369,6 +375,7 @@ impl World {
             Due::RelaySaves(start) => self.relay_saves(start),
             Due::RelayLooks(start) => self.relay_looks(start),
             Due::Keeps { start, partition, order, made, checkpoint } => {
+            Due::KeepsMarks { start, order, marks } => self.keep_marks(start, order, marks),
                 self.keeps(start, partition, order, made, *checkpoint);
             }
             Due::LeaseAsk(start) => self.lease_asked(start),

@@ -7,7 +7,7 @@ use naru_kafka::client::ClientConfig;
 use super::*;
 use crate::side::SideSet;
 
-fn mirror(groups_max: usize) -> (Mirror, Tasks) {
+async fn mirror(groups_max: usize) -> (Mirror, Tasks, tempfile::TempDir) {
     let tasks = Tasks::new();
     // Discard: nothing listens.
     let clients = SideMap::from_fn(|_| Client::new(ClientConfig::new(["127.0.0.1:9".to_owned()])).unwrap());
@@ -20,8 +20,11 @@ fn mirror(groups_max: usize) -> (Mirror, Tasks) {
         #[cfg(feature = "mutation")]
         mutant: None,
     };
-    let mirror = Mirror::new(MirrorConfig { group, settled_at: 0 }, clients, SideMap::default(), held, &tasks);
-    (Mirror { groups_max, ..mirror }, tasks)
+    let directory = tempfile::tempdir().unwrap();
+    let state = Arc::new(State::open(directory.path()).await.unwrap());
+    let config = MirrorConfig { group, settled_at: 0, adopts: false };
+    let mirror = Mirror::new(config, clients, SideMap::default(), held, state, &tasks);
+    (Mirror { groups_max, ..mirror }, tasks, directory)
 }
 
 async fn ready(mirror: &Mirror, name: &str) {
@@ -31,7 +34,7 @@ async fn ready(mirror: &Mirror, name: &str) {
 
 #[tokio::test]
 async fn names_that_nobody_has_make_room_again_and_what_is_held_stays() {
-    let (mirror, _tasks) = mirror(3);
+    let (mirror, _tasks, _directory) = mirror(3).await;
     for name in ["asked", "held", "used"] {
         ready(&mirror, name).await;
     }

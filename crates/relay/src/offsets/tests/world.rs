@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use naru_kafka::{client::TopicPartition, wire::ErrorCode};
 
-use crate::offsets::{Action, Changes, Event, Failed, Group, GroupConfig, Offsets, Position, View};
+use crate::offsets::{Action, Changes, Event, Failed, Group, GroupConfig, Kept, Marks, Offsets, Position, View};
 use crate::sequence::{Millis, Suspicion, Ticket};
 use crate::side::{Side, SideMap, SideSet};
 use crate::sides::Standing;
@@ -44,6 +44,8 @@ pub(super) struct World {
     pub(super) answers: Vec<(Ticket, Result<Vec<ErrorCode>, ErrorCode>)>,
     pub(super) suspicions: Vec<(Side, Suspicion)>,
     pub(super) quiesced: bool,
+    /// What the disk holds. It refuses as long as there is none.
+    pub(super) disk: Option<Marks>,
     last_ticket: u64,
 }
 
@@ -63,7 +65,7 @@ impl World {
     /// Side A active, both in sync, the lease long, nothing said yet.
     pub(super) fn new() -> Self {
         let mut world = Self {
-            group: Group::new(CONFIG, 0),
+            group: Group::new(CONFIG, 0, Kept::default()),
             now: 0,
             sides: SideMap::default(),
             sent: Vec::new(),
@@ -71,6 +73,7 @@ impl World {
             answers: Vec::new(),
             suspicions: Vec::new(),
             quiesced: false,
+            disk: Some(Marks::new()),
             last_ticket: 0,
         };
         world.on(Event::Lease { until: Millis::MAX });
@@ -96,6 +99,11 @@ impl World {
                 }
                 Action::Suspect { side, suspicion } => self.suspicions.push((side, suspicion)),
                 Action::Quiesced => self.quiesced = true,
+                Action::Keep { order, marks } => {
+                    let done = self.disk.is_some();
+                    self.disk = self.disk.is_some().then_some(marks);
+                    self.on(Event::Kept { order, done });
+                }
                 action => {
                     let generation = side_of(&action).map_or(0, |side| self.sides[side].generation);
                     if let Action::Forward { side, .. } = action {
@@ -105,6 +113,14 @@ impl World {
                 }
             }
         }
+    }
+
+    /// The relay is killed and starts again.
+    pub(super) fn restart(&mut self, held: Standing) {
+        let kept = Kept { marks: self.disk.clone().unwrap_or_default(), adopts: false };
+        (self.group, self.sent) = (Group::new(CONFIG, self.now, kept), Vec::new());
+        self.on(Event::Lease { until: Millis::MAX });
+        self.stand(held);
     }
 
     pub(super) fn stand(&mut self, held: Standing) {
