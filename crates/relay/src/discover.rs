@@ -36,6 +36,8 @@ struct Seen {
     refused: BTreeSet<Arc<str>>,
     /// Those of them that are two logs.
     two_logs: BTreeSet<Arc<str>>,
+    /// Since when a topic that is kept was seen on no side.
+    on_no_side: BTreeMap<Arc<str>, Instant>,
     /// Since when a topic was seen on one side only.
     on_one_side: BTreeMap<Arc<str>, Instant>,
     /// Sides that could not be read.
@@ -95,7 +97,11 @@ pub(crate) async fn run(relay: Arc<Relay>) {
 
 /// What was begun and cut off.
 async fn finish(relay: &Arc<Relay>) {
-    for (topic, error) in relay.topics.finish(|topic| needed(relay, topic)).await {
+    let unfinished = relay.topics.finish(|topic| needed(relay, topic)).await;
+    let is_blocked = |error: &AdminError| matches!(error, AdminError::Blocked { .. });
+    let blocked = unfinished.iter().filter(|(_, error)| is_blocked(error));
+    relay.unserved.blocked(blocked.map(|(topic, error)| (Arc::clone(topic), error.to_string())).collect());
+    for (topic, error) in unfinished {
         // Quietly: what waits for a side that is away is that side's alarm.
         let error = &error as &dyn std::error::Error;
         tracing::debug!(%topic, error, "a change of a topic is not finished; it is tried again");
@@ -174,10 +180,19 @@ async fn look_at_topics(relay: &Arc<Relay>, a: &Topics, b: &Topics, seen: &mut S
             seen.on_one_side.remove(name);
         }
         if let Some(record) = relay.topics.get(name) {
-            if record.life == Life::Creating {
-                unserved.insert(Arc::clone(name), Why::Waits);
+            match record.life {
+                Life::Creating => drop(unserved.insert(Arc::clone(name), Why::Waits)),
+                _ if !on_both && is_stuck(relay, &record) => look_at_fork(relay, name, seen).await,
+                _ if record.taken_in > 0 && differs(relay, name) => {
+                    seen.tell(name, "the sides hold two logs of it, not one; preflight says more".to_owned());
+                    unserved.insert(Arc::clone(name), Why::TwoLogs);
+                }
+                _ => {}
             }
-            continue;
+            // One that was gone and is there again is taken in as a new one.
+            if record.life != Life::Gone {
+                continue;
+            }
         }
         // Somebody who makes a topic on both sides makes it on one first.
         let grace = relay.config.discovery_interval * 2;
@@ -197,13 +212,75 @@ async fn look_at_topics(relay: &Arc<Relay>, a: &Topics, b: &Topics, seen: &mut S
             unserved.insert(Arc::clone(name), why);
         }
     }
+    look_for_gone(relay, a, b, seen).await;
+    for record in relay.topics.all().into_iter().filter(|record| record.life == Life::Gone) {
+        unserved.entry(record.name).or_insert(Why::Gone);
+    }
     // Before it is said that nothing waits.
     show(relay);
     relay.unserved.found(unserved);
     seen.on_one_side.retain(|name, _| a.contains_key(name) != b.contains_key(name));
 }
 
+/// Topics that are kept and that both sides have no more.
+async fn look_for_gone(relay: &Arc<Relay>, a: &Topics, b: &Topics, seen: &mut Seen) {
+    let is_there = |name: &Arc<str>| a.contains_key(name) || b.contains_key(name);
+    seen.on_no_side.retain(|name, _| !is_there(name));
+    for record in relay.topics.all().into_iter().filter(|record| record.life == Life::Live && !is_there(&record.name)) {
+        let name = &record.name;
+        let since = *seen.on_no_side.entry(Arc::clone(name)).or_insert_with(Instant::now);
+        if since.elapsed() < relay.config.discovery_interval {
+            continue;
+        }
+        let clients = SideMap::from_fn(|side| &relay.upstreams[side].control);
+        let (Observed::Absent, Observed::Absent) = tokio::join!(observe(clients.a, name), observe(clients.b, name))
+        else {
+            continue;
+        };
+        seen.on_no_side.remove(name);
+        tracing::error!(topic = %name, "a topic was deleted on both sides past the relay; it is served no longer");
+        if let Err(error) = relay.topics.lost(name).await {
+            tracing::warn!(topic = %name, error = &error as &dyn std::error::Error, "a topic cannot be kept");
+        }
+    }
+}
+
+/// Whether a topic that was taken in is two logs.
+fn differs(relay: &Relay, name: &str) -> bool {
+    let topic = relay.served.get(name);
+    topic.is_some_and(|topic| topic.partitions.iter().any(|partition| partition.shown().view.differs))
+}
+
+/// Whether it was taken in, and not all of it was compared.
+fn is_stuck(relay: &Relay, record: &TopicRecord) -> bool {
+    let topic = relay.served.get(&record.name).filter(|_| record.taken_in > 0 && record.life == Life::Live);
+    topic.is_some_and(|topic| topic.partitions.iter().any(|partition| !partition.shown().view.compared))
+}
+
+/// One side lacks a topic that was taken in and is not compared: somebody has deleted one of two logs. It is taken in
+/// anew.
+async fn look_at_fork(relay: &Arc<Relay>, name: &Arc<str>, seen: &mut Seen) {
+    let clients = SideMap::from_fn(|side| &relay.upstreams[side].control);
+    let (a, b) = tokio::join!(observe(clients.a, name), observe(clients.b, name));
+    let one_lacks_it = matches!(
+        (&a, &b),
+        (Observed::Present(_), Observed::Absent) | (Observed::Absent, Observed::Present(_))
+    );
+    let since = *seen.on_one_side.entry(Arc::clone(name)).or_insert_with(Instant::now);
+    if !one_lacks_it || since.elapsed() < relay.config.discovery_interval {
+        return;
+    }
+    tracing::info!(topic = %name, "a topic that one side lacks now is taken in anew");
+    if let Err(error) = relay.topics.let_go(name).await {
+        tracing::warn!(topic = %name, error = &error as &dyn std::error::Error, "a topic cannot be kept");
+    }
+}
+
 async fn adopt(relay: &Arc<Relay>, name: &Arc<str>, seen: &mut Seen) -> Result<(), AdminError> {
+    // With one side alone in sync nothing says what the other holds by now.
+    if needed(relay, name) != SideSet::PAIR && needs(relay, name).duplex {
+        return Ok(());
+    }
     let clients = SideMap::from_fn(|side| &relay.upstreams[side].control);
     let (a, b) = tokio::join!(observe(clients.a, name), observe(clients.b, name));
     match (a, b) {
@@ -240,6 +317,7 @@ fn record(name: &Arc<str>, there: &Present, life: Life) -> TopicRecord {
         replication: i16::try_from(there.replication).unwrap_or(-1),
         configs: set.map(|(name, setting)| (name.clone(), setting.value.clone())).collect(),
         sides: SideMap::default(),
+        taken_in: there.partitions,
         life,
     }
 }

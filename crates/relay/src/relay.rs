@@ -131,6 +131,8 @@ pub struct TopicSpec {
     pub topic_ids: SideMap<Option<TopicId>>,
     /// How many partitions it has.
     pub partitions: i32,
+    /// How many of them it was taken in with.
+    pub taken_in: i32,
     /// Largest batch that both sides take, bytes.
     pub batch_bytes_max: usize,
 }
@@ -329,7 +331,10 @@ impl Relay {
             let start = Start {
                 at: TopicPartition::new(Arc::clone(&spec.name), index),
                 topic: spec.id,
-                config: self.partition_config(&group.config),
+                config: PartitionConfig {
+                    taken_in: index < spec.taken_in,
+                    ..self.partition_config(&group.config)
+                },
                 standing: *group.standing.borrow(),
                 sent: *group.sent.borrow(),
                 checkpoint: checkpoint(index),

@@ -12,6 +12,8 @@ pub(crate) enum Why {
     Refused,
     /// The same, and an alarm stands for it: the sides hold two logs of the name, and nothing says which counts.
     TwoLogs,
+    /// An alarm stands for it: somebody has deleted it on both sides past the relay.
+    Gone,
 }
 
 /// Topics by the reason, by name.
@@ -21,6 +23,8 @@ pub(crate) struct Split {
     pub(crate) refused: Vec<Arc<str>>,
     /// Those of the refused that are two logs.
     pub(crate) two_logs: Vec<Arc<str>>,
+    /// Those of the refused that are gone.
+    pub(crate) gone: Vec<Arc<str>>,
 }
 
 /// What the last look at both sides found.
@@ -28,12 +32,29 @@ pub(crate) struct Split {
 pub(crate) struct Unserved {
     /// None until both sides' topics were read since the start.
     found: Mutex<Option<BTreeMap<Arc<str>, Why>>>,
+    /// Changes of topics that a person must look at, with the reason.
+    blocked: Mutex<BTreeMap<Arc<str>, String>>,
 }
 
 impl Unserved {
     /// What a look at both sides found, in place of what the one before did.
     pub(crate) fn found(&self, topics: BTreeMap<Arc<str>, Why>) {
         *self.found.lock().unwrap_or_else(PoisonError::into_inner) = Some(topics);
+    }
+
+    /// Changes that do not end, in place of those before. Those that are new are told.
+    pub(crate) fn blocked(&self, changes: BTreeMap<Arc<str>, String>) {
+        let mut blocked = self.blocked.lock().unwrap_or_else(PoisonError::into_inner);
+        for (topic, reason) in changes.iter().filter(|(topic, reason)| blocked.get(*topic) != Some(*reason)) {
+            tracing::warn!(%topic, reason, "a change of a topic cannot be finished: a person must look");
+        }
+        *blocked = changes;
+    }
+
+    /// The changes of topics for which `concerns` holds that do not end.
+    pub(crate) fn blocked_of(&self, concerns: impl Fn(&str) -> bool) -> Vec<(Arc<str>, String)> {
+        let blocked = self.blocked.lock().unwrap_or_else(PoisonError::into_inner);
+        blocked.iter().filter(|(topic, _)| concerns(topic)).map(|(topic, why)| (Arc::clone(topic), why.clone())).collect()
     }
 
     /// The topics for which `concerns` holds. None before the first look.
@@ -46,6 +67,7 @@ impl Unserved {
                 Why::Waits => [Some(&mut split.waiting), None],
                 Why::Refused => [Some(&mut split.refused), None],
                 Why::TwoLogs => [Some(&mut split.refused), Some(&mut split.two_logs)],
+                Why::Gone => [Some(&mut split.refused), Some(&mut split.gone)],
             };
             lists.into_iter().flatten().for_each(|list| list.push(Arc::clone(name)));
         }
@@ -67,9 +89,10 @@ mod tests {
             why("b", Why::Refused),
             why("c", Why::Waits),
             why("d", Why::TwoLogs),
+            why("e", Why::Gone),
         ]));
         let list = |names: &[&str]| names.iter().map(|name| Arc::from(*name)).collect();
-        let expect = Split { waiting: list(&["c"]), refused: list(&["b", "d"]), two_logs: list(&["d"]) };
+        let expect = Split { waiting: list(&["c"]), refused: list(&["b", "d", "e"]), two_logs: list(&["d"]), gone: list(&["e"]) };
         assert_eq!(unserved.split(|name| name != "a"), Some(expect));
     }
 }

@@ -1,6 +1,6 @@
 //! The task of one service group.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +36,8 @@ pub(super) struct Runner {
     waiting: HashMap<u64, oneshot::Sender<Result<(), CommandRefused>>>,
     next_command: u64,
     partitions: BTreeMap<TopicPartition, (TopicId, PartitionHandle)>,
+    /// Those of them that were taken in and are not compared yet: they have no voice.
+    uncompared: BTreeSet<TopicPartition>,
     probes: Probes,
     /// What the mirror of committed offsets said last.
     complaints: SideMap<Option<Complaint>>,
@@ -63,6 +65,7 @@ impl Runner {
             waiting: HashMap::new(),
             next_command: 0,
             partitions: BTreeMap::new(),
+            uncompared: BTreeSet::new(),
             probes: probes.clone(),
             complaints: SideMap::default(),
             jobs: JoinSet::new(),
@@ -116,6 +119,7 @@ impl Runner {
                 }
                 _ = ticks.tick() => {
                     self.hear_complaints();
+                    self.give_voices().await;
                     self.events.push(Event::Tick);
                 }
             }
@@ -185,18 +189,45 @@ impl Runner {
         let gone: Vec<_> = gone.collect();
         for partition in gone {
             self.relay.state.forget(&partition);
+            self.uncompared.remove(&partition);
             self.events.push(Event::Removed { partition });
         }
-        let duplex = self.relay.groups.get(&self.name).is_none_or(|served| served.config.mode == Mode::Duplex);
+        let duplex = self.is_duplex();
         let (held, sent) = self.group.announcement();
         let until = *self.relay.lease.borrow();
         for (at, (id, handle)) in &self.partitions {
             if before.get(at).is_some_and(|(known, _)| known == id) {
                 continue;
             }
-            self.events.push(Event::Added { partition: at.clone(), duplex });
+            if handle.shown().view.compared {
+                self.uncompared.remove(at);
+                self.events.push(Event::Added { partition: at.clone(), duplex });
+            } else {
+                self.uncompared.insert(at.clone());
+                self.events.push(Event::Removed { partition: at.clone() });
+            }
             tell(handle, sequence::Event::Lease { until }).await;
             tell(handle, sequence::Event::Standing { held, sent }).await;
+        }
+    }
+
+    fn is_duplex(&self) -> bool {
+        self.relay.groups.get(&self.name).is_none_or(|served| served.config.mode == Mode::Duplex)
+    }
+
+    /// A partition whose logs are the same by now belongs to the group, and says what it thinks of the sides.
+    async fn give_voices(&mut self) {
+        let is_compared = |at: &TopicPartition| {
+            self.partitions.get(at).is_some_and(|(_, handle)| handle.shown().view.compared)
+        };
+        let compared: Vec<_> = self.uncompared.iter().filter(|at| is_compared(at)).cloned().collect();
+        let (duplex, (held, sent)) = (self.is_duplex(), self.group.announcement());
+        for partition in compared {
+            self.uncompared.remove(&partition);
+            if let Some((_, handle)) = self.partitions.get(&partition) {
+                tell(handle, sequence::Event::Standing { held, sent }).await;
+            }
+            self.events.push(Event::Added { partition, duplex });
         }
     }
 

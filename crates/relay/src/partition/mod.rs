@@ -188,7 +188,9 @@ impl PartitionHandle {
     ) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let (inbox, inbound) = mpsc::channel(INBOX_MAX);
         let Standing { active, in_sync, .. } = start.standing;
-        let (shown, watched) = watch::channel(Shown { view: View::default(), active, in_sync });
+        let compared = !start.config.awaits_comparison(start.checkpoint.as_ref());
+        let view = View { compared, ..View::default() };
+        let (shown, watched) = watch::channel(Shown { view, active, in_sync });
         let retired = stop.child_token();
         let inner = Arc::new(Inner {
             at: start.at.clone(),

@@ -346,6 +346,7 @@ impl Partition {
     }
 
     fn run(&mut self) {
+        self.uncompared = false;
         for side in Side::BOTH {
             let in_sync = self.opens_with(side);
             let track = &mut self.sides[side];

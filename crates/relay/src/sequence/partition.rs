@@ -25,6 +25,9 @@ pub struct PartitionConfig {
     pub absence: Absence,
     /// Whether both sides must hold a record before it is acknowledged; otherwise the standby follows (`async`).
     pub duplex: bool,
+    /// Whether the topic was taken in with what the clusters held: until both logs are the same for the first time both
+    /// are asked, whatever the standing says. What one of them held was promised by nobody, and is not to be lost.
+    pub taken_in: bool,
     /// Batches in flight to the active side, at most.
     pub active_in_flight_max: usize,
     /// Batches that wait or are in flight, at most; beyond it Produce is answered retriably.
@@ -49,6 +52,7 @@ impl PartitionConfig {
         Self {
             absence: Absence::Available,
             duplex: true,
+            taken_in: false,
             // What an idempotent producer keeps in flight; more only queues in the broker.
             active_in_flight_max: 5,
             // Several hundred producers with five batches each.
@@ -63,6 +67,13 @@ impl PartitionConfig {
     }
 }
 
+impl PartitionConfig {
+    /// Whether a partition that starts so has to be compared before it counts.
+    pub fn awaits_comparison(&self, checkpoint: Option<&Checkpoint>) -> bool {
+        self.taken_in && self.duplex && checkpoint.is_none()
+    }
+}
+
 /// What clients and operators may see of a partition now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct View {
@@ -71,6 +82,10 @@ pub struct View {
     pub ready: bool,
     /// Whether batches are admitted.
     pub writable: bool,
+    /// Whether both logs were the same once: until then the partition has no voice in its group.
+    pub compared: bool,
+    /// They are not, and one of them would have to be removed.
+    pub differs: bool,
     /// The high watermark shown.
     pub gate: i64,
     /// Reads below this offset may be served also while the partition is not ready (RELAY-13).
@@ -107,6 +122,8 @@ pub struct Partition {
     pub(super) sent: Option<Standing>,
     pub(super) leased_until: Millis,
     pub(super) phase: Phase,
+    /// Taken in, and the logs were not the same yet.
+    pub(super) uncompared: bool,
     pub(super) sides: SideMap<Track>,
     pub(super) line: Line,
     pub(super) producers: Producers,
@@ -163,6 +180,7 @@ impl Partition {
             sent: None,
             leased_until: 0,
             phase: Phase::Opening(Opening::default()),
+            uncompared: config.awaits_comparison(checkpoint.as_ref()),
             sides: SideMap::from_fn(track),
             line: Line::new(gate),
             producers,
@@ -239,6 +257,8 @@ impl Partition {
         View {
             ready,
             writable: ready && !self.is_stopped(),
+            compared: !self.uncompared,
+            differs: self.uncompared && Side::BOTH.into_iter().any(|side| self.sides[side].fault.is_some()),
             gate: self.line.gate,
             served_below: self.line.gate,
             log_start: self.log_start,
@@ -288,7 +308,7 @@ impl Partition {
     /// one that was sent (RELAY-5).
     pub(super) fn requires(&self, side: Side) -> bool {
         let standings = [Some(self.standing), self.sent];
-        standings.into_iter().flatten().any(|standing| match self.config.duplex {
+        self.uncompared || standings.into_iter().flatten().any(|standing| match self.config.duplex {
             true => standing.in_sync.contains(side),
             false => standing.active == side,
         })

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::history::Histories;
 use crate::groups::Mirror;
+use crate::partition::PartitionHandle;
 use crate::relay::{Relay, ServiceGroup};
 use crate::sequence::Millis;
 use crate::side::{Side, SideMap};
@@ -19,6 +20,10 @@ const NAMES_MAX: usize = 10;
 const GROUPS_FULL: &str = "groups-full";
 /// The alarm of topics that are two logs.
 const TWO_LOGS: &str = "two-logs";
+/// The alarm of topics that somebody has deleted on both sides.
+const TOPIC_GONE: &str = "topic-gone";
+/// The alarm of changes of topics that cannot be finished.
+const BLOCKED: &str = "blocked";
 
 /// Everything.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -278,10 +283,16 @@ fn group(
             ends_in_seconds: ends_in.map(|(pace, left)| left as f64 / pace.gained),
         }
     });
-    let concerns = |topic: &str| relay.config.group_of_topic(topic) == name && relay.served.get(topic).is_none();
-    let unserved = relay.unserved.split(concerns);
+    let belongs = |topic: &str| relay.config.group_of_topic(topic) == name;
+    let is_opening = |partition: &&PartitionHandle| !partition.shown().view.ready;
+    let is_open = |topic: &str| {
+        let served = relay.served.get(topic);
+        served.is_some_and(|topic| !topic.partitions.iter().any(|partition| partition.shown().view.differs))
+    };
+    let unserved = relay.unserved.split(|topic| belongs(topic) && !is_open(topic));
     let topics_read = unserved.is_some();
-    let Split { waiting, refused, two_logs } = unserved.unwrap_or_default();
+    let split = unserved.unwrap_or_default();
+    let blocked = relay.unserved.blocked_of(belongs);
     GroupStatus {
         name: name.to_owned(),
         active,
@@ -309,17 +320,23 @@ fn group(
             because: rebuild.because,
             topics_in_all: served.rebuilds.topics(),
         }),
-        alarms: alarms(relay, view.alarms, &served.mirror, &two_logs),
+        alarms: alarms(relay, view.alarms, &served.mirror, &split, &blocked),
         partitions: partitions.len(),
-        partitions_opening: partitions.iter().filter(|partition| !partition.shown().view.ready).count(),
+        partitions_opening: partitions.iter().filter(is_opening).count(),
         topics_read,
-        topics_waiting: Names::of(&waiting),
-        topics_refused: Names::of(&refused),
+        topics_waiting: Names::of(&split.waiting),
+        topics_refused: Names::of(&split.refused),
     }
 }
 
 /// What the sides call for, and what the mirror of committed offsets does.
-fn alarms(relay: &Relay, raised: BTreeMap<Alarm, String>, mirror: &Mirror, two_logs: &[Arc<str>]) -> Vec<AlarmStatus> {
+fn alarms(
+    relay: &Relay,
+    raised: BTreeMap<Alarm, String>,
+    mirror: &Mirror,
+    unserved: &Split,
+    blocked: &[(Arc<str>, String)],
+) -> Vec<AlarmStatus> {
     let of_sides = raised.into_iter().map(|(alarm, text)| {
         let which = match alarm {
             Alarm::WrongCluster(side) => relay.cluster(side).wrong(),
@@ -332,15 +349,20 @@ fn alarms(relay: &Relay, raised: BTreeMap<Alarm, String>, mirror: &Mirror, two_l
         name: GROUPS_FULL.to_owned(),
         text: "more consumer groups than the relay carries: offsets of the rest are on one side only".to_owned(),
     });
-    let forked = (!two_logs.is_empty()).then(|| {
-        let Names { count, first } = Names::of(two_logs);
-        let text = format!(
-            "{count} topics are not taken in, as the sides hold two logs of each and nothing says which counts: {}",
-            first.join(", ")
-        );
-        AlarmStatus { name: TWO_LOGS.to_owned(), text }
+    let of_topics = |alarm: &str, topics: &[Arc<str>], what: &str| {
+        (!topics.is_empty()).then(|| {
+            let Names { count, first } = Names::of(topics);
+            AlarmStatus { name: alarm.to_owned(), text: format!("{count} topics {what}: {}", first.join(", ")) }
+        })
+    };
+    let what = "are not taken in, as the sides hold two logs of each and nothing says which counts";
+    let forked = of_topics(TWO_LOGS, &unserved.two_logs, what);
+    let gone = of_topics(TOPIC_GONE, &unserved.gone, "were deleted on both sides past the relay");
+    let blocked = blocked.iter().take(NAMES_MAX).map(|(topic, reason)| AlarmStatus {
+        name: BLOCKED.to_owned(),
+        text: format!("a change of topic {topic} cannot be finished: {reason}"),
     });
-    of_sides.chain(full).chain(forked).collect()
+    of_sides.chain(full).chain(forked).chain(gone).chain(blocked).collect()
 }
 
 fn seconds(ms: Millis) -> f64 {

@@ -70,7 +70,7 @@ const GONE: &str = "the topic is not there";
 pub fn next(record: &TopicRecord, needed: SideSet, observed: &SideMap<Observed>) -> Step {
     let sides = Side::BOTH.into_iter().filter(|side| needed.contains(*side));
     match &record.life {
-        Life::Live | Life::Deleted => Step::Done,
+        Life::Live | Life::Gone | Life::Deleted => Step::Done,
         Life::Creating => create(record, sides, observed),
         Life::Deleting => delete(record, observed),
         Life::Growing { to } => {

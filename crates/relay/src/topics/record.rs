@@ -48,6 +48,8 @@ pub enum Life {
     },
     /// To be deleted on both sides.
     Deleting,
+    /// Deleted on both sides past the relay. Not served, and named until somebody deletes it or makes it again.
+    Gone,
     /// Gone. Kept, so that what a side away still has of it is not taken for a new topic.
     Deleted,
 }
@@ -69,6 +71,10 @@ pub struct TopicRecord {
     /// Its identities on the sides, where they are known (RELAY-12).
     #[serde(with = "identity::sides")]
     pub sides: SideMap<Option<TopicId>>,
+    /// How many partitions it was taken in with: what they held nobody had promised (see
+    /// [`crate::sequence::PartitionConfig::taken_in`]). 0 for one that the relay made.
+    #[serde(default)]
+    pub taken_in: i32,
     /// Where it is in its life.
     pub life: Life,
 }
@@ -81,7 +87,7 @@ impl TopicRecord {
 
     /// Whether something about it is unfinished.
     pub fn has_intent(&self) -> bool {
-        !matches!(self.life, Life::Live | Life::Deleted)
+        !matches!(self.life, Life::Live | Life::Gone | Life::Deleted)
     }
 
     /// The record with changed configurations.

@@ -167,11 +167,11 @@ impl<C: Coordination> Registry<C> {
         match self.get(&name) {
             // Asked for again, after an answer that came too late.
             Some(begun) if begun.life == Life::Creating && begun.partitions == record.partitions && !validate_only => {}
-            Some(_) => {
+            Some(known) if known.life != Life::Gone => {
                 let problem = format!("Topic '{name}' already exists.");
                 return Err(AdminError::refused(ErrorCode::TOPIC_ALREADY_EXISTS, problem));
             }
-            None => {
+            Some(_) | None => {
                 for side in Side::BOTH.into_iter().filter(|side| needed.contains(*side)) {
                     let made = self.clients[side].create_topic(&new_topic(&record), true).await;
                     made.map_err(|source| AdminError::Side { side, source })?;
@@ -206,7 +206,7 @@ impl<C: Coordination> Registry<C> {
     /// Takes a topic in that at least one side has already, in the state that the record says.
     pub async fn adopt(&self, record: TopicRecord, needed: SideSet) -> Result<TopicRecord, AdminError> {
         let _turn = self.turn.lock().await;
-        if let Some(known) = self.get(&record.name) {
+        if let Some(known) = self.get(&record.name).filter(|known| known.life != Life::Gone) {
             return Ok(known);
         }
         let name = Arc::clone(&record.name);
@@ -271,6 +271,28 @@ impl<C: Coordination> Registry<C> {
         let mut record = self.known(name)?;
         record.configs.insert(config.to_owned(), value);
         self.keep(record).await
+    }
+
+    /// Both sides have it no more, and nobody asked the relay for that.
+    pub async fn lost(&self, name: &str) -> Result<(), AdminError> {
+        let _turn = self.turn.lock().await;
+        let record = self.known(name)?;
+        match record.life {
+            Life::Live => self.keep(TopicRecord { life: Life::Gone, sides: SideMap::default(), ..record }).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Lets go of a topic that was taken in and is not compared yet: it is as if it had not been taken in.
+    pub async fn let_go(&self, name: &str) -> Result<(), AdminError> {
+        let _turn = self.turn.lock().await;
+        let record = self.known(name)?;
+        match record.life {
+            Life::Live if record.taken_in > 0 => {
+                self.keep(TopicRecord { life: Life::Deleted, sides: SideMap::default(), ..record }).await
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Finishes what was begun: after a start, and now and then. Says what is still unfinished, and why.
@@ -345,8 +367,8 @@ impl<C: Coordination> Registry<C> {
     /// A topic without an intent: an older one is finished first.
     async fn settled(&self, name: &str, needed: SideSet) -> Result<TopicRecord, AdminError> {
         match self.known(name)? {
-            record if record.life == Life::Deleting => {
-                Err(AdminError::refused(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, "The topic is being deleted."))
+            record if matches!(record.life, Life::Deleting | Life::Gone) => {
+                Err(AdminError::refused(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, "The topic is being deleted, or is gone."))
             }
             record if record.has_intent() => self.drive(name, needed).await,
             record => Ok(record),

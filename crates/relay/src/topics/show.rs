@@ -53,8 +53,8 @@ pub(crate) fn show(relay: &Arc<Relay>) {
             continue;
         }
         tracing::info!(topic = %name, partitions, batch_bytes_max, "a topic is served");
-        let (name, id, topic_ids) = (Arc::clone(name), record.id, record.sides);
-        let spec = TopicSpec { name: Arc::clone(&name), id, topic_ids, partitions, batch_bytes_max };
+        let (name, id, topic_ids, taken_in) = (Arc::clone(name), record.id, record.sides, record.taken_in);
+        let spec = TopicSpec { name: Arc::clone(&name), id, topic_ids, partitions, taken_in, batch_bytes_max };
         relay.serve_topic(&spec, |index| {
             relay.state.take_checkpoint(&TopicPartition::new(Arc::clone(&name), index), id)
         });
@@ -93,6 +93,7 @@ pub(crate) async fn create(relay: &Arc<Relay>, wanted: Wanted, validate_only: bo
         replication: if replication == -1 { default_replication } else { replication },
         configs,
         sides: SideMap::default(),
+        taken_in: 0,
         life: Life::Creating,
     };
     let needed = needed(relay, &record.name);

@@ -37,6 +37,8 @@ pub struct Durable {
     /// Every id that was drawn for stamping.
     pub stamps: Vec<Vec<i64>>,
     pub starts: u64,
+    /// Which partitions the relay finds with records in them.
+    pub taken_in: Vec<bool>,
     pub tickets: u64,
 }
 
@@ -56,6 +58,7 @@ impl Durable {
             ids: (0..partitions).map(|_| (random.random_range(0..1 << 62), random.random_range(0..1 << 62))).collect(),
             stamps: vec![Vec::new(); partitions],
             starts: 0,
+            taken_in: vec![false; partitions],
             tickets: 0,
         }
     }

@@ -31,6 +31,8 @@ pub struct Governor {
     heard_at: Millis,
     /// What each partition has taken in.
     pub seen: Vec<Seen>,
+    /// Which partitions have no voice yet.
+    pub voiceless: Vec<bool>,
     /// The coordinator was empty, or held less than was remembered, when this start of the relay began.
     in_doubt: bool,
     /// An operator has allowed one grant.
@@ -101,7 +103,11 @@ impl World {
         let partitions = self.durable.topics.len();
         let mut group = Group::new(config, boot);
         let mut out = Vec::new();
-        for partition in 0..partitions {
+        let awaits = |partition: usize| {
+            self.durable.taken_in[partition] && self.durable.duplex && self.durable.checkpoints[partition].1.is_none()
+        };
+        let voiceless: Vec<bool> = (0..partitions).map(awaits).collect();
+        for partition in (0..partitions).filter(|partition| !voiceless[*partition]) {
             let event = GroupEvent::Added { partition: self.named(partition), duplex: self.durable.duplex };
             group.on(self.now, event, &mut out);
         }
@@ -112,6 +118,7 @@ impl World {
             told_at: vec![0; partitions],
             heard_at: 0,
             seen: vec![Seen::of(held, sent); partitions],
+            voiceless,
             in_doubt: remembered.is_some_and(|remembered| {
                 found.is_none_or(|(_, found)| found.standing.epoch < remembered.standing.epoch)
             }),
@@ -129,6 +136,16 @@ impl World {
         for side in Side::BOTH {
             self.after(1, 20, Due::Govern { start, what: Governing::Probes(side) });
         }
+    }
+
+    /// A partition joins the group, and says what it thinks of the sides.
+    pub fn give_voice(&mut self, partition: usize) {
+        let event = GroupEvent::Added { partition: self.named(partition), duplex: self.durable.duplex };
+        let Some(relay) = &mut self.relay else { return };
+        relay.governor.voiceless[partition] = false;
+        let (held, sent) = relay.governor.group.announcement();
+        self.tell_group(event);
+        self.tell_partition(partition, Event::Standing { held, sent });
     }
 
     /// A partition speaks of a side.

@@ -12,6 +12,7 @@ use naru_relay::sides::Standing;
 use naru_relay::{Side, SideMap};
 
 use crate::broker::{Broker, Log, content};
+use crate::history::{History, is_whole, on_both};
 
 /// A reading that a broker answered is known to the group after this, at the latest.
 const HEARD_MS: Millis = 600;
@@ -58,6 +59,8 @@ struct Judged {
     deletable: i64,
     /// What a fault took of a side's log, until it holds everything again.
     lost: SideMap<Option<Lost>>,
+    /// What stood there before the relay came.
+    history: History,
     /// The last batch of each client that was exposed.
     newest: BTreeMap<usize, u64>,
 }
@@ -83,6 +86,16 @@ impl Oracle {
             duplex,
             blocks,
         }
+    }
+
+    /// What a partition holds before the relay comes, on the side that has more of it.
+    pub fn found(&mut self, partition: usize, history: History) {
+        self.partitions[partition].history = history;
+    }
+
+    /// Whether a batch is from before the relay came.
+    pub fn was_there(&self, partition: usize, content: u64) -> bool {
+        self.partitions[partition].history.iter().any(|old| old.content == content)
     }
 
     /// A client made a batch.
@@ -118,6 +131,7 @@ impl Oracle {
         held.in_sync.contains(other)
             && self.partitions.iter().all(|judged| judged.lost[other].is_none())
             && self.first_missing(partition, &brokers[other].logs[partition], from).is_none()
+            && self.partitions.iter().enumerate().all(|(at, judged)| on_both(&judged.history, brokers, at))
     }
 
     /// Whether what a side holds can be held against the relay: no fault has touched it.
@@ -426,6 +440,8 @@ impl Oracle {
                 let log = &brokers[side].logs[partition];
                 let missing = self.first_missing(partition, log, 0);
                 invariant!(LOG_1, missing.is_none(), "partition {partition}: {side} has lost offset {missing:?}");
+                let is_kept = is_whole(&judged.history, log, judged.log_start);
+                invariant!(LOG_1, is_kept, "partition {partition}: {side} has lost what was there before the relay");
                 invariant!(
                     RELAY_3,
                     log.end == judged.gate,

@@ -106,7 +106,7 @@ impl Relay {
 
     /// Whether a side was read in every partition since the start.
     pub fn has_read(&self, side: Side) -> bool {
-        self.actors.iter().all(|actor| actor.read[side])
+        self.actors.iter().all(|actor| actor.read[side] || !actor.machine.view().compared)
     }
 
     pub fn is_paused(&self) -> bool {
@@ -148,6 +148,7 @@ impl World {
                 let config = PartitionConfig {
                     absence: self.durable.absence,
                     duplex: self.durable.duplex,
+                    taken_in: self.durable.taken_in[partition],
                     pending_max: 64,
                     suspect_after_ms: 500,
                     copy_bytes_max: 2_000,
@@ -286,6 +287,7 @@ impl World {
             self.lose_connection(side);
         }
         self.at(now + TICK_MS, Due::RelayTick(start));
+        self.give_voices();
         self.group_hears(GroupEvent::Tick);
         self.mirror_ticks();
         self.relay_works();

@@ -213,6 +213,7 @@ impl World {
             mutant: None,
             random,
         };
+        world.find_history();
         for partition in 0..partitions {
             for _ in 0..world.random.random_range(1..=3) {
                 world.add_client(partition);
@@ -374,8 +375,8 @@ impl World {
             Due::RelayTick(start) => self.relay_ticks(start),
             Due::RelaySaves(start) => self.relay_saves(start),
             Due::RelayLooks(start) => self.relay_looks(start),
-            Due::Keeps { start, partition, order, made, checkpoint } => {
             Due::KeepsMarks { start, order, marks } => self.keep_marks(start, order, marks),
+            Due::Keeps { start, partition, order, made, checkpoint } => {
                 self.keeps(start, partition, order, made, *checkpoint);
             }
             Due::LeaseAsk(start) => self.lease_asked(start),
