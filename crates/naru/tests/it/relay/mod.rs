@@ -3,6 +3,7 @@
 mod admin;
 mod faults;
 mod groups;
+mod half_open;
 mod lost_side;
 mod preflight;
 mod pressure;
