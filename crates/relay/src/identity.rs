@@ -103,7 +103,7 @@ pub(crate) fn fresh<const N: usize>() -> [u8; N] {
 }
 
 /// Brokers count producer ids up from 0; none comes this far.
-const BROKERS_IDS_MAX: i64 = 1 << 48;
+pub(crate) const BROKERS_IDS_MAX: i64 = 1 << 48;
 
 /// 62 random bits: ids of brokers, of other relays and of other starts do not meet (RELAY-6).
 pub(crate) fn fresh_producer_id() -> i64 {
@@ -138,6 +138,11 @@ mod tests {
         let second = Identity::next(dir.path()).unwrap();
         assert_eq!((first.epoch, second.epoch), (0, 1));
         assert_eq!((&first.cluster_id, first.copier_id), (&second.cluster_id, second.copier_id));
+        let ids: std::collections::BTreeSet<i64> = (0..100_000).map(|_| fresh_producer_id()).collect();
+        assert!(
+            ids.len() == 100_000 && ids.iter().all(|id| *id >= BROKERS_IDS_MAX),
+            "one of them is a broker's, or twice"
+        );
         fs::write(dir.path().join(FILE), "something else").unwrap();
         assert!(matches!(Identity::next(dir.path()), Err(IdentityError::Foreign { .. })));
         fs::write(dir.path().join(FILE), format!("cluster_id x\nepoch {}\ncopier_id 7\n", i32::MAX)).unwrap();

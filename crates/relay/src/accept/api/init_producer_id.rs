@@ -2,10 +2,11 @@
 
 use naru_kafka::serve::messages::{InitProducerIdRequest, InitProducerIdResponse, ProducerId};
 use naru_kafka::wire::ErrorCode;
+use naru_model::invariant;
 
 use crate::accept::Call;
 use crate::accept::dispatch::Api;
-use crate::identity::fresh_producer_id;
+use crate::identity::{BROKERS_IDS_MAX, fresh_producer_id};
 
 pub(crate) struct InitProducerId;
 
@@ -22,6 +23,9 @@ impl Api for InitProducerId {
                 .with_producer_id(ProducerId(-1))
                 .with_producer_epoch(-1);
         }
-        InitProducerIdResponse::default().with_producer_id(ProducerId(fresh_producer_id())).with_producer_epoch(0)
+        let id = fresh_producer_id();
+        let relays = id == call.relay.copier_id;
+        invariant!(RELAY_6, id >= BROKERS_IDS_MAX && !relays, "{id} is given to a client");
+        InitProducerIdResponse::default().with_producer_id(ProducerId(id)).with_producer_epoch(0)
     }
 }
