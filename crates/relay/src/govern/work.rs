@@ -66,6 +66,8 @@ pub(super) async fn assess(relay: Arc<Relay>, group: String, side: Side) -> Even
 }
 
 pub(super) async fn recreate(relay: Arc<Relay>, side: Side, topic: Arc<str>) -> Event {
+    // Whoever consumes it, consumer groups are of a service group by their own names.
+    let forget_offsets = || relay.groups.values().for_each(|served| served.mirror.recreated(side));
     tracing::warn!(%side, %topic, "a topic is made again on a side that returns");
     let done = match relay.topics.remake(side, &topic).await {
         Ok(()) => true,
@@ -74,6 +76,7 @@ pub(super) async fn recreate(relay: Arc<Relay>, side: Side, topic: Arc<str>) -> 
             false
         }
     };
+    forget_offsets();
     if done && let Some(served) = relay.served.get(&topic) {
         let id = relay.topics.get(&topic).and_then(|record| record.sides[side]);
         for partition in &served.partitions {

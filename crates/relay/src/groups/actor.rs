@@ -17,7 +17,7 @@ use crate::clock;
 use crate::govern::State;
 use crate::offsets::{Action, Changes, Event, Group, View};
 use crate::sequence::{Millis, Suspicion, Ticket};
-use crate::side::Side;
+use crate::side::{Side, SideMap};
 use crate::sides::Standing;
 
 /// Requests on their way to a group. Each client connection has one at a time; beyond this they wait with their client.
@@ -46,6 +46,8 @@ pub struct Announcement {
     pub quiescing: bool,
     /// Rises when both sides are to be compared again.
     pub comparison: u64,
+    /// Rises when a topic was made again on a side, which drops its offsets there.
+    pub recreated: SideMap<u64>,
 }
 
 /// What is known of a group now.
@@ -214,6 +216,11 @@ impl Actor {
         }
         if before.is_some_and(|before| before.quiescing) != now.quiescing {
             self.on(if now.quiescing { Event::Quiesce } else { Event::Resume });
+        }
+        for side in Side::BOTH {
+            if before.is_some_and(|before| before.recreated[side] != now.recreated[side]) {
+                self.on(Event::Recreated { side });
+            }
         }
         if before.is_some_and(|before| before.comparison != now.comparison) {
             self.on(Event::Recheck);

@@ -103,7 +103,9 @@ impl Mirror {
         state: Arc<State>,
         tasks: &Tasks,
     ) -> Self {
-        let announcement = Announcement { held, sent: None, lease_until: 0, quiescing: false, comparison: 0 };
+        let recreated = SideMap::default();
+        let announcement =
+            Announcement { held, sent: None, lease_until: 0, quiescing: false, comparison: 0, recreated };
         Self {
             config,
             sides: Sides::new(clients, recognised),
@@ -131,6 +133,11 @@ impl Mirror {
     /// Holds commits, or lets them go on.
     pub fn quiesce(&self, quiescing: bool) {
         self.announced.send_modify(|announced| announced.quiescing = quiescing);
+    }
+
+    /// A topic was made again on a side: what the groups had committed there is gone.
+    pub fn recreated(&self, side: Side) {
+        self.announced.send_modify(|announced| announced.recreated[side] += 1);
     }
 
     /// What was announced last.
