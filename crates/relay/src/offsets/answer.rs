@@ -160,7 +160,11 @@ impl Group {
     /// Tells the service group that a follower holds everything, once.
     pub(super) fn report_equal(&mut self, standing: Standing, out: &mut Vec<Action>) {
         let side = standing.standby();
-        let equal = self.tied && self.sync.is_done() && self.lanes[side].is_idle() && self.waiting.is_empty() && self.marking.rests();
+        let equal = self.tied
+            && self.sync.is_done()
+            && self.lanes[side].is_idle()
+            && self.waiting.is_empty()
+            && self.marking.rests();
         if equal && !self.reported_equal {
             self.reported_equal = true;
             out.push(Action::Suspect { side, suspicion: Suspicion::Behind { records: 0 } });

@@ -16,6 +16,7 @@
 mod action;
 mod answer;
 mod event;
+mod failing;
 mod group;
 mod lane;
 mod mark;

@@ -7,6 +7,7 @@
 
 pub(crate) mod api;
 mod ask;
+mod gone;
 mod identity;
 pub(crate) mod logs;
 pub mod plan;

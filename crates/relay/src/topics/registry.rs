@@ -16,8 +16,7 @@ use super::record::{Change, Life, TopicRecord};
 use crate::coordination::{Coordination, Held, ReadFailed, SwapFailed};
 use crate::side::{Side, SideMap, SideSet};
 
-/// Steps of one intent in one go: two sides, a record after each, and as many again for brokers that learn of a change
-/// later than their neighbours.
+/// Steps of one intent in one go: two sides, a record after each, twice that for brokers that learn of a change late.
 const STEPS_MAX: usize = 40;
 /// Wait before the same step is tried again: brokers hear of a change within this.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -110,7 +109,7 @@ pub struct Registry<C> {
     clients: SideMap<Client>,
     kept: RwLock<BTreeMap<Arc<str>, Kept>>,
     changes: watch::Sender<u64>,
-    turn: Mutex<()>,
+    pub(super) turn: Mutex<()>,
 }
 
 impl<C: Coordination> Registry<C> {
@@ -164,14 +163,14 @@ impl<C: Coordination> Registry<C> {
     ) -> Result<TopicRecord, AdminError> {
         let _turn = self.turn.lock().await;
         let name = Arc::clone(&record.name);
-        match self.get(&name) {
+        match self.get(&name).filter(|known| known.life != Life::Gone) {
             // Asked for again, after an answer that came too late.
             Some(begun) if begun.life == Life::Creating && begun.partitions == record.partitions && !validate_only => {}
-            Some(known) if known.life != Life::Gone => {
+            Some(_) => {
                 let problem = format!("Topic '{name}' already exists.");
                 return Err(AdminError::refused(ErrorCode::TOPIC_ALREADY_EXISTS, problem));
             }
-            Some(_) | None => {
+            None => {
                 for side in Side::BOTH.into_iter().filter(|side| needed.contains(*side)) {
                     let made = self.clients[side].create_topic(&new_topic(&record), true).await;
                     made.map_err(|source| AdminError::Side { side, source })?;
@@ -273,28 +272,6 @@ impl<C: Coordination> Registry<C> {
         self.keep(record).await
     }
 
-    /// Both sides have it no more, and nobody asked the relay for that.
-    pub async fn lost(&self, name: &str) -> Result<(), AdminError> {
-        let _turn = self.turn.lock().await;
-        let record = self.known(name)?;
-        match record.life {
-            Life::Live => self.keep(TopicRecord { life: Life::Gone, sides: SideMap::default(), ..record }).await,
-            _ => Ok(()),
-        }
-    }
-
-    /// Lets go of a topic that was taken in and is not compared yet: it is as if it had not been taken in.
-    pub async fn let_go(&self, name: &str) -> Result<(), AdminError> {
-        let _turn = self.turn.lock().await;
-        let record = self.known(name)?;
-        match record.life {
-            Life::Live if record.taken_in > 0 => {
-                self.keep(TopicRecord { life: Life::Deleted, sides: SideMap::default(), ..record }).await
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// Finishes what was begun: after a start, and now and then. Says what is still unfinished, and why.
     pub async fn finish(&self, needed: impl Fn(&str) -> SideSet) -> Vec<(Arc<str>, AdminError)> {
         let mut unfinished = Vec::new();
@@ -359,7 +336,7 @@ impl<C: Coordination> Registry<C> {
         Err(AdminError::Slow)
     }
 
-    fn known(&self, name: &str) -> Result<TopicRecord, AdminError> {
+    pub(super) fn known(&self, name: &str) -> Result<TopicRecord, AdminError> {
         let problem = || AdminError::refused(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, "The relay has no such topic.");
         self.get(name).ok_or_else(problem)
     }
@@ -367,9 +344,10 @@ impl<C: Coordination> Registry<C> {
     /// A topic without an intent: an older one is finished first.
     async fn settled(&self, name: &str, needed: SideSet) -> Result<TopicRecord, AdminError> {
         match self.known(name)? {
-            record if matches!(record.life, Life::Deleting | Life::Gone) => {
-                Err(AdminError::refused(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, "The topic is being deleted, or is gone."))
-            }
+            record if matches!(record.life, Life::Deleting | Life::Gone) => Err(AdminError::refused(
+                ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+                "The topic is being deleted, or is gone.",
+            )),
             record if record.has_intent() => self.drive(name, needed).await,
             record => Ok(record),
         }
@@ -443,7 +421,7 @@ impl<C: Coordination> Registry<C> {
     }
 
     /// Writes a record down. An unknown outcome is read back.
-    async fn keep(&self, record: TopicRecord) -> Result<(), AdminError> {
+    pub(super) async fn keep(&self, record: TopicRecord) -> Result<(), AdminError> {
         let key = format!("{PREFIX}{}", record.name);
         let expected = self.kept_of(&record.name).map_or(0, |kept| kept.version);
         let value = serde_json::to_vec(&record).map_err(|source| AdminError::Record { key: key.clone(), source })?;

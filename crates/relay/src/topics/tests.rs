@@ -64,7 +64,16 @@ impl Sides {
 
 fn record(life: Life, sides: SideMap<Option<TopicId>>) -> TopicRecord {
     let configs = BTreeMap::from([("retention.ms".to_owned(), "1000".to_owned())]);
-    TopicRecord { name: "orders".into(), id: TopicId([9; 16]), partitions: 3, replication: 1, configs, sides, taken_in: 0, life }
+    TopicRecord {
+        name: "orders".into(),
+        id: TopicId([9; 16]),
+        partitions: 3,
+        replication: 1,
+        configs,
+        sides,
+        taken_in: 0,
+        life,
+    }
 }
 
 fn there(id: u8) -> Present {

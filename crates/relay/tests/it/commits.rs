@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use naru_kafka::wire::ErrorCode;
-use naru_model::invariant;
 use naru_relay::offsets::{Action, Changes, Event, Failed, Group, GroupConfig, Marks, Offsets, Position};
 use naru_relay::sequence::{Millis, OrderId, Suspicion, Ticket};
 use naru_relay::sides::{Event as GroupEvent, Standing};
@@ -20,7 +19,7 @@ use crate::world::{Due, World};
 const SETTLE_MS: Millis = 2_500;
 const REQUEST_MS: Millis = 1_000;
 /// How often the relay looks whether brokers have forgotten something.
-const RECHECK_MS: Millis = 3_000;
+pub const RECHECK_MS: Millis = 3_000;
 /// A client's patience with its commit.
 const COMMIT_MS: Millis = 2_000;
 
@@ -70,20 +69,20 @@ pub struct Request {
 
 /// The committer of one partition: one commit at a time, each of a higher number.
 #[derive(Debug, Default)]
-struct Committer {
+pub struct Committer {
     number: u64,
-    asked: Option<(u64, u64, Millis)>,
+    pub asked: Option<(u64, u64, Millis)>,
     /// The highest number that was acknowledged.
-    acknowledged: u64,
+    pub acknowledged: u64,
 }
 
 /// The group in the world: what survives the relay.
 #[derive(Debug)]
 pub struct Commits {
     pub stores: SideMap<Store>,
-    committers: Vec<Committer>,
+    pub committers: Vec<Committer>,
     /// Places that a fault took from a side, and when.
-    excused: SideMap<BTreeMap<usize, Millis>>,
+    pub excused: SideMap<BTreeMap<usize, Millis>>,
     pub has_members: bool,
     /// What the relay's disk holds of places that were set back.
     pub marks: Marks,
@@ -147,40 +146,6 @@ impl Commits {
             Some(at) => self.excuse(side, partition, at),
             None => drop(self.excused[side].remove(&partition)),
         }
-    }
-
-    /// The oracle's part: what was acknowledged is on every side in sync. A side that joined by a change sent then does
-    /// so with everything that could be known to be there.
-    pub fn judge(&mut self, held: Standing, joined: Option<(Side, Millis)>) {
-        for side in Side::BOTH.into_iter().filter(|side| held.in_sync.contains(*side)) {
-            for partition in 0..self.committers.len() {
-                if self.holds(side, partition) {
-                    self.excused[side].remove(&partition);
-                    continue;
-                }
-                let excused = self.excused[side].get(&partition).is_some_and(|at| {
-                    joined.is_none_or(|(joined, sent_at)| joined != side || sent_at < at + RECHECK_MS + 1_000)
-                });
-                invariant!(
-                    RELAY_4,
-                    excused,
-                    "partition {partition}: commit {} acknowledged, {side} holds {:?}; {held}",
-                    self.committers[partition].acknowledged,
-                    self.stores[side].held.get(&partition)
-                );
-            }
-        }
-    }
-
-    /// Why it is not quiet; empty if it is.
-    pub fn unrest(&self) -> Vec<String> {
-        let SideMap { a, b } = &self.stores;
-        let differ = (a.held != b.held).then(|| format!("committed offsets {:?} and {:?}", a.held, b.held));
-        let asked = self.committers.iter().any(|committer| committer.asked.is_some());
-        // Whatever a side lost of them, it was given back.
-        let missing = |side: &Side| (0..self.committers.len()).any(|partition| !self.holds(*side, partition));
-        let lacks = Side::BOTH.into_iter().find(missing).map(|side| format!("{side} lacks what was acknowledged"));
-        differ.into_iter().chain(lacks).chain(asked.then(|| "a commit without answer".to_owned())).collect()
     }
 }
 

@@ -1,12 +1,13 @@
 //! What a side may lose of its committed offsets, and what the relay keeps of those that went back.
 
-use naru_relay::Side;
+use naru_model::invariant;
 use naru_relay::offsets::{Event, Kept, Marks};
 use naru_relay::sequence::{Millis, OrderId};
 use naru_relay::sides::Standing;
+use naru_relay::{Side, SideMap};
 use rand::RngExt;
 
-use crate::commits::Commits;
+use crate::commits::{Commits, RECHECK_MS};
 use crate::world::{Due, World};
 
 /// How many positions a lost tail may hold of one place.
@@ -21,9 +22,8 @@ impl Commits {
     /// The end of a side's log of offsets is gone: this place is what it was before, or is not there. Whether it is so.
     pub fn lose_end(&mut self, side: Side, partition: usize, depth: usize, held: Standing, now: Millis) -> bool {
         let other = side.other();
-        let is_safe = held.in_sync.contains(other)
-            && self.holds(other, partition)
-            && !self.is_excused(other, partition);
+        let is_safe =
+            held.in_sync.contains(other) && self.holds(other, partition) && !self.is_excused(other, partition);
         let past = self.stores[side].past.get(&partition).map_or(0, Vec::len);
         // What is so new that nobody was told of it yet is lost with its write.
         if !is_safe || past < 2 || !self.is_settled(side, partition) {
@@ -38,6 +38,42 @@ impl Commits {
         }
         self.excuse(side, partition, now);
         true
+    }
+}
+
+impl Commits {
+    /// The oracle's part: what was acknowledged is on every side in sync. A side that joined by a change sent then does
+    /// so with everything that could be known to be there.
+    pub fn judge(&mut self, held: Standing, joined: Option<(Side, Millis)>) {
+        for side in Side::BOTH.into_iter().filter(|side| held.in_sync.contains(*side)) {
+            for partition in 0..self.committers.len() {
+                if self.holds(side, partition) {
+                    self.excused[side].remove(&partition);
+                    continue;
+                }
+                let excused = self.excused[side].get(&partition).is_some_and(|at| {
+                    joined.is_none_or(|(joined, sent_at)| joined != side || sent_at < at + RECHECK_MS + 1_000)
+                });
+                invariant!(
+                    RELAY_4,
+                    excused,
+                    "partition {partition}: commit {} acknowledged, {side} holds {:?}; {held}",
+                    self.committers[partition].acknowledged,
+                    self.stores[side].held.get(&partition)
+                );
+            }
+        }
+    }
+
+    /// Why it is not quiet; empty if it is.
+    pub fn unrest(&self) -> Vec<String> {
+        let SideMap { a, b } = &self.stores;
+        let differ = (a.held != b.held).then(|| format!("committed offsets {:?} and {:?}", a.held, b.held));
+        let asked = self.committers.iter().any(|committer| committer.asked.is_some());
+        // Whatever a side lost of them, it was given back.
+        let missing = |side: &Side| (0..self.committers.len()).any(|partition| !self.holds(*side, partition));
+        let lacks = Side::BOTH.into_iter().find(missing).map(|side| format!("{side} lacks what was acknowledged"));
+        differ.into_iter().chain(lacks).chain(asked.then(|| "a commit without answer".to_owned())).collect()
     }
 }
 

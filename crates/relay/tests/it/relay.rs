@@ -16,6 +16,7 @@ use crate::coordinator::Mood;
 use crate::govern::{Governing, Governor};
 use crate::network::{Ask, Broken, Lane};
 use crate::orders::whole;
+use crate::trace::told;
 use crate::world::{Due, World, brief};
 
 /// How long a lease lasts from the sending of its renewal.
@@ -540,19 +541,5 @@ impl World {
             self.clients[client].last_answer = at;
             self.at(at, Due::ClientHears { client, connection, index, result });
         }
-    }
-}
-
-/// An action without its bytes.
-fn told(action: &Action) -> String {
-    match action {
-        Action::Write { order, side, batch } => {
-            let header = batch.header;
-            let (id, epoch, sequence) = (header.producer_id, header.producer_epoch, header.base_sequence);
-            format!("Write {order:?} {side} {id}:{epoch}:{sequence} x{}", header.record_count)
-        }
-        Action::Keep { order, checkpoint } => format!("Keep {order:?} gate {}", checkpoint.gate),
-        Action::Gate { gate, batches } => format!("Gate {gate} with {}", batches.len()),
-        other => format!("{other:?}"),
     }
 }

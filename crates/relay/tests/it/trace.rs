@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use naru_relay::sequence::Millis;
+use naru_relay::sequence::{Action, Millis};
 
 /// How many lines are kept when nothing else is said: enough to see how a batch came to be where it is.
 const LINES_MAX: usize = 400;
@@ -32,5 +32,19 @@ impl Trace {
 
     pub fn lines(&self) -> impl Iterator<Item = &String> {
         self.lines.iter()
+    }
+}
+
+/// An action without its bytes.
+pub fn told(action: &Action) -> String {
+    match action {
+        Action::Write { order, side, batch } => {
+            let header = batch.header;
+            let (id, epoch, sequence) = (header.producer_id, header.producer_epoch, header.base_sequence);
+            format!("Write {order:?} {side} {id}:{epoch}:{sequence} x{}", header.record_count)
+        }
+        Action::Keep { order, checkpoint } => format!("Keep {order:?} gate {}", checkpoint.gate),
+        Action::Gate { gate, batches } => format!("Gate {gate} with {}", batches.len()),
+        other => format!("{other:?}"),
     }
 }

@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used)] // a test panics on failure
 
 mod disorder;
+mod marks;
 mod scripts;
 mod world;
