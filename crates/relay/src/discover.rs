@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::config::Adopt;
 use crate::relay::Relay;
-use crate::sequence::Event;
+use crate::sequence::{Event, View};
 use crate::side::{Side, SideMap, SideSet};
 use crate::topics::logs::{Unread, differs_at, extents};
 use crate::topics::plan::{Observed, Present};
@@ -36,6 +36,8 @@ struct Seen {
     refused: BTreeSet<Arc<str>>,
     /// Those of them that are two logs.
     two_logs: BTreeSet<Arc<str>>,
+    /// Topics in which the first comparison found transactions.
+    transactional: BTreeSet<Arc<str>>,
     /// Since when a topic that is kept was seen on no side.
     on_no_side: BTreeMap<Arc<str>, Instant>,
     /// Since when a topic was seen on one side only.
@@ -183,7 +185,12 @@ async fn look_at_topics(relay: &Arc<Relay>, a: &Topics, b: &Topics, seen: &mut S
             match record.life {
                 Life::Creating => drop(unserved.insert(Arc::clone(name), Why::Waits)),
                 _ if !on_both && is_stuck(relay, &record) => look_at_fork(relay, name, seen).await,
-                _ if record.taken_in > 0 && differs(relay, name) => {
+                _ if record.taken_in > 0 && is_any(relay, name, |view| view.transactional) => {
+                    seen.transactional.insert(Arc::clone(name));
+                    unserved.insert(Arc::clone(name), Why::Refused);
+                    refuse_transactions(relay, name, seen).await;
+                }
+                _ if record.taken_in > 0 && is_any(relay, name, |view| view.differs) => {
                     seen.tell(name, "the sides hold two logs of it, not one; preflight says more".to_owned());
                     unserved.insert(Arc::clone(name), Why::TwoLogs);
                 }
@@ -193,6 +200,11 @@ async fn look_at_topics(relay: &Arc<Relay>, a: &Topics, b: &Topics, seen: &mut S
             if record.life != Life::Gone {
                 continue;
             }
+        }
+        if seen.transactional.contains(name) {
+            seen.tell(name, "it holds transactions, which the relay does not serve".to_owned());
+            unserved.insert(Arc::clone(name), Why::Refused);
+            continue;
         }
         // Somebody who makes a topic on both sides makes it on one first.
         let grace = relay.config.discovery_interval * 2;
@@ -220,6 +232,7 @@ async fn look_at_topics(relay: &Arc<Relay>, a: &Topics, b: &Topics, seen: &mut S
     show(relay);
     relay.unserved.found(unserved);
     seen.on_one_side.retain(|name, _| a.contains_key(name) != b.contains_key(name));
+    seen.transactional.retain(|name| a.contains_key(name) || b.contains_key(name));
 }
 
 /// Topics that are kept and that both sides have no more.
@@ -245,16 +258,23 @@ async fn look_for_gone(relay: &Arc<Relay>, a: &Topics, b: &Topics, seen: &mut Se
     }
 }
 
-/// Whether a topic that was taken in is two logs.
-fn differs(relay: &Relay, name: &str) -> bool {
+/// Whether this holds for any partition of a topic that is served.
+fn is_any(relay: &Relay, name: &str, what: impl Fn(&View) -> bool) -> bool {
     let topic = relay.served.get(name);
-    topic.is_some_and(|topic| topic.partitions.iter().any(|partition| partition.shown().view.differs))
+    topic.is_some_and(|topic| topic.partitions.iter().any(|partition| what(&partition.shown().view)))
+}
+
+/// A topic with transactions is not taken in: clients that read committed records only would read aborted ones.
+async fn refuse_transactions(relay: &Arc<Relay>, name: &Arc<str>, seen: &mut Seen) {
+    seen.tell(name, "it holds transactions, which the relay does not serve".to_owned());
+    if let Err(error) = relay.topics.let_go(name).await {
+        tracing::warn!(topic = %name, error = &error as &dyn std::error::Error, "a topic cannot be kept");
+    }
 }
 
 /// Whether it was taken in, and not all of it was compared.
 fn is_stuck(relay: &Relay, record: &TopicRecord) -> bool {
-    let topic = relay.served.get(&record.name).filter(|_| record.taken_in > 0 && record.life == Life::Live);
-    topic.is_some_and(|topic| topic.partitions.iter().any(|partition| !partition.shown().view.compared))
+    record.taken_in > 0 && record.life == Life::Live && is_any(relay, &record.name, |view| !view.compared)
 }
 
 /// One side lacks a topic that was taken in and is not compared: somebody has deleted one of two logs. It is taken in
@@ -262,10 +282,8 @@ fn is_stuck(relay: &Relay, record: &TopicRecord) -> bool {
 async fn look_at_fork(relay: &Arc<Relay>, name: &Arc<str>, seen: &mut Seen) {
     let clients = SideMap::from_fn(|side| &relay.upstreams[side].control);
     let (a, b) = tokio::join!(observe(clients.a, name), observe(clients.b, name));
-    let one_lacks_it = matches!(
-        (&a, &b),
-        (Observed::Present(_), Observed::Absent) | (Observed::Absent, Observed::Present(_))
-    );
+    let one_lacks_it =
+        matches!((&a, &b), (Observed::Present(_), Observed::Absent) | (Observed::Absent, Observed::Present(_)));
     let since = *seen.on_one_side.entry(Arc::clone(name)).or_insert_with(Instant::now);
     if !one_lacks_it || since.elapsed() < relay.config.discovery_interval {
         return;

@@ -331,10 +331,7 @@ impl Relay {
             let start = Start {
                 at: TopicPartition::new(Arc::clone(&spec.name), index),
                 topic: spec.id,
-                config: PartitionConfig {
-                    taken_in: index < spec.taken_in,
-                    ..self.partition_config(&group.config)
-                },
+                config: PartitionConfig { taken_in: index < spec.taken_in, ..self.partition_config(&group.config) },
                 standing: *group.standing.borrow(),
                 sent: *group.sent.borrow(),
                 checkpoint: checkpoint(index),

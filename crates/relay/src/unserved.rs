@@ -54,7 +54,11 @@ impl Unserved {
     /// The changes of topics for which `concerns` holds that do not end.
     pub(crate) fn blocked_of(&self, concerns: impl Fn(&str) -> bool) -> Vec<(Arc<str>, String)> {
         let blocked = self.blocked.lock().unwrap_or_else(PoisonError::into_inner);
-        blocked.iter().filter(|(topic, _)| concerns(topic)).map(|(topic, why)| (Arc::clone(topic), why.clone())).collect()
+        blocked
+            .iter()
+            .filter(|(topic, _)| concerns(topic))
+            .map(|(topic, why)| (Arc::clone(topic), why.clone()))
+            .collect()
     }
 
     /// The topics for which `concerns` holds. None before the first look.
@@ -92,7 +96,12 @@ mod tests {
             why("e", Why::Gone),
         ]));
         let list = |names: &[&str]| names.iter().map(|name| Arc::from(*name)).collect();
-        let expect = Split { waiting: list(&["c"]), refused: list(&["b", "d", "e"]), two_logs: list(&["d"]), gone: list(&["e"]) };
+        let expect = Split {
+            waiting: list(&["c"]),
+            refused: list(&["b", "d", "e"]),
+            two_logs: list(&["d"]),
+            gone: list(&["e"]),
+        };
         assert_eq!(unserved.split(|name| name != "a"), Some(expect));
     }
 }

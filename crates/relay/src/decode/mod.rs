@@ -141,6 +141,21 @@ mod tests {
     }
 
     #[test]
+    fn a_wall_clock_that_jumps_refuses_what_lies_ahead_of_it_and_nothing_else() {
+        let hour = 3_600_000;
+        let check = |clock: i64, expect: Result<(), ErrorCode>| {
+            let limits = Limits { version: 6, batch_bytes_max: 1_000, frame_bytes: 1_000, timestamp_max: clock + hour };
+            let bytes = built(Compression::None, |builder| builder);
+            let checked = batch(&RecordData::Whole(bytes.into()), &limits).map(drop);
+            assert_eq!(checked.map_err(|refusal| refusal.code), expect, "clock {clock}, record {NOW}");
+        };
+        check(NOW, Ok(()));
+        check(NOW + 1_000 * hour, Ok(()));
+        check(NOW - hour, Ok(()));
+        check(NOW - hour - 1, Err(ErrorCode::INVALID_TIMESTAMP));
+    }
+
+    #[test]
     fn a_batch_that_is_kept_keeps_no_more_memory_than_it_counts_for() {
         let check = |value_bytes: usize, part: usize, shares: bool| {
             let mut builder = BatchBuilder::new(Compression::None);

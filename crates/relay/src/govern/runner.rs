@@ -217,9 +217,8 @@ impl Runner {
 
     /// A partition whose logs are the same by now belongs to the group, and says what it thinks of the sides.
     async fn give_voices(&mut self) {
-        let is_compared = |at: &TopicPartition| {
-            self.partitions.get(at).is_some_and(|(_, handle)| handle.shown().view.compared)
-        };
+        let is_compared =
+            |at: &TopicPartition| self.partitions.get(at).is_some_and(|(_, handle)| handle.shown().view.compared);
         let compared: Vec<_> = self.uncompared.iter().filter(|at| is_compared(at)).cloned().collect();
         let (duplex, (held, sent)) = (self.is_duplex(), self.group.announcement());
         for partition in compared {

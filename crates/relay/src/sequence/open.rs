@@ -4,7 +4,7 @@ use naru_kafka::wire::{Batch, BatchHeader, ErrorCode};
 
 use super::compare::{Comparison, Locating, Step};
 use super::event::{Located, ReadFailed};
-use super::line::{Entry, Sent};
+use super::line::{Entry, Line, Sent};
 use super::mutant::mutant;
 use super::partition::{Partition, Phase};
 use super::stamp::spare_id;
@@ -120,6 +120,13 @@ impl Partition {
                 locating.found[side] = Some(*located);
                 self.located(side, located);
                 let agreed = self.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.agreed[side]);
+                if self.uncompared && located.log_end < self.line.gate {
+                    // Of what was copied something is gone again. Nothing was promised: it begins from the beginning.
+                    self.unplace();
+                    (self.line, self.last_batch) = (Line::new(0), (-1, 0));
+                    self.reopen();
+                    return true;
+                }
                 let track = &mut self.sides[side];
                 if self.config.duplex && located.log_end < agreed.max(self.line.gate) {
                     track.fault = Some(Suspicion::Damaged);
@@ -203,6 +210,9 @@ impl Partition {
             if self.line.bytes() >= bytes_max && !self.line.placed.is_empty() {
                 return;
             }
+            if self.transactional {
+                return;
+            }
             let Phase::Opening(Opening::Surveying(comparison)) = &mut self.phase else { return };
             match comparison.step() {
                 Step::Both(batch, headers) => self.found(batch, None, headers),
@@ -227,6 +237,10 @@ impl Partition {
     /// A batch that stands on both sides, or on one, with its header as it stands there.
     fn found(&mut self, batch: Batch, only: Option<Side>, headers: SideMap<BatchHeader>) {
         let header = *batch.header();
+        if self.uncompared && (header.is_transactional() || header.is_control()) {
+            self.transactional = true;
+            return;
+        }
         if header.producer_id == self.stamp.id {
             self.stamp.beyond(header.producer_epoch, spare_id);
         }

@@ -86,6 +86,8 @@ pub struct View {
     pub compared: bool,
     /// They are not, and one of them would have to be removed.
     pub differs: bool,
+    /// What was there holds transactions: nobody could tell committed records from aborted ones.
+    pub transactional: bool,
     /// The high watermark shown.
     pub gate: i64,
     /// Reads below this offset may be served also while the partition is not ready (RELAY-13).
@@ -124,6 +126,8 @@ pub struct Partition {
     pub(super) phase: Phase,
     /// Taken in, and the logs were not the same yet.
     pub(super) uncompared: bool,
+    /// And a transaction was found in them: the comparison goes no further.
+    pub(super) transactional: bool,
     pub(super) sides: SideMap<Track>,
     pub(super) line: Line,
     pub(super) producers: Producers,
@@ -181,6 +185,7 @@ impl Partition {
             leased_until: 0,
             phase: Phase::Opening(Opening::default()),
             uncompared: config.awaits_comparison(checkpoint.as_ref()),
+            transactional: false,
             sides: SideMap::from_fn(track),
             line: Line::new(gate),
             producers,
@@ -258,6 +263,7 @@ impl Partition {
             ready,
             writable: ready && !self.is_stopped(),
             compared: !self.uncompared,
+            transactional: self.transactional,
             differs: self.uncompared && Side::BOTH.into_iter().any(|side| self.sides[side].fault.is_some()),
             gate: self.line.gate,
             served_below: self.line.gate,
@@ -308,10 +314,11 @@ impl Partition {
     /// one that was sent (RELAY-5).
     pub(super) fn requires(&self, side: Side) -> bool {
         let standings = [Some(self.standing), self.sent];
-        self.uncompared || standings.into_iter().flatten().any(|standing| match self.config.duplex {
-            true => standing.in_sync.contains(side),
-            false => standing.active == side,
-        })
+        self.uncompared
+            || standings.into_iter().flatten().any(|standing| match self.config.duplex {
+                true => standing.in_sync.contains(side),
+                false => standing.active == side,
+            })
     }
 
     /// Whether the side is in sync by the standing, or may be by one that was sent.

@@ -45,7 +45,10 @@ impl World {
                 let records = self.random.random_range(1..=3);
                 let Some(batch) = client.make(0, records).cloned() else { break };
                 client.unacked.clear();
-                self.oracle.made(&batch, Origin { client: number, index, once: identity.is_some(), ordered: identity.is_some() });
+                self.oracle.made(
+                    &batch,
+                    Origin { client: number, index, once: identity.is_some(), ordered: identity.is_some() },
+                );
                 for side in Side::BOTH.into_iter().filter(|side| *side == longer || index < common) {
                     self.brokers[side].logs[partition].append(&batch).expect("an empty log takes it");
                 }

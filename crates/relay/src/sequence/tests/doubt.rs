@@ -398,3 +398,19 @@ fn nothing_more_is_taken_while_the_standby_is_silent() {
          produce 4 plain  => a<stamp:1",
     );
 }
+
+#[test]
+fn a_side_that_takes_a_late_original_for_a_new_batch_is_left_behind() {
+    let acknowledged = "produce 1 p7:0 => a<p7:0
+         a wrote 0      => b<p7:0
+         b wrote 0      => ack 1=0; gate 1
+         a again        => a?end; a changed
+         a ends 0..2    => a?0..2";
+    let mut bench = Bench::running(config(), 0);
+    bench.run(acknowledged);
+    bench.run("a reads 0=p7:0 1=p7:0 => a diverged at 1");
+    // One that nobody has yet is another writer's.
+    let mut bench = Bench::running(config(), 0);
+    bench.run(acknowledged);
+    bench.run("a reads 0=p7:0 1=p7:1 => b<p7:1; a serving");
+}

@@ -158,3 +158,26 @@ fn a_start_waits_for_whether_one_side_alone_counts() {
          a reads 5=p7:0 6=p7:1 => gate 7; a?end; b?end; a serving; b behind 2",
     );
 }
+
+#[test]
+fn a_topic_that_was_taken_in_waits_for_both_sides_whatever_the_standing_says() {
+    let mut bench = Bench::new(PartitionConfig { taken_in: true, ..config() }, "b {ab} 1", None);
+    bench.run(
+        "lease 1000000     => a?end; b?end
+         a ends 0..2       =>
+         b ends 0..0       => a?0..2
+         standing b {b} 2
+         a reads 0=p1:0 1=p1:1
+         a ends 0..2",
+    );
+    let view = bench.partition.view();
+    assert!(!view.ready && !view.compared, "what a alone holds is left behind: {view:?}");
+    bench.run(
+        "b ends 0..0       => a?0..2
+         a reads 0=p1:0 1=p1:1 => b<p1:0
+         b wrote 0
+         b wrote 1",
+    );
+    let view = bench.partition.view();
+    assert!(view.ready && view.compared && view.gate == 2, "{view:?}");
+}
