@@ -7,7 +7,7 @@ use naru_kafka::node::{Node, NodeKind, NodeOptions};
 use naru_relay::status::{GroupStatus, Mode};
 use naru_relay::{Side, SideMap};
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -57,8 +57,8 @@ async fn both_ways(near: TcpStream, far: TcpStream, carrying: watch::Receiver<bo
 }
 
 async fn one_way(
-    from: &mut (impl AsyncReadExt + Unpin),
-    to: &mut (impl AsyncWriteExt + Unpin),
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
     mut carrying: watch::Receiver<bool>,
 ) {
     let mut bytes = vec![0; 64 << 10];
