@@ -99,7 +99,8 @@ async fn a_slow_side_is_waited_for() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let after = await_group(&pair, "duplex", duplex).await;
-    assert_eq!((before.epoch, before.active), (after.epoch, after.active), "no change of sides");
+    assert_eq!((before.active, None), (after.active, after.last_takeover), "no change of sides");
+    assert!(!relay.log().contains("acknowledges alone"), "the slow side was left out for a while");
     let acked = load.end().await;
     check_everywhere(&pair, &client, &acked).await;
 }
