@@ -21,6 +21,8 @@ pub struct Rules {
     pub amounts: BTreeMap<String, Vec<String>>,
     /// Columns that are in no reader's bytes, by topic.
     pub left_out: BTreeMap<String, BTreeSet<String>>,
+    /// Numbers of the columns that the log's schemas have, by topic: others do not leave the source.
+    pub columns: BTreeMap<String, BTreeSet<u16>>,
 }
 
 impl Rules {
@@ -62,6 +64,8 @@ pub struct Gathered {
     pub not_kept: u64,
     /// Topics whose copy was begun again behind records of the same window: those are void.
     pub voided: BTreeSet<String>,
+    /// Columns that the source has and the log's schemas have not, by topic.
+    pub not_in_log: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Gathered {

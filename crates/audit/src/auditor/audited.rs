@@ -227,6 +227,7 @@ impl Audited {
             shape: Shape::STANDARD,
             amounts: BTreeMap::new(),
             left_out: BTreeMap::new(),
+            columns: BTreeMap::new(),
         };
         for named in &self.config.amounts {
             if let Some((topic, column)) = named.rsplit_once('.') {
@@ -241,6 +242,8 @@ impl Audited {
         for schema in self.schemas().await? {
             let tokens = schema.tokens().into_iter().map(str::to_owned);
             rules.left_out.entry(schema.topic.clone()).or_default().extend(tokens);
+            let numbers = schema.columns.iter().map(|column| column.number);
+            rules.columns.entry(schema.topic.clone()).or_default().extend(numbers);
         }
         Ok(rules)
     }
@@ -295,7 +298,7 @@ impl Audited {
             (Some(_), Some(database)) if window.to <= database.certified_to() => {
                 Some(Err("its changes were let go when the window was certified first".to_owned()))
             }
-            (Some(_), Some(database)) if window.after < database.begins_at() => {
+            (Some(_), Some(database)) if window.after + 1 < database.begins_at() => {
                 Some(Err(format!("the audit's slot begins at {}, inside or behind this window", database.begins_at())))
             }
             (Some(_), Some(database)) => {
@@ -322,7 +325,7 @@ impl Audited {
                 Some(by_topic)
             }
         };
-        Ok(Readings { topics: topics.to_vec(), a, b, source, lake, waits })
+        Ok(Readings { topics: topics.to_vec(), rules: rules.clone(), a, b, source, lake, waits })
     }
 
     fn is_stuck(&self, readings: &Readings, rules: &Rules) -> Result<bool, AuditError> {

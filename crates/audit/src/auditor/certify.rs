@@ -12,8 +12,8 @@ use super::readings::Readings;
 use crate::canonical;
 use crate::certificate::{Certificate, Chain, Findings, PartProof, Reader, SketchFacts, Window};
 use crate::config::AuditConfig;
-use crate::gather::{Rules, Want};
-use crate::sketch::{ENCODING_VERSION, Key, Shape};
+use crate::gather::Want;
+use crate::sketch::ENCODING_VERSION;
 use crate::verdict::{Subject, compare, conclude};
 
 /// Compares what was read, looks up what differs, and signs what it comes to.
@@ -23,26 +23,17 @@ pub(super) async fn certify(
     chain: &mut Chain,
     signing: &SigningKeys,
     clock: &dyn WallClock,
-    key: &Key,
     config: &AuditConfig,
     window: Window,
     from: &Span,
     readings: &Readings,
 ) -> Result<Certificate, AuditError> {
-    let mut rules = match source.rules().await {
-        Ok(rules) => Rules { key: key.clone(), shape: Shape::STANDARD, ..rules },
-        // The schemas were read a moment ago: without the cluster there is nothing to certify by.
-        Err(Stopped::Audit(error)) => return Err(error),
-        Err(Stopped::Cluster(_)) => {
-            Rules { key: key.clone(), shape: Shape::STANDARD, amounts: BTreeMap::new(), left_out: BTreeMap::new() }
-        }
-    };
-    rules.shape = readings.shape();
+    let rules = &readings.rules;
     let mut compared = Vec::new();
     let mut wanted = BTreeMap::new();
     let mut distrusted: BTreeMap<String, BTreeSet<Reader>> = BTreeMap::new();
     for (topic, part) in readings.parts() {
-        let outcomes = readings.outcomes(&topic, part, &rules);
+        let outcomes = readings.outcomes(&topic, part, rules);
         let distrusted = distrusted.entry(topic.clone()).or_default();
         let comparison = compare(&outcomes, distrusted)?;
         distrusted.extend(comparison.differing.keys().chain(&comparison.stuck));
@@ -57,7 +48,7 @@ pub(super) async fn certify(
     } else {
         let want = Want::Records(wanted);
         let again =
-            source.read(&readings.topics, &window, &rules, &want, from, Some(&readings.span()), config.wait_max).await;
+            source.read(&readings.topics, &window, rules, &want, from, Some(&readings.span()), config.wait_max).await;
         match again {
             Ok(found) => Some(found),
             Err(Stopped::Audit(error)) => return Err(error),
@@ -70,7 +61,7 @@ pub(super) async fn certify(
             let seen = found.as_ref().map(|found| found.seen(&topic, part)).unwrap_or_default();
             let subject = Subject {
                 amounts: rules.amounts_of(&topic).to_vec(),
-                left_out: rules.left_out_of(&topic).iter().cloned().collect(),
+                left_out: rules.left_out_of(&topic).union(&readings.not_in_log(&topic)).cloned().collect(),
                 topic,
                 part,
             };

@@ -23,7 +23,6 @@ use self::certify::certify;
 use self::readings::Readings;
 use crate::certificate::{Certificate, Chain, ChainError, Verdict, Window};
 use crate::config::{AuditConfig, ClusterError};
-use crate::gather::Rules;
 use crate::sketch::{Key, ShapeError, Unlike};
 use crate::source::SourceError;
 
@@ -207,10 +206,10 @@ impl Auditor {
         window: Window,
         readings: Readings,
     ) -> Result<Certificate, AuditError> {
-        let Self { config, chain, signing, key, sources, clock } = self;
+        let Self { config, chain, signing, sources, clock, .. } = self;
         let source = &mut sources[index];
         let from = source.progress.span();
-        let certificate = certify(source, chain, signing, &**clock, key, config, window, &from, &readings).await?;
+        let certificate = certify(source, chain, signing, &**clock, config, window, &from, &readings).await?;
         let until = readings.span();
         source.waits_since = None;
         source.progress.certified = certificate.window.to;
@@ -236,16 +235,11 @@ impl Auditor {
             Ok(None) | Err(Stopped::Cluster(_)) => return Ok(()),
             Err(Stopped::Audit(error)) => return Err(error),
         };
-        let rules = match source.rules().await {
-            Ok(rules) => Rules { key: key.clone(), shape: readings.shape(), ..rules },
-            Err(Stopped::Cluster(_)) => return Ok(()),
-            Err(Stopped::Audit(error)) => return Err(error),
-        };
-        if readings.waits || !readings.is_equal(&rules)? {
+        if readings.waits || !readings.is_equal()? {
             return Ok(());
         }
         let Unresolved { window, from, .. } = unresolved;
-        let certificate = certify(source, chain, signing, &**clock, key, config, window, &from, &readings).await?;
+        let certificate = certify(source, chain, signing, &**clock, config, window, &from, &readings).await?;
         source.progress.unresolved.remove(0);
         write_json(&progress_file(&config.state, &source.config.name), &source.progress)?;
         source.tell(&certificate);

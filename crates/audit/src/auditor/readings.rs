@@ -12,12 +12,14 @@ use crate::gather::{Gathered, Rules, Want};
 use crate::lake::{LakeError, LakeReader};
 use crate::log::Progresses;
 use crate::log::avro::Schema;
-use crate::sketch::{Shape, Unlike};
+use crate::sketch::Unlike;
 use crate::verdict::{Outcome, Seen, compare};
 
 /// What was read of a window.
 pub(super) struct Readings {
     pub(super) topics: Vec<String>,
+    /// What all of them went by.
+    pub(super) rules: Rules,
     pub(super) a: (Gathered, Progresses),
     pub(super) b: Option<(Gathered, Progresses)>,
     pub(super) source: Option<Result<Gathered, String>>,
@@ -92,9 +94,9 @@ impl Readings {
     }
 
     /// Whether all that was read is the same.
-    pub(super) fn is_equal(&self, rules: &Rules) -> Result<bool, Unlike> {
+    pub(super) fn is_equal(&self) -> Result<bool, Unlike> {
         for (topic, part) in self.parts() {
-            let comparison = compare(&self.outcomes(&topic, part, rules), &BTreeSet::new())?;
+            let comparison = compare(&self.outcomes(&topic, part, &self.rules), &BTreeSet::new())?;
             if !comparison.differing.is_empty() || !comparison.stuck.is_empty() {
                 return Ok(false);
             }
@@ -102,23 +104,15 @@ impl Readings {
         Ok(true)
     }
 
-    /// How large the sketches are; without any, the usual size.
-    pub(super) fn shape(&self) -> Shape {
-        let lake = self.lake.iter().flat_map(BTreeMap::values).filter_map(|read| read.as_ref().ok());
-        let all = [
-            Some(&self.a.0),
-            self.b.as_ref().map(|(b, _)| b),
-            self.source.as_ref().and_then(|source| source.as_ref().ok()),
-        ];
-        let mut sketches = { all.into_iter().flatten().chain(lake) }
-            .flat_map(|gathered| gathered.sketches.values().flat_map(BTreeMap::values));
-        let cells = sketches.next().map(|sketch| sketch.shape().cells());
-        cells.and_then(|cells| Shape::new(cells, 0).ok()).unwrap_or(Shape::STANDARD)
-    }
-
     /// How far both logs were read.
     pub(super) fn span(&self) -> Span {
         Span { a: self.a.1.clone(), b: self.b.as_ref().map(|(_, came)| came.clone()).unwrap_or_default() }
+    }
+
+    /// Columns of a topic that the source has and the log has not.
+    pub(super) fn not_in_log(&self, topic: &str) -> BTreeSet<String> {
+        let source = self.source.as_ref().and_then(|source| source.as_ref().ok());
+        source.and_then(|source| source.not_in_log.get(topic)).cloned().unwrap_or_default()
     }
 
     /// Why readers were not read.

@@ -229,6 +229,11 @@ impl SourceReader {
             };
             let what = (kept.identity, kept.operation, kept.at_micros);
             let (left_out, amounts) = (rules.left_out_of(topic), rules.amounts_of(topic));
+            let not_in_log = kept.table.not_in_log(rules.columns.get(topic));
+            let left_out = &left_out.union(&not_in_log).cloned().collect();
+            if !not_in_log.is_empty() {
+                gathered.not_in_log.entry(topic.clone()).or_default().extend(not_in_log);
+            }
             kept.table.write(what, &row, left_out, amounts, &mut writer, &mut sums)?;
             let hash = rules.key.hash(writer.finish()?);
             gathered.take(want, rules, (topic, Part::Changes), kept.identity, hash, &sums, String::new);

@@ -260,6 +260,12 @@ impl Table {
         self.key.iter().any(|at| old.get(*at) != new.get(*at) && new.get(*at) != Some(&Cell::Kept))
     }
 
+    /// Names of the columns that the log's schemas have not.
+    pub fn not_in_log(&self, numbers: Option<&std::collections::BTreeSet<u16>>) -> std::collections::BTreeSet<String> {
+        let is_in = |column: &&Column| numbers.is_some_and(|numbers| numbers.contains(&column.number));
+        self.columns.iter().filter(|column| !is_in(column)).map(|column| column.name.clone()).collect()
+    }
+
     /// Writes the canonical bytes of a change.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 
 pub struct Postgres {
     server: Child,
-    port: u16,
+    pub port: u16,
     _directory: TempDir,
 }
 

@@ -108,7 +108,7 @@ impl Encoder {
 pub struct Clusters {
     _standins: [Standin; 2],
     pub clients: [Client; 2],
-    addresses: [String; 2],
+    pub addresses: [String; 2],
     pub directory: TempDir,
 }
 
