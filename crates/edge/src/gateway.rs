@@ -4,90 +4,38 @@
 //! then takes its place by one exchange of a pointer. A request reads the pointer once, so that it is decided, carried and
 //! recorded by one generation.
 
-use std::net::SocketAddr;
+mod error;
+
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use naru_runtime::clocks::WallClock;
-use naru_runtime::config::Problem;
 use naru_runtime::durable::replace_file;
 use naru_runtime::keys::{KeyError, MacKeys, SigningKeys, VerifyingKeys};
 use naru_runtime::tasks::Tasks;
 use tokio::time::MissedTickBehavior;
 
+use crate::adapter::Authorities;
 use crate::config::{EdgeConfig, PoolConfig, RouteConfig};
-use crate::decision::{DecisionLog, DecisionLogError, LogOptions};
+use crate::decision::{DecisionLog, LogOptions};
 use crate::operations::access::AccessLog;
+use crate::operations::drains::Drains;
 use crate::operations::meters::{Meters, OfSites};
 use crate::operations::rate::Rates;
 use crate::operations::reload::Reloads;
-use crate::plan::{Offered, PlanBook, PlanFlaw, PlanRefused};
+use crate::plan::{Offered, PlanBook, PlanRefused};
 use crate::policy::limit::STEP_MS;
-use crate::policy::{Blueprint, Millis, Policy, Refusal, Room, RoomSnapshot};
+use crate::policy::{Blueprint, Millis, OwnedNetworks, Policy, Refusal, Room, RoomSnapshot};
 use crate::request;
+
+pub use error::GatewayError;
 
 /// How often the waiting room's line is kept on disk. Whoever drew a number behind the last time before a crash draws
 /// again: he was among the last of the line anyway.
 pub const ROOM_KEPT_EVERY: Duration = Duration::from_secs(1);
-
-/// Why a gateway could not be opened, or did not take a change.
-#[derive(Debug, thiserror::Error)]
-pub enum GatewayError {
-    /// A file of keys: the operator's to mend.
-    #[error("keys cannot be used")]
-    Key(#[from] KeyError),
-    /// A key of control that is none.
-    #[error("`keys.control` holds {found:?}, which is not 64 hexadecimal digits")]
-    ControlKey {
-        /// What was given.
-        found: String,
-    },
-    /// The decision log, without which no request is carried.
-    #[error(transparent)]
-    Decisions(#[from] DecisionLogError),
-    /// The plan that is kept cannot be read, so that an older one could be taken.
-    #[error("the plan in {} cannot be used", path.display())]
-    Plan {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: PlanRefused,
-    },
-    /// The plan that is in force does not fit the configuration.
-    #[error("the plan in force does not fit the configuration: {}", listed(flaws))]
-    PlanDoesNotFit {
-        /// What of it does not.
-        flaws: Vec<PlanFlaw>,
-    },
-    /// The policy refuses what the configuration and the plan in force make together.
-    #[error("{}", listed(problems))]
-    Unfit {
-        /// Everything that is wrong, with its place.
-        problems: Vec<Problem>,
-    },
-    /// A setting that cannot change while the edge runs.
-    #[error("`{field}` cannot be changed while the edge runs: start it again, or hand over to another process")]
-    Fixed {
-        /// The setting.
-        field: &'static str,
-    },
-    /// A file of the state directory. The disk's fault; a retry helps when it has room again.
-    #[error("{}: cannot be used", path.display())]
-    Disk {
-        /// The file.
-        path: PathBuf,
-        /// What refused.
-        #[source]
-        source: std::io::Error,
-    },
-}
-
-fn listed(of: &[impl std::fmt::Display]) -> String {
-    of.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
-}
 
 /// What decides and carries requests, in one generation.
 #[derive(Debug)]
@@ -100,6 +48,10 @@ pub struct InForce {
     pub plan: u64,
     /// What a request is held against before it is routed.
     pub limits: request::Limits,
+    /// Proxies in front of the edge that may say whom they carry.
+    pub(crate) trusted: OwnedNetworks,
+    /// What the servers' certificates are checked against.
+    pub(crate) authorities: Authorities,
     /// Where its sites' requests are counted.
     pub(crate) meters: OfSites,
 }
@@ -113,6 +65,21 @@ impl InForce {
     /// The settings of a pool.
     pub fn pool(&self, name: &str) -> Option<&PoolConfig> {
         self.config.pools.iter().find(|pool| *pool.name == name).map(|pool| &**pool)
+    }
+}
+
+/// One reading of both clocks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moment {
+    monotonic: Duration,
+    /// Milliseconds since 1970.
+    pub unix_ms: u64,
+}
+
+impl Moment {
+    /// Milliseconds on the clock that never goes back.
+    pub fn now(self) -> Millis {
+        self.monotonic.as_millis() as Millis
     }
 }
 
@@ -166,6 +133,7 @@ pub struct Gateway {
     pub access: Option<AccessLog>,
     /// What became of changes.
     pub reloads: Reloads,
+    drains: Drains,
     clock: Arc<dyn WallClock>,
 }
 
@@ -201,7 +169,8 @@ impl Gateway {
         let room = room(&config)?;
         let access = config.access_log.as_deref().map(|path| AccessLog::open(path).map_err(disk(path))).transpose()?;
         let meters = Arc::new(Meters::default());
-        let in_force = make(config, &plans, &meters, |blueprint| Policy::new(blueprint, room))?;
+        let drains = Drains::open(&config.state).map_err(disk(&config.state))?;
+        let in_force = make(config, &plans, &meters, &drains, |blueprint| Policy::new(blueprint, room))?;
         let run = u64::try_from(now).unwrap_or_default();
         let log = in_force.config.state.join(lane.directory());
         let decisions = DecisionLog::open(&log, Arc::new(signing), LogOptions::default(), run)?;
@@ -220,6 +189,7 @@ impl Gateway {
             rates,
             access,
             reloads,
+            drains,
             clock,
         })
     }
@@ -237,6 +207,11 @@ impl Gateway {
     /// Milliseconds since 1970; 0 on a clock that stands before.
     pub fn unix_ms(&self) -> u64 {
         u64::try_from(self.clock.unix_ms()).unwrap_or_default()
+    }
+
+    /// Both clocks, read once for everything that is decided about a request at one time.
+    pub(crate) fn moment(&self) -> Moment {
+        Moment { monotonic: self.clock.monotonic(), unix_ms: self.unix_ms() }
     }
 
     fn plans(&self) -> MutexGuard<'_, PlanBook> {
@@ -258,9 +233,17 @@ impl Gateway {
             Ok(())
         })?;
         if let Some(policy) = made {
-            let (config, limits) = (before.config.clone(), before.limits);
             let meters = self.meters.of_sites(&policy);
-            self.in_force.store(Arc::new(InForce { policy, config, plan: plans.generation(), limits, meters }));
+            self.drains.apply(&policy);
+            self.in_force.store(Arc::new(InForce {
+                policy,
+                config: before.config.clone(),
+                plan: plans.generation(),
+                limits: before.limits,
+                trusted: before.trusted.clone(),
+                authorities: before.authorities.clone(),
+                meters,
+            }));
         }
         Ok(offered)
     }
@@ -285,9 +268,26 @@ impl Gateway {
         if let Some((field, _)) = fixed.iter().find(|(_, changed)| *changed) {
             return Err(GatewayError::Fixed { field });
         }
-        let next = make(config, &plans, &self.meters, |blueprint| before.policy.next(blueprint))?;
+        let next = make(config, &plans, &self.meters, &self.drains, |blueprint| before.policy.next(blueprint))?;
         self.in_force.store(Arc::new(next));
         Ok(())
+    }
+
+    /// Begins or ends the drain of a site; it lasts until it is ended, over restarts. False when there is no such site.
+    /// Blocks on the disk.
+    ///
+    /// # Errors
+    /// When the disk refuses; then nothing has changed.
+    pub fn drain(&self, site: &str, draining: bool) -> Result<bool, GatewayError> {
+        // No other policy comes into force meanwhile.
+        let _plans = self.plans();
+        let in_force = self.in_force();
+        if !in_force.policy.sites().iter().any(|known| known.id().as_str() == site) {
+            return Ok(false);
+        }
+        let state = || in_force.config.state.clone();
+        let ordered = self.drains.order(&in_force.policy, site, draining);
+        ordered.map(|()| true).map_err(|source| GatewayError::Disk { path: state(), source })
     }
 
     /// Writes the waiting room's line to disk. Blocks.
@@ -371,15 +371,15 @@ impl Gateway {
 
     /// Takes one request of a client by its rate in force. False when that is one too many.
     #[must_use]
-    pub(crate) fn may_ask(&self, client_number: u64, in_force: &InForce) -> bool {
-        self.rates.take(client_number, in_force.config.limits.requests_per_client_s, self.clock.monotonic())
+    pub(crate) fn may_ask(&self, client_number: u64, in_force: &InForce, moment: Moment) -> bool {
+        self.rates.take(client_number, in_force.config.limits.requests_per_client_s, moment.monotonic)
     }
 
     /// The same for an address; in IPv6 for its network of 64 bits, which is what one client is given.
-    pub fn client_number(&self, client: SocketAddr) -> u64 {
-        match client.ip() {
-            std::net::IpAddr::V4(ip) => self.pseudonym(&ip.octets()),
-            std::net::IpAddr::V6(ip) => self.pseudonym(&ip.octets()[..8]),
+    pub fn client_number(&self, client: IpAddr) -> u64 {
+        match client {
+            IpAddr::V4(ip) => self.pseudonym(&ip.octets()),
+            IpAddr::V6(ip) => self.pseudonym(&ip.octets()[..8]),
         }
     }
 }
@@ -388,6 +388,7 @@ fn make(
     config: EdgeConfig,
     plans: &PlanBook,
     meters: &Meters,
+    drains: &Drains,
     policy: impl FnOnce(&Blueprint) -> Result<Policy, Vec<Refusal>>,
 ) -> Result<InForce, GatewayError> {
     let blueprint = plans.added_to(&config.blueprint()).map_err(|flaws| GatewayError::PlanDoesNotFit { flaws })?;
@@ -395,9 +396,12 @@ fn make(
         let problems = refusals.iter().map(|refusal| config.problem(refusal)).collect();
         GatewayError::Unfit { problems }
     })?;
+    drains.apply(&policy);
     let limits = limits(&config);
+    let trusted = OwnedNetworks::new(config.trusted_proxies.iter().copied());
+    let authorities = Authorities::read(&config.pools)?;
     let meters = meters.of_sites(&policy);
-    Ok(InForce { policy, config, plan: plans.generation(), limits, meters })
+    Ok(InForce { policy, config, plan: plans.generation(), limits, trusted, authorities, meters })
 }
 
 /// What a request is held against: the operator's bounds, and the largest body of any route.

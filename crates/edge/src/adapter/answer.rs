@@ -48,6 +48,14 @@ pub(super) async fn text(
     send(session, head, text.into()).await
 }
 
+/// The answer to `OPTIONS *`: what may be asked of the edge.
+pub(super) async fn options(session: &mut ServerSession) -> Result<()> {
+    let mut head = ResponseHeader::build(StatusCode::NO_CONTENT, Some(2))?;
+    head.insert_header(http::header::ALLOW, "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")?;
+    session.write_response_header(Box::new(head)).await?;
+    session.finish_body().await
+}
+
 /// The answer to a request that the check refuses behind Pingora's own reading.
 pub(super) async fn refused(session: &mut ServerSession, reason: Reason) -> Result<()> {
     text(session, reason.status(), refusal_text(reason), None, true).await

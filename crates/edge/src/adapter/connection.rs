@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use super::asker::Asker;
 use crate::operations::meters::Meters;
 use crate::request::{Limits, Reason, Refusal};
 
@@ -21,13 +22,11 @@ pub(crate) enum Protocol {
 pub(crate) struct Connection {
     /// Who connected.
     pub client: SocketAddr,
-    /// Whether it is encrypted.
-    pub is_tls: bool,
     pub protocol: Protocol,
     /// What its requests are held against, from its beginning to its end.
     pub limits: Limits,
-    /// The client as a number in logs.
-    pub number: u64,
+    /// Whoever connected, as the one who asks.
+    pub asker: Asker,
     meters: Arc<Meters>,
     answered: AtomicU64,
     switched: AtomicBool,
@@ -35,20 +34,12 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub fn new(
-        client: SocketAddr,
-        is_tls: bool,
-        protocol: Protocol,
-        limits: Limits,
-        number: u64,
-        meters: Arc<Meters>,
-    ) -> Self {
+    pub fn new(client: SocketAddr, protocol: Protocol, limits: Limits, asker: Asker, meters: Arc<Meters>) -> Self {
         Self {
             client,
-            is_tls,
             protocol,
             limits,
-            number,
+            asker,
             meters,
             answered: AtomicU64::new(0),
             switched: AtomicBool::new(false),

@@ -3,26 +3,21 @@
 //! To a server of ours goes what the client sent, less what only the edge may say. To a rented one goes nothing but a list
 //! of fields, cookies and query parameters: those of the protocol, and those that the route names.
 
-use http::header::{self, HeaderName};
-use naru_model::SiteKind;
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
 use pingora_core::{ErrorType, OrErr as _, Result};
 use pingora_http::RequestHeader;
 
-use super::connection::Connection;
+use super::asker::Asker;
 use super::cookies::VISIT_COOKIES;
 use super::proxy::REQUEST_ID;
 use crate::config::RouteConfig;
 
 /// Who the request came from, for servers of ours. Whatever a client sent under these names is his claim, and goes away.
-const FORWARDED: [&str; 7] = [
-    "forwarded",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-proto",
-    "x-real-ip",
-    PSEUDONYM,
-];
+const FORWARDED: [&str; 7] =
+    ["forwarded", FORWARDED_FOR, "x-forwarded-host", "x-forwarded-port", FORWARDED_PROTO, "x-real-ip", PSEUDONYM];
+const FORWARDED_FOR: &str = "x-forwarded-for";
+const FORWARDED_PROTO: &str = "x-forwarded-proto";
 /// The person behind a request, as a rented site may know him: the same for all of his requests, and nobody outside can
 /// tell whose it is.
 pub(super) const PSEUDONYM: &str = "x-naru-visitor";
@@ -56,37 +51,76 @@ const UPGRADE: [&str; 6] = [
     "sec-websocket-extensions",
 ];
 
-/// What the edge knows about a request and says to the server.
+/// Where a request goes.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Known<'k> {
-    pub connection: &'k Connection,
-    pub request_id: &'k str,
-    pub visitor: u64,
+pub(super) enum To<'r> {
+    /// To a server of ours.
+    Owned,
+    /// To a rented one.
+    Rented {
+        /// What the route lets go there.
+        route: &'r RouteConfig,
+        /// The person as that site may know him.
+        visitor: u64,
+    },
 }
 
-/// Makes the request that goes out.
-pub(super) fn prepare(request: &mut RequestHeader, to: SiteKind, route: &RouteConfig, known: Known<'_>) -> Result<()> {
+/// What of a request has to be changed on its way. Most have nothing of it, and every one is asked.
+#[derive(Debug, Default)]
+struct Found {
+    /// Somebody's claim where it comes from.
+    claims: bool,
+    /// Traces, and whether one of them is no trace.
+    traces: usize,
+    unsound_trace: bool,
+    cookies: bool,
+}
+
+impl Found {
+    fn in_fields(request: &RequestHeader) -> Self {
+        let mut found = Self::default();
+        for (name, value) in &request.headers {
+            match name.as_str() {
+                TRACE => {
+                    found.traces += 1;
+                    found.unsound_trace |= !is_trace(value.as_bytes());
+                }
+                "cookie" => found.cookies = true,
+                name => found.claims |= FORWARDED.contains(&name),
+            }
+        }
+        found
+    }
+}
+
+/// Makes the request that goes out. `id` is its name: 32 hexadecimal digits.
+pub(super) fn prepare(request: &mut RequestHeader, to: To<'_>, asker: &Asker, id: &HeaderValue) -> Result<()> {
     // A whole address is for gateways; a server gets path and query (RFC 9112, 3.2.2), which all of them read alike.
     if let Some(target) = request.uri.path_and_query().cloned()
         && target.as_str().as_bytes() != request.raw_path()
     {
         request.set_raw_path(target.as_str().as_bytes())?;
     }
-    for name in FORWARDED {
-        request.remove_header(name);
-    }
-    if !request.headers.get(TRACE).is_some_and(|value| is_trace(value.as_bytes())) {
-        // The request id is 128 random bits, which is what a trace id has to be.
-        request.insert_header(TRACE, format!("00-{}-{}-00", known.request_id, &known.request_id[16..]))?;
-    }
-    request.insert_header(REQUEST_ID, known.request_id)?;
-    match to {
-        SiteKind::Owned => {
-            request.insert_header("x-forwarded-for", known.connection.client.ip().to_string())?;
-            request.insert_header("x-forwarded-proto", if known.connection.is_tls { "https" } else { "http" })?;
-            keep_cookies(request, |name| !VISIT_COOKIES.contains(&name))
+    let found = Found::in_fields(request);
+    if found.claims {
+        for name in FORWARDED {
+            request.remove_header(name);
         }
-        SiteKind::Rented => {
+    }
+    if found.traces != 1 || found.unsound_trace {
+        request.insert_header(TRACE, trace(id))?;
+    }
+    request.insert_header(REQUEST_ID, id.clone())?;
+    match to {
+        To::Owned => {
+            request.insert_header(FORWARDED_FOR, asker.address.clone())?;
+            let scheme = HeaderValue::from_static(if asker.is_tls { "https" } else { "http" });
+            request.insert_header(FORWARDED_PROTO, scheme)?;
+            if found.cookies {
+                keep_cookies(request, |name| !VISIT_COOKIES.contains(&name))?;
+            }
+        }
+        To::Rented { route, visitor } => {
             let away = |name: &HeaderName| {
                 PROTOCOL.contains(name)
                     || UPGRADE.contains(&name.as_str())
@@ -97,11 +131,19 @@ pub(super) fn prepare(request: &mut RequestHeader, to: SiteKind, route: &RouteCo
             for name in &names {
                 request.remove_header(name);
             }
-            request.insert_header(PSEUDONYM, format!("{:016x}", known.visitor))?;
+            request.insert_header(PSEUDONYM, format!("{visitor:016x}"))?;
             keep_query(request, |name| route.query_away.iter().any(|allowed| allowed == name))?;
-            keep_cookies(request, |name| route.cookies_away.iter().any(|allowed| allowed == name))
+            keep_cookies(request, |name| route.cookies_away.iter().any(|allowed| allowed == name))?;
         }
     }
+    Ok(())
+}
+
+/// A trace of its own for a request: its id is 128 random bits, which is what a trace id has to be.
+fn trace(id: &HeaderValue) -> HeaderValue {
+    let id = id.as_bytes();
+    let parts = [b"00-", id, b"-", id.get(16..).unwrap_or_default(), b"-00"];
+    HeaderValue::from_maybe_shared(Bytes::from(parts.concat())).expect("digits and hyphens")
 }
 
 /// `00-<32 hex>-<16 hex>-<2 hex>` (W3C Trace Context, level 1).

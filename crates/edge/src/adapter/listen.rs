@@ -26,6 +26,7 @@ use tokio_rustls::rustls::{self, ServerConfig};
 use naru_runtime::keys::{KeyError, refuse_exposed};
 use naru_runtime::tasks::Tasks;
 
+use super::asker::Asker;
 use super::connection::{Connection, Protocol};
 use super::proxy::Proxy;
 use super::stream::{ClientStream, Transport};
@@ -250,7 +251,12 @@ impl Front {
     ) {
         let in_force = self.gateway.in_force();
         let limits = &in_force.config.limits;
-        let counted = self.clients.enter(client.ip(), limits.connections_max, limits.connections_per_client_max);
+        // A proxy carries many clients: only the bound on all of them holds for it.
+        let each_max = match in_force.trusted.contain(client.ip()) {
+            true => limits.connections_max,
+            false => limits.connections_per_client_max,
+        };
+        let counted = self.clients.enter(client.ip(), limits.connections_max, each_max);
         self.gateway.meters.connected(counted.is_some());
         let Some(counted) = counted else { return };
         let (front, proxy, shutdown) = (self.clone(), proxy.clone(), shutdown.clone());
@@ -307,9 +313,8 @@ impl Front {
                 timeout_at(until, spoken(&mut io, &mut held)).await??
             }
         };
-        let number = self.gateway.client_number(client);
-        let connection =
-            Arc::new(Connection::new(client, agreed.is_some(), protocol, limits, number, self.gateway.meters.clone()));
+        let asker = Asker::new(client.ip(), agreed.is_some(), &self.gateway);
+        let connection = Arc::new(Connection::new(client, protocol, limits, asker, self.gateway.meters.clone()));
         let stream = ClientStream::new(io, fd, connection, held, since);
         // What it gives back is a connection that could go on; Pingora has gone on with it already.
         drop(proxy.process_new(Box::new(stream), shutdown).await);

@@ -25,18 +25,17 @@ pub(crate) enum Unwell {
 /// Asks servers. A connection is made for each check: that it can be made is a part of what is asked.
 pub(crate) struct Prober {
     connector: Connector,
-    authorities: Authorities,
 }
 
 impl Prober {
     pub fn new() -> Self {
-        Self { connector: Connector::new(None), authorities: Authorities::default() }
+        Self { connector: Connector::new(None) }
     }
 
     /// Asks one server of a pool.
-    pub async fn ask(&self, address: SocketAddr, pool: &PoolConfig) -> Result<(), Unwell> {
+    pub async fn ask(&self, address: SocketAddr, pool: &PoolConfig, authorities: &Authorities) -> Result<(), Unwell> {
         let longest = pool.health.timeout;
-        match tokio::time::timeout(longest, self.exchange(address, pool)).await {
+        match tokio::time::timeout(longest, self.exchange(address, pool, authorities)).await {
             Ok(Ok(200..=299)) => Ok(()),
             Ok(Ok(status)) => Err(Unwell::Status(status)),
             Ok(Err(error)) => Err(Unwell::NoAnswer(error)),
@@ -44,8 +43,13 @@ impl Prober {
         }
     }
 
-    async fn exchange(&self, address: SocketAddr, pool: &PoolConfig) -> pingora_core::Result<u16> {
-        let peer = self.authorities.of_pool(address, pool)?;
+    async fn exchange(
+        &self,
+        address: SocketAddr,
+        pool: &PoolConfig,
+        authorities: &Authorities,
+    ) -> pingora_core::Result<u16> {
+        let peer = authorities.of_pool(address, pool)?;
         let name = pool.tls.as_ref().map(|tls| tls.server_name.clone());
         let mut request = RequestHeader::build("GET", pool.health.path.0.as_bytes(), Some(2))?;
         request.insert_header(http::header::HOST, name.unwrap_or_else(|| address.to_string()))?;

@@ -1,29 +1,28 @@
 //! One request along its stages: check, admit, route, forward, record.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Method, header};
-use naru_model::Class;
+use naru_model::{Class, SiteKind};
 use pingora_core::modules::http::HttpModules;
-use pingora_core::protocols::http::ServerSession;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
-use tokio::time::Instant;
 
-use super::connection::{Connection, Protocol};
+use super::asked::{asks_for_stream, connection, declared_bytes, host, target};
+use super::asker::Asker;
+use super::connection::Protocol;
 use super::cookies::{self, Carried};
-use super::forward::{self, Known};
+use super::exchange::Exchange;
+use super::forward::{self, To};
 use super::held::Held;
-use super::upstream;
-use super::{answer, body, ended};
-use crate::decision::{Record, Recorded, SiteName};
-use crate::gateway::{Gateway, InForce};
+use super::{answer, body, ended, upstream};
+use crate::decision::{Record, Recorded};
+use crate::gateway::{Gateway, Moment};
 use crate::operations::rate::RETRY_AFTER;
 use crate::page;
 use crate::policy::{Asked, CoreDecision, Decision, OpenDecision, Outcome, Reason, Unrouted, Visit, Wait};
@@ -39,37 +38,6 @@ const DRAIN_BODY_MAX: Duration = Duration::from_secs(2);
 /// When a request that met a server's failure may come again.
 const FAILED_RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// One request.
-#[derive(Debug)]
-pub struct Exchange {
-    pub(super) in_force: Arc<InForce>,
-    pub(super) connection: Option<Arc<Connection>>,
-    pub(super) began: Instant,
-    id: u128,
-    carried: Carried,
-    /// The visit that the browser gets, if it is not the one that it has.
-    next_visit: Option<Visit>,
-    route: Option<usize>,
-    pub(super) class: Option<Class>,
-    held: Option<Held>,
-    /// The server of the last attempt that failed.
-    failed_at: Option<SocketAddr>,
-    pub(super) attempts: u32,
-    may_leave: bool,
-    body_bytes: u64,
-    pub(super) last: Option<(Option<SiteName>, Reason)>,
-}
-
-impl Exchange {
-    pub(super) fn id_text(&self) -> String {
-        format!("{:032x}", self.id)
-    }
-
-    fn is_tls(&self) -> bool {
-        self.connection.as_ref().is_some_and(|connection| connection.is_tls)
-    }
-}
-
 /// What a decision leads to.
 enum Next {
     Forward,
@@ -82,20 +50,19 @@ enum Next {
 #[derive(Debug)]
 pub struct Proxy {
     gateway: Arc<Gateway>,
-    authorities: upstream::Authorities,
 }
 
 impl Proxy {
     pub(super) fn new(gateway: Arc<Gateway>) -> Self {
-        Self { gateway, authorities: upstream::Authorities::default() }
+        Self { gateway }
     }
 
     /// Asks the policy, records what it said, and keeps the place.
-    fn decide(&self, request: &RequestHeader, exchange: &mut Exchange) -> Next {
+    fn decide(&self, request: &RequestHeader, exchange: &mut Exchange, moment: Moment) -> Next {
         exchange.attempts += 1;
         let asked = Asked {
-            now: self.gateway.now(),
-            unix_ms: self.gateway.unix_ms(),
+            now: moment.now(),
+            unix_ms: moment.unix_ms,
             host: host(request),
             target: target(request),
             client: exchange.carried.client,
@@ -122,6 +89,7 @@ impl Proxy {
                 Next::Unavailable(retry_after)
             }
             Decision::Open(OpenDecision::Forward { place, visit, route, .. }) => {
+                exchange.entering = exchange.carried.ticket.filter(|_| exchange.carried.visit.is_none());
                 exchange.next_visit = Some(visit).filter(|visit| fresh(visit, exchange.carried.visit));
                 exchange.route = Some(route);
                 exchange.held = Some(Held::Open(place));
@@ -157,7 +125,7 @@ impl Proxy {
         }
         // Whoever waits is put nowhere yet.
         exchange.carried.set(&mut head, None, wait.ticket, &self.gateway, exchange.is_tls())?;
-        head.insert_header(REQUEST_ID, exchange.id_text())?;
+        head.insert_header(REQUEST_ID, exchange.id_value.clone())?;
         answer::send(session, head, page.body.into()).await
     }
 
@@ -188,15 +156,14 @@ impl Proxy {
         Ok(true)
     }
 
-    /// Ends the request's hold on its server, and says how it went.
-    fn release(&self, exchange: &mut Exchange, answered: bool) {
+    /// Ends the request's hold on its server, and says how long it took if it was answered.
+    fn release(&self, exchange: &mut Exchange, answered: Option<Duration>) {
         let (Some(held), Some(route)) = (exchange.held.take(), exchange.route) else { return };
-        let took = exchange.began.elapsed();
         let policy = &exchange.in_force.policy;
-        match held {
-            Held::Core(place) if answered => policy.core_answered(route, place, took),
-            Held::Open(place) if answered => policy.open_answered(route, place, took),
-            Held::Core(_) | Held::Open(_) => {}
+        match (held, answered) {
+            (Held::Core(place), Some(took)) => policy.core_answered(route, place, took),
+            (Held::Open(place), Some(took)) => policy.open_answered(route, place, took),
+            (Held::Core(_) | Held::Open(_), None) => {}
         }
     }
 
@@ -213,22 +180,7 @@ impl ProxyHttp for Proxy {
     type CTX = Exchange;
 
     fn new_ctx(&self) -> Exchange {
-        Exchange {
-            in_force: self.gateway.in_force(),
-            connection: None,
-            began: Instant::now(),
-            id: rand::random(),
-            carried: Carried::nobody(),
-            next_visit: None,
-            route: None,
-            class: None,
-            held: None,
-            failed_at: None,
-            attempts: 0,
-            may_leave: false,
-            body_bytes: 0,
-            last: None,
-        }
+        Exchange::begin(self.gateway.in_force())
     }
 
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {
@@ -253,22 +205,37 @@ impl ProxyHttp for Proxy {
             self.refuse(session, exchange, reason).await?;
             return Ok(true);
         }
-        if !self.gateway.may_ask(connection.number, &exchange.in_force) {
+        let in_force = &exchange.in_force;
+        exchange.forwarded = Asker::forwarded(
+            session.req_header(),
+            connection.client,
+            connection.asker.is_tls,
+            &in_force.trusted,
+            &self.gateway,
+        );
+        let moment = self.gateway.moment();
+        let number = exchange.forwarded.as_ref().unwrap_or(&connection.asker).number;
+        if !self.gateway.may_ask(number, in_force, moment) {
             self.gateway.meters.limited();
             let text = "too many requests\n".to_owned();
             answer::text(session, 429, text, Some(RETRY_AFTER), false).await?;
             return Ok(true);
         }
+        if target(session.req_header()) == "*" {
+            // It asks about the edge and not about anything behind it (RFC 9110, 9.3.7); the check lets it pass for OPTIONS alone.
+            answer::options(session).await?;
+            return Ok(true);
+        }
         exchange.may_leave = session.is_body_empty() || self.body_may_leave(session, exchange).await?;
-        exchange.carried = Carried::read(session.req_header(), &self.gateway);
-        let next = self.decide(session.req_header(), exchange);
+        exchange.carried = Carried::read(session.req_header(), &self.gateway, moment.unix_ms);
+        let next = self.decide(session.req_header(), exchange, moment);
         if self.act(session, exchange, next).await? {
             return Ok(true);
         }
         if let Some(bytes) = declared_bytes(session.req_header())
             && bytes > self.body_bytes_max(exchange)
         {
-            self.release(exchange, false);
+            self.release(exchange, None);
             self.refuse(session, exchange, Refused::BodyTooLarge).await?;
             return Ok(true);
         }
@@ -278,7 +245,7 @@ impl ProxyHttp for Proxy {
     async fn upstream_peer(&self, session: &mut Session, exchange: &mut Exchange) -> Result<Box<HttpPeer>> {
         if exchange.held.is_none() {
             // A second attempt. What it comes to, if not to a server, is said where the first failure would be.
-            let next = self.decide(session.req_header(), exchange);
+            let next = self.decide(session.req_header(), exchange, self.gateway.moment());
             if !matches!(next, Next::Forward) {
                 return Error::e_explain(ErrorType::ConnectNoRoute, "no other server")
                     .map_err(|error: Box<Error>| error.into_up());
@@ -288,7 +255,7 @@ impl ProxyHttp for Proxy {
             return Error::e_explain(ErrorType::InternalError, "a request without a server");
         };
         let streams = asks_for_stream(session.req_header());
-        self.authorities.peer(held.address(), &exchange.in_force, route, streams)
+        upstream::peer(held.address(), &exchange.in_force, route, streams)
     }
 
     async fn request_body_filter(
@@ -312,12 +279,18 @@ impl ProxyHttp for Proxy {
         request: &mut RequestHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
-        let (Some(held), Some(route), Some(connection)) = (&exchange.held, exchange.route, &exchange.connection) else {
+        let (Some(held), Some(route), Some(asker)) = (&exchange.held, exchange.route, exchange.asker()) else {
             return Error::e_explain(ErrorType::InternalError, "a request without a server");
         };
-        let request_id = exchange.id_text();
-        let known = Known { connection, request_id: &request_id, visitor: exchange.carried.client.0 };
-        forward::prepare(request, held.kind(), exchange.in_force.route(route), known)
+        let to = match held.kind() {
+            SiteKind::Owned => To::Owned,
+            SiteKind::Rented => {
+                // His number stands in his cookie; what a rented site sees of him leads to it by our key alone.
+                let visitor = self.gateway.pseudonym(&exchange.carried.client.0.to_be_bytes());
+                To::Rented { route: exchange.in_force.route(route), visitor }
+            }
+        };
+        forward::prepare(request, to, asker, &exchange.id_value)
     }
 
     async fn response_filter(
@@ -335,7 +308,8 @@ impl ProxyHttp for Proxy {
         if response.status.is_informational() {
             return Ok(());
         }
-        response.insert_header(REQUEST_ID, exchange.id_text())?;
+        exchange.entering = None;
+        response.insert_header(REQUEST_ID, exchange.id_value.clone())?;
         exchange.carried.set(response, exchange.next_visit, None, &self.gateway, exchange.is_tls())
     }
 
@@ -405,11 +379,15 @@ impl ProxyHttp for Proxy {
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, exchange: &mut Exchange) {
-        self.release(exchange, error.is_none() && !session.was_upgraded());
+        if let Some(ticket) = exchange.entering.take() {
+            exchange.in_force.policy.room().give_entry_back(&ticket);
+        }
+        let took = exchange.began.elapsed();
+        self.release(exchange, (error.is_none() && !session.was_upgraded()).then_some(took));
         if let Some(connection) = &exchange.connection {
             connection.answer_ended();
         }
-        ended::count(&self.gateway, session, exchange);
+        ended::count(&self.gateway, session, exchange, took);
     }
 
     fn suppress_error_log(&self, _session: &Session, _exchange: &Exchange, _error: &Error) -> bool {
@@ -428,7 +406,7 @@ impl ProxyHttp for Proxy {
     }
 
     fn request_summary(&self, _session: &Session, exchange: &Exchange) -> String {
-        exchange.id_text()
+        exchange.id_text().to_owned()
     }
 }
 
@@ -468,29 +446,4 @@ fn failure_page(exchange: &Exchange) -> Wait {
     let reason = exchange.last.map_or(Reason::Down, |(_, reason)| reason);
     let route = exchange.route.unwrap_or_default();
     Wait { ticket: None, place: 0, estimate: None, refresh: FAILED_RETRY_AFTER, route, reason }
-}
-
-fn connection(session: &ServerSession) -> Option<Arc<Connection>> {
-    let digest = session.digest()?.proxy_digest.as_ref()?;
-    digest.user_data.as_ref()?.downcast_ref::<Arc<Connection>>().cloned()
-}
-
-/// The host that was asked: of the field, or of the target.
-pub(super) fn host(request: &RequestHeader) -> &str {
-    let field = request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    field.or_else(|| request.uri.authority().map(|authority| authority.as_str())).unwrap_or_default()
-}
-
-fn target(request: &RequestHeader) -> &str {
-    request.uri.path_and_query().map_or("/", |target| target.as_str())
-}
-
-fn declared_bytes(request: &RequestHeader) -> Option<u64> {
-    request.headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-/// Whether the answer may have no end for long: a WebSocket, or server-sent events.
-fn asks_for_stream(request: &RequestHeader) -> bool {
-    let accepts = request.headers.get(header::ACCEPT).is_some_and(|accept| accept == "text/event-stream");
-    accepts || request.headers.contains_key(header::UPGRADE)
 }

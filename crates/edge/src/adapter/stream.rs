@@ -206,7 +206,7 @@ impl<S: Transport> ClientStream<S> {
     /// Begins the end of a connection: an error for whoever reads a request of it, or an answer of its own.
     fn refuse(&mut self, refusal: Refusal) -> Option<io::Error> {
         let Some(checked) = &mut self.check else { return None };
-        tracing::debug!(reason = refusal.reason.name(), client = self.connection.number, "a request is refused");
+        tracing::debug!(reason = refusal.reason.name(), client = self.connection.asker.number, "a request is refused");
         self.connection.count(refusal.reason);
         if checked.check.refused_within() {
             self.connection.refuse(refusal);

@@ -204,6 +204,9 @@ naru_runtime::config! {
         /// Networks of the owned sites. A server of ours must be in one of them, a rented one in none.
         #[check(some_network)]
         pub owned_networks: Vec<Network>,
+        /// Networks of proxies in front of the edge. From there, and from nowhere else, X-Forwarded-For and
+        /// X-Forwarded-Proto say who asks; without any, whoever is connected does.
+        pub trusted_proxies: Vec<Network>,
         /// Sites.
         #[key("site")]
         pub sites: Vec<Located<SiteConfig>>,

@@ -153,13 +153,21 @@ async fn drain(State(shared): State<Shared>, order: Result<Json<Drain>, JsonReje
         Ok(Json(order)) => order,
         Err(rejected) => return refused(rejected.status(), rejected.body_text(), false),
     };
+    let (gateway, name) = (shared.gateway.clone(), site.clone());
+    match tokio::task::spawn_blocking(move || gateway.drain(&name, draining)).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(why)) => {
+            tracing::error!(error = &why as &dyn Error, site, draining, "a drain cannot be kept");
+            return refused(StatusCode::SERVICE_UNAVAILABLE, with_causes(&why), true);
+        }
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+    }
     let in_force = shared.gateway.in_force();
-    let Some(site) = in_force.policy.sites().iter().find(|known| known.id().as_str() == site) else {
+    let Some(known) = in_force.policy.sites().iter().find(|known| known.id().as_str() == site) else {
         return refused(StatusCode::NOT_FOUND, format!("there is no site {site:?}"), false);
     };
-    site.set_draining(draining);
-    tracing::info!(site = site.id().as_str(), draining, "a drain was asked for");
-    Json(SiteState::read(site)).into_response()
+    tracing::info!(site, draining, "a drain was asked for");
+    Json(SiteState::read(known)).into_response()
 }
 
 fn refused(status: StatusCode, why: impl ToString, retry_helps: bool) -> Response {

@@ -138,10 +138,10 @@ async fn ask(gateway: &Gateway) {
             && let Some(key) = schedule.take(Instant::now())
         {
             let Some(pool) = schedule.pool(&key).cloned() else { continue };
-            let prober = prober.clone();
+            let (prober, authorities) = (prober.clone(), schedule.in_force.authorities.clone());
             asked.spawn(async move {
                 let began = Instant::now();
-                let outcome = prober.ask(key.2, &pool).await;
+                let outcome = prober.ask(key.2, &pool, &authorities).await;
                 (began, key, outcome)
             });
         }

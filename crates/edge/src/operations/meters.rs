@@ -24,6 +24,13 @@ const STATUSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 /// Codes of [`Reason`] begin with 1; 0 is a request that was refused before anything was decided.
 const REASONS: usize = Reason::ALL.len() + 1;
 
+/// Upper ends of what is counted of times, milliseconds: in steps of 1, 2 and 5, from what a page of ours takes to the longest
+/// that a person waits for one. What takes longer is counted beside them.
+const LE_MS: [u64; 14] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 30_000];
+/// The same as labels, in seconds as Prometheus has them.
+const LE: [&str; LE_MS.len()] =
+    ["0.001", "0.002", "0.005", "0.01", "0.02", "0.05", "0.1", "0.2", "0.5", "1", "2", "5", "10", "30"];
+
 /// What is known of a request that has ended.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ended<'r> {
@@ -61,6 +68,8 @@ pub struct Meters {
     /// Requests that were sent nowhere.
     nowhere: SiteMeters,
     took_us: [AtomicU64; CLASSES.len()],
+    /// How many took how long, each counted once; the last are those above all of [`LE_MS`].
+    took: [[AtomicU64; LE_MS.len() + 1]; CLASSES.len()],
     retries: AtomicU64,
     limited: AtomicU64,
     refused: [AtomicU64; request::Reason::ALL.len()],
@@ -75,6 +84,7 @@ impl Default for Meters {
             sites: Mutex::default(),
             nowhere: SiteMeters::default(),
             took_us: std::array::from_fn(|_| zero()),
+            took: std::array::from_fn(|_| std::array::from_fn(|_| zero())),
             retries: zero(),
             limited: zero(),
             refused: std::array::from_fn(|_| zero()),
@@ -114,6 +124,8 @@ impl Meters {
         let status = ended.status.map_or(0, |status| usize::from(status / 100).min(STATUSES.len() - 1));
         add(&counts[class][reason][status]);
         self.took_us[class].fetch_add(u64::try_from(ended.took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        let took = LE_MS.partition_point(|le_ms| u128::from(*le_ms) * 1000 < ended.took.as_micros());
+        add(&self.took[class][took]);
         if ended.attempts > 1 {
             self.retries.fetch_add(u64::from(ended.attempts) - 1, Ordering::Relaxed);
         }
@@ -132,6 +144,19 @@ impl Meters {
     /// A connection was taken, or not for a bound.
     pub(crate) fn connected(&self, taken: bool) {
         add(if taken { &self.accepted } else { &self.turned_away });
+    }
+
+    /// How many took at most so long, by class: what `histogram_quantile` reads.
+    fn within(&self) -> Vec<Reading> {
+        let of_class = |(class, counts): (&&str, &[AtomicU64; LE_MS.len() + 1])| {
+            let mut sum = 0;
+            let mut up_to = |(le, count): (&str, &AtomicU64)| {
+                sum += count.load(Ordering::Relaxed);
+                reading(&[("class", class), ("le", le)], sum)
+            };
+            LE.into_iter().chain(["+Inf"]).zip(counts).map(&mut up_to).collect::<Vec<_>>()
+        };
+        CLASSES.iter().zip(&self.took).flat_map(of_class).collect()
     }
 
     fn requests(&self) -> Vec<Reading> {
@@ -176,6 +201,8 @@ pub fn show(gateway: &Arc<Gateway>, front: &Arc<Front>, metrics: &Metrics) {
         let classes = CLASSES.iter().zip(&gateway.meters.took_us);
         classes.map(|(class, took)| reading(&[("class", class)], took.load(Ordering::Relaxed))).collect()
     });
+    let help = "Requests that took at most `le` seconds, by class, from a head to the end of its answer";
+    observe("edge_requests_within", help, Counter, |gateway, _| gateway.meters.within());
     observe("edge_retries", "Second attempts", Counter, |gateway, _| one(&gateway.meters.retries));
     let help = "Requests refused since their client asked too often";
     observe("edge_requests_limited", help, Counter, |gateway, _| one(&gateway.meters.limited));
@@ -264,5 +291,26 @@ mod tests {
         check(ended(Some(Class::Open), None, Some(Reason::NoRetry), Some(503)), ["open", "none", "no_retry", "5xx"]);
         check(ended(None, None, Some(Reason::Unrouted), None), ["none", "none", "unrouted", "none"]);
         check(ended(None, None, None, Some(999)), ["none", "none", "refused", "5xx"]);
+    }
+
+    #[test]
+    fn a_time_is_counted_in_every_bound_that_it_is_within() {
+        let check = |took: Duration, expect: [u64; LE_MS.len() + 1]| {
+            let meters = Meters::default();
+            let ended = Ended { class: Some(Class::Core), site: None, reason: None, status: None, attempts: 1, took };
+            meters.ended(&Vec::new(), &ended);
+            let within: Vec<u64> = meters.within().iter().map(|reading| reading.value).collect();
+            assert_eq!(within[..expect.len()], expect, "{took:?}");
+            assert!(within[expect.len()..].iter().all(|count| *count == 0), "{took:?}");
+        };
+        let from = |first: usize| std::array::from_fn(|at| u64::from(at >= first));
+        check(Duration::ZERO, from(0));
+        check(Duration::from_millis(1), from(0));
+        check(Duration::from_micros(1_001), from(1));
+        check(Duration::from_millis(50), from(5));
+        check(Duration::from_secs(30), from(13));
+        check(Duration::from_secs(31), from(14));
+        let labels = LE.map(|le| (le.parse::<f64>().expect("a number") * 1000.0).round() as u64);
+        assert_eq!(labels, LE_MS);
     }
 }

@@ -10,6 +10,7 @@ pub mod admin;
 #[cfg(test)]
 mod document;
 pub mod doors;
+pub(crate) mod drains;
 pub mod handover;
 pub mod health;
 pub mod meters;

@@ -3,6 +3,7 @@
 //! On SIGHUP, and when a file has changed, everything is read again. A configuration takes the place of the one before
 //! whole, or not at all: then every mistake is in the log and in the state, and the one before stays.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -73,7 +74,9 @@ pub struct Reload<L> {
     gateway: Arc<Gateway>,
     front: Arc<Front>,
     load: L,
-    files: Vec<(PathBuf, Stamp)>,
+    file: Option<PathBuf>,
+    /// Every file that is looked at, as it was when it was read.
+    stamps: BTreeMap<PathBuf, Stamp>,
     hangups: Signal,
 }
 
@@ -83,11 +86,21 @@ impl<L: Fn() -> Result<EdgeConfig, ConfigErrors> + Send + Sync + Clone + 'static
     /// # Errors
     /// When the operating system refuses a handler.
     pub fn new(gateway: &Arc<Gateway>, front: &Arc<Front>, file: Option<&Path>, load: L) -> io::Result<Self> {
-        let in_force = gateway.in_force();
-        let tls = in_force.config.tls.iter().flat_map(|tls| [tls.certificate.clone(), tls.key.clone()]);
-        let files = file.map(Path::to_owned).into_iter().chain(tls).map(|path| (path.clone(), Stamp::of(&path)));
-        let (gateway, front, files) = (gateway.clone(), front.clone(), files.collect());
-        Ok(Self { gateway, front, load, files, hangups: signal(SignalKind::hangup())? })
+        let (gateway, front, file) = (gateway.clone(), front.clone(), file.map(Path::to_owned));
+        let mut reload =
+            Self { gateway, front, load, file, stamps: BTreeMap::new(), hangups: signal(SignalKind::hangup())? };
+        reload.stamps = reload.look();
+        Ok(reload)
+    }
+
+    /// The configuration, the certificate with its key, and the authorities of the pools in force.
+    fn look(&self) -> BTreeMap<PathBuf, Stamp> {
+        let in_force = self.gateway.in_force();
+        let config = &in_force.config;
+        let tls = config.tls.iter().flat_map(|tls| [tls.certificate.clone(), tls.key.clone()]);
+        let authorities = config.pools.iter().filter_map(|pool| Some(pool.tls.as_ref()?.authority.clone()));
+        let files = self.file.clone().into_iter().chain(tls).chain(authorities);
+        files.map(|path| (path.clone(), Stamp::of(&path))).collect()
     }
 
     /// Goes on until the tasks are told to stop.
@@ -110,15 +123,20 @@ impl<L: Fn() -> Result<EdgeConfig, ConfigErrors> + Send + Sync + Clone + 'static
                 log.reopen();
             }
             // Read in front of what they hold, so that a change in between is seen at the next look.
-            let stamps: Vec<Stamp> = self.files.iter().map(|(path, _)| Stamp::of(path)).collect();
-            let changed = self.files.iter().zip(&stamps).any(|((_, before), now)| before != now);
-            if asked || changed {
-                self.files.iter_mut().zip(stamps).for_each(|((_, stamp), now)| *stamp = now);
+            let stamps = self.look();
+            if asked || stamps != self.stamps {
+                self.stamps = stamps;
                 let (gateway, front, load) = (self.gateway.clone(), self.front.clone(), self.load.clone());
                 let read = tokio::task::spawn_blocking(move || read_again(&gateway, &front, &load));
                 if let Err(panicked) = read.await {
                     std::panic::resume_unwind(panicked.into_panic());
                 }
+                // What came into force may name other files: those it has just read.
+                let now = self.look();
+                self.stamps = now
+                    .into_iter()
+                    .map(|(path, now)| (path.clone(), self.stamps.remove(&path).unwrap_or(now)))
+                    .collect();
             }
         }
     }

@@ -13,6 +13,7 @@ use super::residency::{CorePeer, Peer, RentedPeer};
 use super::retry::ATTEMPTS_MAX;
 use super::room::Turn;
 use super::site::{Entry, Members, Place, Tier};
+use super::upstream::Choice;
 use super::visit::{ClientKey, SiteKey, Ticket, Visit};
 use super::{Gate, Millis, OpenPool, OwnedPool, Policy, Service, Unrouted, route};
 
@@ -268,11 +269,12 @@ impl Policy {
     }
 
     fn decide_core(&self, asked: &Asked<'_>, route: usize, pool: &OwnedPool, may: bool) -> CoreDecision {
-        let entry = self.entry(asked, route, Class::Core);
+        let is_usable = pool.members.iter().any(|members| members.is_usable(asked.now));
+        let entry = self.entry(asked, route, Class::Core, !is_usable);
         let stays = || self.stay(&pool.members, asked, &entry).map(|place| (place, Reason::Stays));
         let found = if may { stays().or_else(|| in_order(&pool.members, asked, &entry, |_| true)) } else { None };
         let Some((place, reason)) = found else {
-            let reason = self.why_not(may, pool.members.iter().any(|members| members.is_usable(asked.now)));
+            let reason = self.why_not(may, is_usable || pool.members.iter().any(Members::is_up));
             return CoreDecision::Unavailable { retry_after: CORE_RETRY_AFTER, route, reason };
         };
         let (address, kind) = (place.upstream().address(), place.site().tier().kind());
@@ -289,6 +291,9 @@ impl Policy {
 
     fn decide_open(&self, asked: &Asked<'_>, route: usize, pool: &OpenPool, may: bool) -> OpenDecision {
         let turn = asked.ticket.as_ref().and_then(|ticket| Some((ticket, self.room.turn(ticket)?)));
+        // Whoever shows a ticket by which somebody has entered is somebody else, and comes last.
+        let enters = asked.visit.is_none() && asked.attempt.0 <= 1;
+        let turn = turn.filter(|(ticket, turn)| !enters || *turn != Turn::Called || self.room.take_entry(ticket));
         // Whoever is inside stays inside; the line is for those who come.
         let wait = match (asked.visit, turn) {
             (Some(_), _) | (None, Some((_, Turn::Called))) => None,
@@ -306,12 +311,16 @@ impl Policy {
             // He is here, whether there is a slot at this moment or not: his turn is not given to another.
             self.room.came(ticket);
         }
-        let entry = self.entry(asked, route, Class::Open);
+        let is_usable = pool.owned.members.iter().any(|members| members.is_usable(asked.now))
+            || pool.rented.iter().any(|members| members.is_usable(asked.now));
+        let entry = self.entry(asked, route, Class::Open, !is_usable);
         let found = if may { self.open_place(asked, pool, &entry) } else { None };
         let Some((place, reason)) = found else {
-            let up = pool.owned.members.iter().any(|members| members.is_usable(asked.now))
-                || pool.rented.iter().any(|members| members.is_usable(asked.now));
-            let reason = self.why_not(may, up);
+            let is_up = || pool.owned.members.iter().any(Members::is_up) || pool.rented.iter().any(Members::is_up);
+            let reason = self.why_not(may, is_usable || is_up());
+            if let (true, Some((ticket, Turn::Called))) = (enters, turn) {
+                self.room.give_entry_back(ticket);
+            }
             let inside = asked.visit.is_some() || turn.is_some();
             return OpenDecision::Wait(match inside {
                 // He keeps what he has: a visit, or a ticket that was called.
@@ -382,9 +391,9 @@ impl Policy {
         (tier == Tier::Autoscaled).then_some(&self.autoscaled)
     }
 
-    fn entry(&self, asked: &Asked<'_>, route: usize, class: Class) -> Entry {
-        let cost = self.routes[route].cost;
-        Entry { class, cost, avoid: asked.attempt.1, now: asked.now, random: asked.random }
+    fn entry(&self, asked: &Asked<'_>, route: usize, class: Class, ejected_too: bool) -> Entry {
+        let Asked { attempt: (_, avoid), now, random, .. } = *asked;
+        Entry { class, choice: Choice { cost: self.routes[route].cost, avoid, now, random, ejected_too } }
     }
 
     fn why_not(&self, may: bool, is_up: bool) -> Reason {

@@ -26,6 +26,8 @@ pub enum Mutant {
     IgnoreHealth,
     /// EDGE-3: believes a ticket without looking at its tag.
     TrustTicket,
+    /// EDGE-3: lets as many in as show the same ticket.
+    ReuseTicket,
     /// EDGE-3: lets newcomers in while others wait.
     JumpQueue,
     /// EDGE-3: moves a user although his site has room.
@@ -47,6 +49,7 @@ impl Mutant {
         Self::RefuseOpen,
         Self::IgnoreHealth,
         Self::TrustTicket,
+        Self::ReuseTicket,
         Self::JumpQueue,
         Self::MoveUsers,
     ];

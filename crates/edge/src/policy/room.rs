@@ -81,12 +81,45 @@ pub struct Room {
     /// Numbers below were given up if they had not come.
     settled: AtomicU64,
     /// One bit per called number that came, by number modulo [`CALLED_MAX`].
-    came: Box<[AtomicU64]>,
+    came: Bits,
+    /// The same of those that were let in.
+    entered: Bits,
     /// Thousandths of a unit that left since the last step.
     left: AtomicU64,
     /// Calls per second, in thousandths.
     rate: AtomicU64,
     turn: Mutex<Calling>,
+}
+
+/// A bit for each of the last [`CALLED_MAX`] numbers that were called.
+#[derive(Debug)]
+struct Bits(Box<[AtomicU64]>);
+
+impl Bits {
+    fn none() -> Self {
+        Self((0..CALLED_MAX / 64).map(|_| AtomicU64::new(0)).collect())
+    }
+
+    fn at(&self, number: u64) -> (&AtomicU64, u64) {
+        let index = number % CALLED_MAX;
+        (&self.0[(index / 64) as usize], 1 << (index % 64))
+    }
+
+    fn is_set(&self, number: u64) -> bool {
+        let (word, bit) = self.at(number);
+        word.load(Ordering::Acquire) & bit != 0
+    }
+
+    /// Whether it was not set before.
+    fn set(&self, number: u64) -> bool {
+        let (word, bit) = self.at(number);
+        word.fetch_or(bit, Ordering::AcqRel) & bit == 0
+    }
+
+    fn clear(&self, number: u64) {
+        let (word, bit) = self.at(number);
+        word.fetch_and(!bit, Ordering::AcqRel);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -126,7 +159,8 @@ impl Room {
             called: AtomicU64::new(called),
             expected: AtomicU64::new(0),
             settled: AtomicU64::new(called),
-            came: (0..CALLED_MAX / 64).map(|_| AtomicU64::new(0)).collect(),
+            came: Bits::none(),
+            entered: Bits::none(),
             left: AtomicU64::new(0),
             rate: AtomicU64::new(0),
             turn: Mutex::new(Calling::default()),
@@ -176,8 +210,7 @@ impl Room {
         if ticket.room != self.id || ticket.number < self.settled.load(Ordering::Acquire) {
             return;
         }
-        let (word, bit) = self.bit(ticket.number);
-        if word.fetch_or(bit, Ordering::AcqRel) & bit == 0 {
+        if self.came.set(ticket.number) {
             let less = |expected: u64| Some(expected.saturating_sub(1));
             // The closure always gives a value, so this cannot fail.
             self.expected.fetch_update(Ordering::AcqRel, Ordering::Acquire, less).unwrap_or_default();
@@ -189,9 +222,19 @@ impl Room {
         self.left.fetch_add(u64::from(cost.thousandths()), Ordering::Relaxed);
     }
 
-    fn bit(&self, number: u64) -> (&AtomicU64, u64) {
-        let index = number % CALLED_MAX;
-        (&self.came[(index / 64) as usize], 1 << (index % 64))
+    /// Takes the one entry that a called ticket is good for; false when somebody entered by it before, or when it was
+    /// called so long ago that nobody knows. Whoever was given a ticket by another is one of those.
+    #[must_use]
+    pub(super) fn take_entry(&self, ticket: &Ticket) -> bool {
+        let is_known = self.called.load(Ordering::Acquire).saturating_sub(ticket.number) <= CALLED_MAX;
+        is_known && self.entered.set(ticket.number) || mutant!(ReuseTicket)
+    }
+
+    /// Gives it back: he did not get in after all.
+    pub fn give_entry_back(&self, ticket: &Ticket) {
+        if ticket.room == self.id {
+            self.entered.clear(ticket.number);
+        }
     }
 
     /// Calls as many as there is room for; once every 100 ms.
@@ -229,8 +272,8 @@ impl Room {
         }
         calling.credit -= call as f64;
         for number in called..called + call {
-            let (word, bit) = self.bit(number);
-            word.fetch_and(!bit, Ordering::AcqRel);
+            self.came.clear(number);
+            self.entered.clear(number);
         }
         calling.calls.push_back((now, called + call));
         self.expected.fetch_add(call, Ordering::AcqRel);
@@ -245,12 +288,7 @@ impl Room {
                 break;
             }
             let from = self.settled.swap(below, Ordering::AcqRel);
-            missing += (from..below)
-                .filter(|number| {
-                    let (word, bit) = self.bit(*number);
-                    word.load(Ordering::Acquire) & bit == 0
-                })
-                .count() as u64;
+            missing += (from..below).filter(|number| !self.came.is_set(*number)).count() as u64;
             calls.pop_front();
         }
         let less = |expected: u64| Some(expected.saturating_sub(missing));
@@ -319,6 +357,26 @@ mod tests {
         assert_eq!(called(&room, &tickets), 16);
         room.came(&tickets[9]);
         assert_eq!(room.turn(&tickets[9]), Some(Turn::Called));
+    }
+
+    #[test]
+    fn a_ticket_lets_one_in() {
+        let (room, tickets) = waiting(50);
+        room.left(Slots::whole(20));
+        room.step(100, FULL);
+        assert!(room.take_entry(&tickets[3]) && !room.take_entry(&tickets[3]));
+        assert!(room.take_entry(&tickets[4]), "another one is another one");
+        room.give_entry_back(&tickets[3]);
+        assert!(room.take_entry(&tickets[3]), "he did not get in");
+        room.give_entry_back(&Ticket { room: 2, ..tickets[4] });
+        assert!(!room.take_entry(&tickets[4]), "a ticket of another line");
+    }
+
+    #[test]
+    fn a_ticket_that_was_called_too_long_ago_to_know_lets_nobody_in() {
+        let room = Room::restore(RoomSnapshot { room: 1, next: CALLED_MAX + 9, called: CALLED_MAX + 5 });
+        let ticket = |number: u64| Ticket { client: ClientKey(1), room: 1, number, drawn_unix_ms: 0 };
+        assert!(!room.take_entry(&ticket(4)) && room.take_entry(&ticket(5)));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::Millis;
 use super::limit::Bounds;
 use super::residency::Peer;
 use super::slots::{Gate, Slots};
-use super::upstream::{Upstream, choose};
+use super::upstream::{Choice, Upstream, choose};
 use super::visit::SiteKey;
 
 /// Which sites a request tries first.
@@ -128,24 +128,35 @@ impl<P: Peer> Members<P> {
         !self.site.is_draining() && self.upstreams.iter().any(|upstream| upstream.is_usable(now))
     }
 
+    /// The same where servers that are left out for their failures will do.
+    pub(super) fn is_up(&self) -> bool {
+        !self.site.is_draining() && self.upstreams.iter().any(|upstream| upstream.is_up())
+    }
+
     /// Takes slots of the site, of the budget that pays for it if there is one, and of one server.
     pub(super) fn enter(&self, asked: &Entry, budget: Option<&Arc<Gate>>) -> Option<Place<P>> {
-        if self.site.is_draining() || !self.site.gate.enter(asked.class, asked.cost) {
+        if self.site.is_draining() || !self.site.gate.enter(asked.class, asked.choice.cost) {
             return None;
         }
         let budget = match budget {
-            Some(budget) if !budget.enter(asked.class, asked.cost) => {
-                self.site.gate.leave(asked.class, asked.cost);
+            Some(budget) if !budget.enter(asked.class, asked.choice.cost) => {
+                self.site.gate.leave(asked.class, asked.choice.cost);
                 return None;
             }
             budget => budget.cloned(),
         };
-        let Some(upstream) = choose(&self.upstreams, asked.cost, asked.avoid, asked.now, asked.random) else {
-            self.site.gate.leave(asked.class, asked.cost);
-            budget.iter().for_each(|budget| budget.leave(asked.class, asked.cost));
+        let Some(upstream) = choose(&self.upstreams, asked.choice) else {
+            self.site.gate.leave(asked.class, asked.choice.cost);
+            budget.iter().for_each(|budget| budget.leave(asked.class, asked.choice.cost));
             return None;
         };
-        Some(Place { members: self.clone(), upstream: upstream.clone(), budget, class: asked.class, cost: asked.cost })
+        Some(Place {
+            members: self.clone(),
+            upstream: upstream.clone(),
+            budget,
+            class: asked.class,
+            cost: asked.choice.cost,
+        })
     }
 }
 
@@ -153,10 +164,7 @@ impl<P: Peer> Members<P> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Entry {
     pub class: Class,
-    pub cost: Slots,
-    pub avoid: Option<std::net::SocketAddr>,
-    pub now: Millis,
-    pub random: u64,
+    pub choice: Choice,
 }
 
 /// Slots that a request holds at a site and one of its servers, until this is dropped.

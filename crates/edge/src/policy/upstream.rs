@@ -17,6 +17,9 @@ const RISE: u32 = 2;
 const FAILURES_MAX: u32 = 5;
 /// For how long it is left out the first time; each time in a row it is that much longer.
 const EJECTED_MS: Millis = 10_000;
+/// The same where no other server of its site is left: a moment is not a lost site, and health checks decide about that
+/// within a few seconds.
+const EJECTED_LAST_MS: Millis = 1_000;
 /// For how many of those at most.
 const EJECTIONS_MAX: u32 = 30;
 
@@ -123,10 +126,11 @@ impl<P: Peer> Upstream<P> {
         self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES_MAX
     }
 
-    fn eject(&self, now: Millis) {
+    fn eject(&self, now: Millis, first_ms: Millis) {
         let times = self.ejections.fetch_add(1, Ordering::Relaxed).saturating_add(1).min(EJECTIONS_MAX);
-        self.failures.store(0, Ordering::Relaxed);
-        self.ejected_until.store(now + EJECTED_MS * Millis::from(times), Ordering::Relaxed);
+        // Until it has answered again, one more failure is enough.
+        self.failures.store(FAILURES_MAX - 1, Ordering::Relaxed);
+        self.ejected_until.store(now + first_ms * Millis::from(times), Ordering::Relaxed);
     }
 
     fn enter(&self, cost: Slots) -> bool {
@@ -155,24 +159,36 @@ impl<P: Peer> Upstream<P> {
     }
 }
 
-/// A failed request of one of the servers: one failure too many leaves it out for a while, but never more than half of
-/// them, since a fault that all show is not theirs.
+/// A failed request of one of the servers: one failure too many leaves it out for a while. All of a site may be left out:
+/// where nothing else is left in the pool, they are asked all the same ([`Choice::ejected_too`]), since a fault that all
+/// show is not theirs.
 pub(super) fn failed<P: Peer>(all: &[Arc<Upstream<P>>], which: &Upstream<P>, now: Millis) {
-    let ejected = all.iter().filter(|upstream| upstream.is_ejected(now)).count();
-    if which.failed() && (ejected + 1) * 2 <= all.len() {
-        which.eject(now);
+    // What was in flight when it was left out says nothing new.
+    if which.is_ejected(now) || !which.failed() {
+        return;
     }
+    let others = all.iter().any(|upstream| !std::ptr::eq(&raw const **upstream, which) && upstream.is_usable(now));
+    which.eject(now, if others { EJECTED_MS } else { EJECTED_LAST_MS });
+}
+
+/// What a server has to be for a request.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Choice {
+    pub cost: Slots,
+    /// The one that failed just now.
+    pub avoid: Option<SocketAddr>,
+    pub now: Millis,
+    pub random: u64,
+    /// Servers that are left out for their failures will do: there is no other in the pool.
+    pub ejected_too: bool,
 }
 
 /// Takes slots at the less loaded of two that chance picks, or at any that has room if neither has.
-pub(super) fn choose<P: Peer>(
-    all: &[Arc<Upstream<P>>],
-    cost: Slots,
-    avoid: Option<SocketAddr>,
-    now: Millis,
-    random: u64,
-) -> Option<&Arc<Upstream<P>>> {
-    let fits = |upstream: &&Arc<Upstream<P>>| upstream.is_usable(now) && avoid != Some(upstream.address());
+pub(super) fn choose<P: Peer>(all: &[Arc<Upstream<P>>], choice: Choice) -> Option<&Arc<Upstream<P>>> {
+    let Choice { cost, avoid, now, random, ejected_too } = choice;
+    let fits = |upstream: &&Arc<Upstream<P>>| {
+        (upstream.is_usable(now) || ejected_too && upstream.is_up()) && avoid != Some(upstream.address())
+    };
     let count = all.len();
     if count == 0 {
         return None;
@@ -212,11 +228,20 @@ mod tests {
             .map(|raw| raw ^ (raw >> 29))
     }
 
+    fn take(
+        all: &[Arc<Upstream<CorePeer>>],
+        avoid: Option<SocketAddr>,
+        now: Millis,
+        random: u64,
+    ) -> Option<&Arc<Upstream<CorePeer>>> {
+        choose(all, Choice { cost: Slots::ONE, avoid, now, random, ejected_too: false })
+    }
+
     #[test]
     fn load_follows_the_weights() {
         let all = upstreams(&[1, 1, 2], false);
         for random in randoms().take(400) {
-            assert!(choose(&all, Slots::ONE, None, 0, random).is_some());
+            assert!(take(&all, None, 0, random).is_some());
         }
         let held: Vec<u32> = all.iter().map(|upstream| upstream.in_flight().thousandths() / 1000).collect();
         assert!((95..=105).contains(&held[0]) && (190..=210).contains(&held[2]), "{held:?}");
@@ -226,11 +251,11 @@ mod tests {
     fn a_bounded_server_is_never_over_filled_and_a_free_one_is_always_found() {
         let all = upstreams(&[1; 20], true);
         for random in randoms().take(20) {
-            assert!(choose(&all, Slots::ONE, None, 0, random).is_some());
+            assert!(take(&all, None, 0, random).is_some());
         }
-        assert!(choose(&all, Slots::ONE, None, 0, 9).is_none());
+        assert!(take(&all, None, 0, 9).is_none());
         all[13].leave(Slots::ONE);
-        assert_eq!(choose(&all, Slots::ONE, None, 0, 1).unwrap().address(), all[13].address());
+        assert_eq!(take(&all, None, 0, 1).unwrap().address(), all[13].address());
     }
 
     #[test]
@@ -250,20 +275,41 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_fails_is_left_out_for_longer_each_time_and_never_more_than_half_are() {
+    fn a_server_that_fails_is_left_out_for_longer_each_time_until_it_answers() {
         let all = upstreams(&[1, 1, 1], false);
-        let fail = |index: usize, now| (0..FAILURES_MAX).for_each(|_| failed(&all, &all[index], now));
-        fail(0, 0);
-        assert!(all[0].is_ejected(EJECTED_MS - 1) && !all[0].is_ejected(EJECTED_MS));
-        fail(1, 0);
-        assert!(!all[1].is_ejected(0), "two of three are more than half");
-        fail(0, EJECTED_MS);
-        assert!(all[0].is_ejected(3 * EJECTED_MS - 1));
-        assert!(!all[0].is_ejected(3 * EJECTED_MS));
+        let fail = |index: usize, times: u32, now| (0..times).for_each(|_| failed(&all, &all[index], now));
+        fail(0, FAILURES_MAX - 1, 0);
+        assert!(!all[0].is_ejected(0));
+        fail(0, 3, 0);
+        assert!(all[0].is_ejected(EJECTED_MS - 1) && !all[0].is_ejected(EJECTED_MS), "what comes later adds nothing");
+        fail(0, 1, EJECTED_MS);
+        assert!(all[0].is_ejected(3 * EJECTED_MS - 1) && !all[0].is_ejected(3 * EJECTED_MS));
         assert!(randoms().take(100).all(|random| {
-            let chosen = choose(&all, Slots::ONE, None, EJECTED_MS, random).unwrap();
+            let chosen = take(&all, None, EJECTED_MS, random).unwrap();
             chosen.address() != all[0].address()
         }));
+        all[0].answered();
+        fail(0, FAILURES_MAX - 1, 3 * EJECTED_MS);
+        assert!(!all[0].is_ejected(3 * EJECTED_MS), "it had answered");
+    }
+
+    #[test]
+    fn the_last_server_of_a_site_is_left_out_for_a_moment_and_is_had_where_there_is_no_other() {
+        for count in [1, 2] {
+            let all = upstreams(&[1, 1][..count], false);
+            all.iter().for_each(|upstream| (0..FAILURES_MAX).for_each(|_| failed(&all, upstream, 0)));
+            let last = &all[count - 1];
+            assert!(last.is_ejected(EJECTED_LAST_MS - 1) && !last.is_ejected(EJECTED_LAST_MS), "{count}");
+            assert!(take(&all, None, 0, 3).is_none());
+            let choice = Choice { cost: Slots::ONE, avoid: None, now: 0, random: 3, ejected_too: true };
+            assert!(choose(&all, choice).is_some());
+            (0..FALL).for_each(|_| {
+                all.iter().for_each(|upstream| {
+                    upstream.checked(false);
+                });
+            });
+            assert!(choose(&all, choice).is_none(), "one that is down is not had");
+        }
     }
 
     #[test]
@@ -271,8 +317,8 @@ mod tests {
         let all = upstreams(&[1, 1], false);
         let avoid = Some(all[0].address());
         for random in randoms().take(50) {
-            assert_eq!(choose(&all, Slots::ONE, avoid, 0, random).unwrap().address(), all[1].address());
+            assert_eq!(take(&all, avoid, 0, random).unwrap().address(), all[1].address());
         }
-        assert!(choose(&all[..1], Slots::ONE, avoid, 0, 3).is_none());
+        assert!(take(&all[..1], avoid, 0, 3).is_none());
     }
 }

@@ -90,10 +90,17 @@ impl Ticket {
     pub fn number(&self) -> u64 {
         self.number
     }
+
+    /// Whose it is.
+    pub fn client(&self) -> ClientKey {
+        self.client
+    }
 }
 
 /// A visit ends when nothing was asked for this long; then he may be put elsewhere.
 pub const VISIT_IDLE_MS_MAX: u64 = 10 * 60_000;
+/// He is known again by a visit that ended, for this long: a day is longer than any promotion's line.
+pub const CLIENT_MS_MAX: u64 = 86_400_000;
 /// A ticket is good for this long: longer than anybody waits before a screen.
 pub const TICKET_MS_MAX: u64 = 4 * 3_600_000;
 
@@ -127,14 +134,16 @@ impl Visit {
         write(keys, VISIT, [self.client.0, self.site.0, u64::from(self.away), self.seen_unix_ms])
     }
 
-    /// Reads a cookie.
+    /// Reads a cookie: who somebody is, and his visit unless it is over.
     ///
     /// # Errors
-    /// What is not a visit of this client, or is over.
-    pub fn read(text: &str, keys: &MacKeys, client: ClientKey, now_unix_ms: u64) -> Result<Self, TokenRefused> {
-        let [owner, site, away, seen_unix_ms] = read(text, keys, VISIT)?;
-        fresh(owner, client, seen_unix_ms, now_unix_ms, VISIT_IDLE_MS_MAX)?;
-        Ok(Self { client, site: SiteKey(site), away: away as u8, seen_unix_ms })
+    /// What is not a visit, or is so old that nobody is known by it.
+    pub fn read(text: &str, keys: &MacKeys, now_unix_ms: u64) -> Result<(ClientKey, Option<Self>), TokenRefused> {
+        let [client, site, away, seen_unix_ms] = read(text, keys, VISIT)?;
+        let client = ClientKey(client);
+        fresh(seen_unix_ms, now_unix_ms, CLIENT_MS_MAX)?;
+        let visit = Self { client, site: SiteKey(site), away: away as u8, seen_unix_ms };
+        Ok((client, fresh(seen_unix_ms, now_unix_ms, VISIT_IDLE_MS_MAX).is_ok().then_some(visit)))
     }
 }
 
@@ -144,22 +153,23 @@ impl Ticket {
         write(keys, TICKET, [self.client.0, self.room, self.number, self.drawn_unix_ms])
     }
 
-    /// Reads a cookie.
+    /// Reads a cookie. Whoever is known by his visit already has a ticket of his own, or none.
     ///
     /// # Errors
-    /// What is not a ticket of this client, or is too old.
-    pub fn read(text: &str, keys: &MacKeys, client: ClientKey, now_unix_ms: u64) -> Result<Self, TokenRefused> {
+    /// What is not a ticket, not of this client, or too old.
+    pub fn read(text: &str, keys: &MacKeys, known: Option<ClientKey>, now_unix_ms: u64) -> Result<Self, TokenRefused> {
         let [owner, room, number, drawn_unix_ms] = read(text, keys, TICKET)?;
-        fresh(owner, client, drawn_unix_ms, now_unix_ms, TICKET_MS_MAX)?;
+        let client = known.unwrap_or(ClientKey(owner));
+        if client.0 != owner && !mutant!(TrustTicket) {
+            return Err(TokenRefused::Stranger);
+        }
+        fresh(drawn_unix_ms, now_unix_ms, TICKET_MS_MAX)?;
         Ok(Self { client, room, number, drawn_unix_ms })
     }
 }
 
 /// A clock that went back makes a token older than now, which is no fault of whoever carries it.
-fn fresh(owner: u64, client: ClientKey, at: u64, now: u64, age_max: u64) -> Result<(), TokenRefused> {
-    if owner != client.0 && !mutant!(TrustTicket) {
-        return Err(TokenRefused::Stranger);
-    }
+fn fresh(at: u64, now: u64, age_max: u64) -> Result<(), TokenRefused> {
     if now.saturating_sub(at) > age_max { Err(TokenRefused::Expired) } else { Ok(()) }
 }
 
@@ -170,8 +180,18 @@ fn write(keys: &MacKeys, kind: u8, numbers: [u64; 4]) -> String {
     let tag = keys.tag(&token);
     token.extend(tag.key_id.to_bytes());
     token.extend(tag.bytes);
-    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
-    token.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+    let mut text = String::with_capacity(2 * TOKEN);
+    push_hex(&mut text, &token);
+    text
+}
+
+/// Appends bytes as hexadecimal digits: by a table, since every request has some of these.
+pub(crate) fn push_hex(text: &mut String, bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for byte in bytes {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
 }
 
 fn read(text: &str, keys: &MacKeys, kind: u8) -> Result<[u64; 4], TokenRefused> {
@@ -217,7 +237,7 @@ mod tests {
         let mut keys = MacKeys::generate(&folder.path().join("keys"), 0).unwrap();
         let text = ticket().sign(&keys);
         let check = |text: &str, keys: &MacKeys, client: u64, now: u64, expect: Result<Ticket, TokenRefused>| {
-            assert_eq!(Ticket::read(text, keys, ClientKey(client), now), expect);
+            assert_eq!(Ticket::read(text, keys, Some(ClientKey(client)), now), expect);
         };
         check(&text, &keys, 7, NOW, Ok(ticket()));
         check(&text, &keys, 7, NOW - 3_600_000, Ok(ticket()));
@@ -230,14 +250,18 @@ mod tests {
             let mut forged = text.clone().into_bytes();
             forged[at] = if forged[at] == b'0' { b'1' } else { b'0' };
             let forged = String::from_utf8(forged).unwrap();
-            assert!(Ticket::read(&forged, &keys, ClientKey(7), NOW).is_err(), "digit {at}");
+            assert!(Ticket::read(&forged, &keys, None, NOW).is_err(), "digit {at}");
         }
-        assert_eq!(Visit::read(&text, &keys, ClientKey(7), NOW), Err(TokenRefused::Malformed));
+        assert_eq!(Ticket::read(&text, &keys, None, NOW), Ok(ticket()), "a ticket alone says whose it is");
+        assert_eq!(Visit::read(&text, &keys, NOW), Err(TokenRefused::Malformed));
         let visit = Visit { client: ClientKey(7), site: SiteKey(9), away: 2, seen_unix_ms: NOW };
         let carried = visit.sign(&keys);
-        assert_eq!(Visit::read(&carried, &keys, ClientKey(7), NOW + VISIT_IDLE_MS_MAX), Ok(visit));
-        let late = Visit::read(&carried, &keys, ClientKey(7), NOW + VISIT_IDLE_MS_MAX + 1);
-        assert_eq!(late, Err(TokenRefused::Expired));
+        let check_visit = |later: u64, expect: Result<(ClientKey, Option<Visit>), TokenRefused>| {
+            assert_eq!(Visit::read(&carried, &keys, NOW + later), expect);
+        };
+        check_visit(VISIT_IDLE_MS_MAX, Ok((ClientKey(7), Some(visit))));
+        check_visit(VISIT_IDLE_MS_MAX + 1, Ok((ClientKey(7), None)));
+        check_visit(CLIENT_MS_MAX + 1, Err(TokenRefused::Expired));
         keys.rotate(1).unwrap();
         check(&text, &keys, 7, NOW, Ok(ticket()));
         let others = MacKeys::generate(&folder.path().join("others"), 0).unwrap();

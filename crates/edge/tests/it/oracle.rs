@@ -21,6 +21,8 @@ pub struct Oracle {
     /// By the site's place in memory: a site that was removed still ends its requests.
     held: BTreeMap<usize, Held>,
     pub down: BTreeSet<SocketAddr>,
+    /// Numbers by which somebody entered.
+    entered: BTreeSet<u64>,
     pub tally: Tally,
 }
 
@@ -152,6 +154,10 @@ impl Oracle {
                 must!(total <= limit.thousandths(), "EDGE-2: {total} in flight of {limit} at {}", site.id().as_str());
                 let newcomer = asked.visit.is_none() && asked.ticket.is_none();
                 must!(!(newcomer && before.somebody_waits), "EDGE-3: a newcomer passed those who wait: {}", said());
+                if let (None, Some(ticket), 1) = (asked.visit, asked.ticket, asked.attempt.0) {
+                    let spent = !self.entered.insert(ticket.number());
+                    must!(!(spent && before.somebody_waits), "EDGE-3: a second one entered by a ticket: {}", said());
+                }
                 let his = asked.visit.map(|visit| visit.site());
                 let stayed = his == Some(naru_edge::policy::SiteKey::of(site.id()));
                 must!(!before.could_stay || stayed, "EDGE-3: a user was moved for nothing, {reason:?}: {}", said());

@@ -48,6 +48,8 @@ pub struct World {
     targets: Vec<Made>,
     users: Vec<Carries>,
     flying: Vec<Flying>,
+    /// The last ticket by which somebody entered.
+    spent: Option<Ticket>,
     newest: Option<Ticket>,
     now: u64,
     unix_ms: u64,
@@ -85,6 +87,7 @@ impl World {
             users: vec![Carries::default(); USERS],
             flying: Vec::new(),
             newest: None,
+            spent: None,
             now: 1_000,
             unix_ms: 1_700_000_000_000,
             unix_ms_max: 0,
@@ -143,6 +146,13 @@ impl World {
     fn ask(&mut self) -> Result<(), String> {
         let made = self.targets[self.rng.random_range(0..TARGETS)].clone();
         let user = self.rng.random_range(0..USERS);
+        if let Some(spent) = self.spent
+            && self.users[user].visit.is_none()
+            && self.rng.random_bool(0.1)
+        {
+            // A friend has shown him the ticket by which he entered.
+            self.users[user].ticket = Some(spent);
+        }
         let carries = self.users[user];
         let mut asked = Asked {
             now: self.now,
@@ -173,6 +183,7 @@ impl World {
                     fails.then_some(address)
                 }
                 Decision::Open(OpenDecision::Forward { place, visit, route, .. }) => {
+                    self.spent = asked.ticket.filter(|_| asked.visit.is_none()).or(self.spent);
                     self.users[user] = Carries { visit: Some(visit), ticket: None };
                     let address = match &place {
                         OpenPlace::Owned(place) => place.upstream().address(),
@@ -332,13 +343,10 @@ impl World {
 
     /// Somebody shows a ticket that is not his, was altered, or is too old; or his own.
     fn forge(&mut self) -> Result<(), String> {
-        let Some((owner, ticket)) =
-            self.users.iter().enumerate().find_map(|(user, carries)| Some((user as u64, carries.ticket?)))
-        else {
-            return Ok(());
-        };
+        let Some(ticket) = self.users.iter().find_map(|carries| carries.ticket) else { return Ok(()) };
+        let owner = ticket.client().0;
         let text = ticket.sign(keys());
-        let read = |text: &str, client: u64, now: u64| Ticket::read(text, keys(), ClientKey(client), now);
+        let read = |text: &str, client: u64, now: u64| Ticket::read(text, keys(), Some(ClientKey(client)), now);
         if read(&text, owner, self.unix_ms) != Ok(ticket) {
             return Err("EDGE-3: a sound ticket does not count".to_owned());
         }

@@ -42,7 +42,7 @@ const TARGETS: [(&str, f64, bool); 3] = [("pingora", 1.10, true), ("envoy", 0.80
 pub fn run(world: &World, part: &Part) -> Result<bool, Failure> {
     let mut gateways = Vec::new();
     for subject in SUBJECTS {
-        gateways.push((Running::start(world, subject, part.load.tls)?, Vec::new(), Vec::new()));
+        gateways.push((Running::start(world, subject, part.load.tls)?, Vec::new(), Vec::new(), Vec::new()));
     }
     let streams = part.load.streams.map_or(String::new(), |streams| format!(" of {streams} streams"));
     println!(
@@ -50,31 +50,34 @@ pub fn run(world: &World, part: &Part) -> Result<bool, Failure> {
         part.name, part.what, part.load.connections
     );
     for round in 0..=ROUNDS {
-        for (gateway, cost_us, rate) in &mut gateways {
+        for (gateway, cost_us, user_us, rate) in &mut gateways {
             let before = gateway.process.cpu_time()?;
             let per_second = part.load.run(gateway.port, gateway.path, gateway.cookie.as_deref())?;
-            let taken = gateway.process.cpu_time()? - before;
+            let after = gateway.process.cpu_time()?;
+            let [user, system] = [0, 1].map(|of| (after[of] - before[of]).as_secs_f64() * 1e6 / f64::from(REQUESTS));
             if round > 0 {
-                cost_us.push(taken.as_secs_f64() * 1e6 / f64::from(REQUESTS));
+                user_us.push(user);
+                cost_us.push(user + system);
                 rate.push(per_second);
             }
         }
     }
     let of = |name: &str| {
         let found = gateways.iter().find(|(gateway, ..)| gateway.name == name);
-        found.map(|(_, cost_us, _)| median(cost_us)).ok_or_else(|| format!("no gateway {name}"))
+        found.map(|(_, cost_us, ..)| median(cost_us)).ok_or_else(|| format!("no gateway {name}"))
     };
     let naru = of("naru")?;
     println!(
-        "{:<12} {:>14} {:>8} {:>18} {:>12} {:>8}",
-        "gateway", "CPU us/request", "x naru", "lowest..highest", "requests/s", "MiB max"
+        "{:<12} {:>14} {:>8} {:>8} {:>18} {:>12} {:>8}",
+        "gateway", "CPU us/request", "user", "x naru", "lowest..highest", "requests/s", "MiB max"
     );
-    for (gateway, cost_us, rate) in &gateways {
+    for (gateway, cost_us, user_us, rate) in &gateways {
         let (low, high) = cost_us.iter().fold((f64::MAX, 0_f64), |(low, high), us| (low.min(*us), high.max(*us)));
         println!(
-            "{:<12} {:>14.1} {:>8.2} {:>18} {:>12.0} {:>8}",
+            "{:<12} {:>14.1} {:>8.1} {:>8.2} {:>18} {:>12.0} {:>8}",
             gateway.name,
             median(cost_us),
+            median(user_us),
             median(cost_us) / naru,
             format!("{low:.1}..{high:.1}"),
             median(rate),

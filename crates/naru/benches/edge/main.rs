@@ -1,13 +1,15 @@
 //! The edge beside bare Pingora, Envoy, HAProxy and nginx, in one run and interleaved. `./x bench edge [PART...]`
 //!
-//! Parts: `plain`, `tls`, `h2`, `spill`; all when none is named. The first three measure CPU time per request, user and
+//! Parts: `plain`, `tls`, `h2`, `spill`, `crowd`; all when none is named. The first three measure CPU time per request, user and
 //! system, read from /proc of the gateway's process: one thread that carries requests, one processor of its own,
-//! keep-alive on both sides, answers of 64 bytes, the same back end and the same load (h2load, which others wrote). The
-//! last one measures how requests spill to a rented site when traffic grows tenfold in one step, and on a ramp.
+//! keep-alive on both sides, answers of 64 bytes, the same back end and the same load (h2load, which others wrote). `spill`
+//! measures how requests spill to a rented site when traffic grows tenfold in one step, and on a ramp; `crowd` what core
+//! requests, the house and the waiting room make of three times what fits.
 
 mod back_end;
 mod bare;
 mod cost;
+mod crowd;
 mod load;
 mod spill;
 mod subject;
@@ -32,6 +34,9 @@ fn measure(named: &[String]) -> Result<bool, Failure> {
     }
     if wanted("spill") {
         held &= spill::run(&world)?;
+    }
+    if wanted("crowd") {
+        held &= crowd::run(&world)?;
     }
     Ok(held)
 }

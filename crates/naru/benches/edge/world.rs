@@ -81,19 +81,28 @@ impl Process {
         Ok(Self(command.spawn().map_err(|error| format!("{what}: {error}"))?))
     }
 
-    /// CPU time since it was started, of user and system.
-    pub fn cpu_time(&self) -> Result<Duration, Failure> {
+    /// CPU time since it was started: of user, of system.
+    pub fn cpu_time(&self) -> Result<[Duration; 2], Failure> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id()))?;
         let after_command = stat.rsplit_once(')').ok_or("no command in stat")?.1;
         let mut fields = after_command.split_ascii_whitespace().skip(11);
         let mut ticks = || -> Result<u32, Failure> { Ok(fields.next().ok_or("no times in stat")?.parse()?) };
-        Ok(TICK * (ticks()? + ticks()?))
+        Ok([TICK * ticks()?, TICK * ticks()?])
     }
 
     /// The most memory that was ever resident, MiB.
     pub fn resident_mib_max(&self) -> Result<u64, Failure> {
+        self.memory_mib("VmHWM:")
+    }
+
+    /// The memory that is resident now, MiB.
+    pub fn resident_mib(&self) -> Result<u64, Failure> {
+        self.memory_mib("VmRSS:")
+    }
+
+    fn memory_mib(&self, name: &str) -> Result<u64, Failure> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM")?;
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).ok_or_else(|| format!("no {name}"))?;
         Ok(line.trim().trim_end_matches("kB").trim().parse::<u64>()? >> 10)
     }
 }

@@ -12,12 +12,13 @@ use std::time::{Duration, Instant};
 
 use gateway::{GATEWAYS, Gateway};
 use load::Pace;
-use site::{Arrival, Sites};
+use site::Arrival;
+pub use site::Sites;
 
 use crate::world::{Failure, World};
 
 /// What one owned site holds, and for how long a request holds it.
-const SLOTS: usize = 20;
+pub const SLOTS: usize = 20;
 const HELD: Duration = Duration::from_millis(100);
 const OWNED_SITES: usize = 2;
 const OWNED_PER_S: f64 = (SLOTS * OWNED_SITES * 10) as f64;
@@ -45,8 +46,8 @@ const TRANSITIONS_MAX: usize = 1;
 struct Outcome {
     /// From the arrival that filled the owned sites to the first at the rented one.
     first_spill_ms: Option<f64>,
-    /// The worst window's difference from the share that ought to spill.
-    split_error: f64,
+    /// The worst window's difference from the share that ought to spill, and the mean of all windows with its sign.
+    split_error: (f64, f64),
     transitions: usize,
     needless: usize,
     /// Requests that were not answered with 200.
@@ -61,23 +62,23 @@ pub fn run(world: &World) -> Result<bool, Failure> {
     );
     println!(
         "{:<10} {:>15} {:>18} {:>17} {:>15} {:>7}",
-        "gateway", "first spill ms", "worst split error", "ramp transitions", "needless spills", "errors"
+        "gateway", "first spill ms", "worst split (mean)", "ramp transitions", "needless spills", "errors"
     );
     let mut held = true;
     for kind in GATEWAYS {
         let outcome = runtime.block_on(play(world, kind))?;
         let first = outcome.first_spill_ms.map_or("never".to_owned(), |ms| format!("{ms:.1}"));
         println!(
-            "{:<10} {first:>15} {:>17.1}% {:>17} {:>15} {:>7}",
+            "{:<10} {first:>15} {:>18} {:>17} {:>15} {:>7}",
             kind.name(),
-            outcome.split_error * 100.0,
+            format!("{:.1}% ({:+.1}%)", outcome.split_error.0 * 100.0, outcome.split_error.1 * 100.0),
             outcome.transitions,
             outcome.needless,
             outcome.errors
         );
         if kind == Gateway::Naru {
             held = outcome.first_spill_ms.is_some_and(|ms| ms <= FIRST_SPILL_MS_MAX)
-                && outcome.split_error <= SPLIT_ERROR_MAX
+                && outcome.split_error.0 <= SPLIT_ERROR_MAX
                 && outcome.transitions <= TRANSITIONS_MAX
                 && outcome.errors == 0;
         }
@@ -125,7 +126,7 @@ fn count(arrivals: &[Arrival], from: Instant, length: Duration) -> (f64, f64) {
 }
 
 /// What ought to spill is what does not fit at home for as long as requests were really held there (Little's law).
-fn split_error(arrivals: &[Arrival], began: Instant) -> f64 {
+fn split_error(arrivals: &[Arrival], began: Instant) -> (f64, f64) {
     let held: Vec<f64> = arrivals
         .iter()
         .filter(|arrival| !arrival.is_spill)
@@ -134,14 +135,16 @@ fn split_error(arrivals: &[Arrival], began: Instant) -> f64 {
         .collect();
     let held_s = held.iter().sum::<f64>() / held.len().max(1) as f64;
     let ideal = (1.0 - (SLOTS * OWNED_SITES) as f64 / held_s / STEP.to_per_s).max(0.0);
-    let mut worst = 0_f64;
+    let (mut worst, mut sum, mut windows) = (0_f64, 0.0, 0.0_f64);
     let mut from = SETTLED;
     while from + WINDOW <= STEP.lasts {
         let (all, spilled) = count(arrivals, began + from, WINDOW);
-        worst = worst.max((spilled / all.max(1.0) - ideal).abs());
+        let off = spilled / all.max(1.0) - ideal;
+        worst = worst.max(off.abs());
+        (sum, windows) = (sum + off, windows + 1.0);
         from += WINDOW;
     }
-    worst
+    (worst, sum / windows.max(1.0))
 }
 
 fn transitions(arrivals: &[Arrival], began: Instant) -> usize {
