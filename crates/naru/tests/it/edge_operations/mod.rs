@@ -2,6 +2,7 @@
 
 mod load;
 mod process;
+mod settings;
 mod under_load;
 
 use nix::sys::signal::Signal;
