@@ -33,6 +33,11 @@ impl Carried {
         Self { client: ClientKey(0), visit: None, ticket: None }
     }
 
+    /// The ticket by which somebody enters who is not inside yet.
+    pub fn entry(&self) -> Option<Ticket> {
+        self.ticket.filter(|_| !self.visit.is_some_and(|visit| visit.is_inside()))
+    }
+
     /// Reads the cookies. What is expired, forged or somebody else's counts for nothing, and is replaced. Who carries
     /// nothing that counts is somebody new: a random number, which nobody but the edge can give him.
     pub fn read(request: &RequestHeader, gateway: &Gateway, now: u64) -> Self {

@@ -89,7 +89,7 @@ impl Proxy {
                 Next::Unavailable(retry_after)
             }
             Decision::Open(OpenDecision::Forward { place, visit, route, .. }) => {
-                exchange.entering = exchange.carried.ticket.filter(|_| exchange.carried.visit.is_none());
+                exchange.entering = exchange.carried.entry();
                 exchange.next_visit = Some(visit).filter(|visit| fresh(visit, exchange.carried.visit));
                 exchange.route = Some(route);
                 exchange.held = Some(Held::Open(place));
@@ -291,6 +291,20 @@ impl ProxyHttp for Proxy {
             }
         };
         forward::prepare(request, to, asker, &exchange.id_value)
+    }
+
+    fn upstream_response_body_filter(
+        &self,
+        session: &mut Session,
+        _body: &mut Option<Bytes>,
+        end: bool,
+        exchange: &mut Exchange,
+    ) -> Result<Option<Duration>> {
+        if end && !session.was_upgraded() {
+            // The server is done; how fast the client reads is nothing that it holds slots for.
+            self.release(exchange, Some(exchange.began.elapsed()));
+        }
+        Ok(None)
     }
 
     async fn response_filter(

@@ -15,8 +15,9 @@ use naru_runtime::segments::{Head, SegmentError, SegmentOptions, SegmentWriter};
 use super::block::{Block, RECORDS_MAX};
 use super::record::Record;
 
-/// How long a record may wait in the queue for others of its block.
-const BLOCK_WAIT: Duration = Duration::from_millis(10);
+/// How long a record may wait in the queue for others of its block: each block costs a hash, a write and a wake-up, and what a
+/// killed process takes with it is no more than what it had in hand.
+const BLOCK_WAIT: Duration = Duration::from_millis(50);
 
 /// How long the writer leaves a disk alone that has refused.
 const DISK_WAIT: Duration = Duration::from_secs(1);

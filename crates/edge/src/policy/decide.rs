@@ -286,16 +286,17 @@ impl Policy {
         }
         let reason = if asked.attempt.0 > 1 { Reason::Retry } else { reason };
         let home_is_up = is_up_at(&pool.members, asked);
-        CoreDecision::Forward { visit: visit(asked, place.site().key(), home_is_up), place, route, reason }
+        CoreDecision::Forward { visit: visit(asked, Class::Core, place.site().key(), home_is_up), place, route, reason }
     }
 
     fn decide_open(&self, asked: &Asked<'_>, route: usize, pool: &OpenPool, may: bool) -> OpenDecision {
         let turn = asked.ticket.as_ref().and_then(|ticket| Some((ticket, self.room.turn(ticket)?)));
         // Whoever shows a ticket by which somebody has entered is somebody else, and comes last.
-        let enters = asked.visit.is_none() && asked.attempt.0 <= 1;
+        let inside = asked.visit.filter(Visit::is_inside);
+        let enters = inside.is_none() && asked.attempt.0 <= 1;
         let turn = turn.filter(|(ticket, turn)| !enters || *turn != Turn::Called || self.room.take_entry(ticket));
         // Whoever is inside stays inside; the line is for those who come.
-        let wait = match (asked.visit, turn) {
+        let wait = match (inside, turn) {
             (Some(_), _) | (None, Some((_, Turn::Called))) => None,
             (None, Some((ticket, turn @ Turn::Waits { place, estimate }))) => {
                 let (ticket, refresh) = (Some(*ticket), turn.refresh(asked.random));
@@ -307,7 +308,7 @@ impl Policy {
         if let Some(wait) = wait {
             return OpenDecision::Wait(wait);
         }
-        if let (None, Some((ticket, _))) = (asked.visit, turn) {
+        if let (None, Some((ticket, _))) = (inside, turn) {
             // He is here, whether there is a slot at this moment or not: his turn is not given to another.
             self.room.came(ticket);
         }
@@ -321,8 +322,8 @@ impl Policy {
             if let (true, Some((ticket, Turn::Called))) = (enters, turn) {
                 self.room.give_entry_back(ticket);
             }
-            let inside = asked.visit.is_some() || turn.is_some();
-            return OpenDecision::Wait(match inside {
+            let may_come_again = inside.is_some() || turn.is_some();
+            return OpenDecision::Wait(match may_come_again {
                 // He keeps what he has: a visit, or a ticket that was called.
                 true => {
                     let ticket = turn.map(|(ticket, _)| *ticket);
@@ -338,7 +339,7 @@ impl Policy {
         };
         let reason = if asked.attempt.0 > 1 { Reason::Retry } else { reason };
         let home_is_up = is_up_at(&pool.owned.members, asked) || is_up_at(&pool.rented, asked);
-        OpenDecision::Forward { place, visit: visit(asked, site, home_is_up), route, reason }
+        OpenDecision::Forward { place, visit: visit(asked, Class::Open, site, home_is_up), route, reason }
     }
 
     /// The site where the user is; else our own sites, then those rented ahead, then autoscaled ones within the budget.
@@ -417,13 +418,14 @@ impl Policy {
 
 /// The visit after a request that was sent to a site. One that his own site had no room for is not yet a move: it spills
 /// alone, and only one more than [`AWAY_MAX`] in a row takes the user with it. A site that is down or drained lets him go at once.
-fn visit(asked: &Asked<'_>, sent_to: SiteKey, home_is_up: bool) -> Visit {
+fn visit(asked: &Asked<'_>, class: Class, sent_to: SiteKey, home_is_up: bool) -> Visit {
     let (client, seen_unix_ms) = (asked.client, asked.unix_ms);
+    let inside = class == Class::Open || asked.visit.is_some_and(|before| before.inside);
     match asked.visit {
         Some(before) if before.site != sent_to && home_is_up && before.away < AWAY_MAX => {
-            Visit { client, site: before.site, away: before.away + 1, seen_unix_ms }
+            Visit { client, site: before.site, away: before.away + 1, inside, seen_unix_ms }
         }
-        _ => Visit { client, site: sent_to, away: 0, seen_unix_ms },
+        _ => Visit { client, site: sent_to, away: 0, inside, seen_unix_ms },
     }
 }
 

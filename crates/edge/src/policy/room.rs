@@ -28,6 +28,9 @@ const CALLED_MAX: u64 = 1 << 17;
 const FOLLOW: f64 = 0.1;
 /// How long a slot is held before anything was measured.
 const HELD_S: f64 = 0.1;
+/// What of those who stand at the door, called and without a free slot, is called less in each step: the house is full only
+/// while a few stand there, and whoever does must not be passed by many.
+const DOOR_SHARE: f64 = 0.03;
 /// Longest time between two steps that counts: a process that was stopped must not call a crowd at once.
 const STEP_MS_MAX: Millis = 1_000;
 
@@ -103,6 +106,19 @@ impl Bits {
     fn at(&self, number: u64) -> (&AtomicU64, u64) {
         let index = number % CALLED_MAX;
         (&self.0[(index / 64) as usize], 1 << (index % 64))
+    }
+
+    /// How many of these numbers are set here and not there, by whole words where it can be.
+    fn count_without(&self, other: &Self, mut from: u64, until: u64) -> u64 {
+        let mut count = 0;
+        while from < until {
+            let end = until.min(from - from % 64 + 64);
+            let word = |bits: &Self| bits.at(from).0.load(Ordering::Acquire);
+            let mask = u64::MAX >> (64 - (end - from)) << (from % 64);
+            count += u64::from((word(self) & !word(other) & mask).count_ones());
+            from = end;
+        }
+        count
     }
 
     fn is_set(&self, number: u64) -> bool {
@@ -255,13 +271,16 @@ impl Room {
         };
         let fill = seen.free.as_f64() / held_s * seconds;
         let visits = (left + fill) / seen.visit_units.max(0.001);
-        calling.credit += visits + self.give_up(&mut calling.calls, now) as f64;
+        let called = self.called.load(Ordering::Acquire);
+        let door = self.came.count_without(&self.entered, self.settled.load(Ordering::Acquire), called);
+        calling.credit += visits + self.give_up(&mut calling.calls, now) as f64 - DOOR_SHARE * door as f64;
+        // A door that was crowded for long must not shut out those behind it for as long.
+        calling.credit = calling.credit.max(-visits);
         let waiting = self.waiting();
         if waiting == 0 {
             // Nobody waits: credit is not saved up for a crowd to come.
             calling.credit = calling.credit.min(1.0);
         }
-        let called = self.called.load(Ordering::Acquire);
         let room = CALLED_MAX - (called - self.settled.load(Ordering::Acquire)).min(CALLED_MAX);
         let call = (calling.credit.max(0.0) as u64).min(waiting).min(room);
         let rate = call as f64 / seconds * 1000.0;
@@ -350,6 +369,7 @@ mod tests {
         room.step(100, FULL);
         tickets[..4].iter().for_each(|ticket| room.came(ticket));
         tickets[..4].iter().for_each(|ticket| room.came(ticket));
+        assert!(tickets[..4].iter().all(|ticket| room.take_entry(ticket)));
         assert!(room.is_busy());
         room.step(99 + SHOW_MS_MAX, FULL);
         assert_eq!(called(&room, &tickets), 10);
@@ -370,6 +390,21 @@ mod tests {
         assert!(room.take_entry(&tickets[3]), "he did not get in");
         room.give_entry_back(&Ticket { room: 2, ..tickets[4] });
         assert!(!room.take_entry(&tickets[4]), "a ticket of another line");
+    }
+
+    #[test]
+    fn those_who_stand_at_the_door_are_called_for() {
+        let (room, tickets) = waiting(5000);
+        room.left(Slots::whole(2000));
+        room.step(100, FULL);
+        tickets[..1000].iter().for_each(|ticket| room.came(ticket));
+        assert!(tickets[..500].iter().all(|ticket| room.take_entry(ticket)));
+        assert_eq!(room.came.count_without(&room.entered, 0, 1000), 500);
+        assert_eq!(room.came.count_without(&room.entered, 470, 531), 31);
+        let before = called(&room, &tickets);
+        room.left(Slots::whole(100));
+        room.step(200, FULL);
+        assert_eq!(called(&room, &tickets) - before, 35, "50 left, 3 % of 500 stand at the door");
     }
 
     #[test]

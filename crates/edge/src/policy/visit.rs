@@ -57,11 +57,18 @@ pub struct Visit {
     pub(super) site: SiteKey,
     /// How many of his last requests went elsewhere, since that site had no room for them.
     pub(super) away: u8,
+    /// Whether an open route let him in. Core routes have no line, so whoever knows only them has passed none.
+    pub(super) inside: bool,
     /// When he was seen last, milliseconds since 1970.
     pub(super) seen_unix_ms: u64,
 }
 
 impl Visit {
+    /// Whether he was let in where others wait.
+    pub fn is_inside(&self) -> bool {
+        self.inside
+    }
+
     /// Where he was put.
     pub fn site(&self) -> SiteKey {
         self.site
@@ -69,7 +76,7 @@ impl Visit {
 
     /// Whether this one says more than a browser's: another site, another count, or so many milliseconds later.
     pub fn replaces(&self, browsers: &Self, later_ms: u64) -> bool {
-        let changed = (self.site, self.away) != (browsers.site, browsers.away);
+        let changed = (self.site, self.away, self.inside) != (browsers.site, browsers.away, browsers.inside);
         changed || self.seen_unix_ms.saturating_sub(browsers.seen_unix_ms) >= later_ms
     }
 }
@@ -131,7 +138,11 @@ pub enum TokenRefused {
 impl Visit {
     /// The visit as text for a cookie.
     pub fn sign(&self, keys: &MacKeys) -> String {
-        write(keys, VISIT, [self.client.0, self.site.0, u64::from(self.away), self.seen_unix_ms])
+        write(
+            keys,
+            VISIT,
+            [self.client.0, self.site.0, u64::from(self.away) | u64::from(self.inside) << 8, self.seen_unix_ms],
+        )
     }
 
     /// Reads a cookie: who somebody is, and his visit unless it is over.
@@ -142,7 +153,7 @@ impl Visit {
         let [client, site, away, seen_unix_ms] = read(text, keys, VISIT)?;
         let client = ClientKey(client);
         fresh(seen_unix_ms, now_unix_ms, CLIENT_MS_MAX)?;
-        let visit = Self { client, site: SiteKey(site), away: away as u8, seen_unix_ms };
+        let visit = Self { client, site: SiteKey(site), away: away as u8, inside: away >> 8 & 1 == 1, seen_unix_ms };
         Ok((client, fresh(seen_unix_ms, now_unix_ms, VISIT_IDLE_MS_MAX).is_ok().then_some(visit)))
     }
 }
@@ -254,7 +265,7 @@ mod tests {
         }
         assert_eq!(Ticket::read(&text, &keys, None, NOW), Ok(ticket()), "a ticket alone says whose it is");
         assert_eq!(Visit::read(&text, &keys, NOW), Err(TokenRefused::Malformed));
-        let visit = Visit { client: ClientKey(7), site: SiteKey(9), away: 2, seen_unix_ms: NOW };
+        let visit = Visit { client: ClientKey(7), site: SiteKey(9), away: 2, inside: true, seen_unix_ms: NOW };
         let carried = visit.sign(&keys);
         let check_visit = |later: u64, expect: Result<(ClientKey, Option<Visit>), TokenRefused>| {
             assert_eq!(Visit::read(&carried, &keys, NOW + later), expect);

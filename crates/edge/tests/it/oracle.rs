@@ -152,9 +152,10 @@ impl Oracle {
                 must!(held.1 <= most, "EDGE-2: open requests hold {} of {most} at {}", held.1, site.id().as_str());
                 let total = held.0 + held.1;
                 must!(total <= limit.thousandths(), "EDGE-2: {total} in flight of {limit} at {}", site.id().as_str());
-                let newcomer = asked.visit.is_none() && asked.ticket.is_none();
+                let is_inside = asked.visit.is_some_and(|visit| visit.is_inside());
+                let newcomer = !is_inside && asked.ticket.is_none();
                 must!(!(newcomer && before.somebody_waits), "EDGE-3: a newcomer passed those who wait: {}", said());
-                if let (None, Some(ticket), 1) = (asked.visit, asked.ticket, asked.attempt.0) {
+                if let (false, Some(ticket), 1) = (is_inside, asked.ticket, asked.attempt.0) {
                     let spent = !self.entered.insert(ticket.number());
                     must!(!(spent && before.somebody_waits), "EDGE-3: a second one entered by a ticket: {}", said());
                 }
@@ -166,11 +167,11 @@ impl Oracle {
                 self.tally.waits += 1;
                 must!(!wait.refresh.is_zero(), "EDGE-3: a page that never asks again");
                 must!(
-                    wait.ticket.is_some() || asked.visit.is_some(),
+                    wait.ticket.is_some() || asked.visit.is_some_and(|visit| visit.is_inside()),
                     "EDGE-3: a page without a place in the line: {}",
                     said()
                 );
-                let entitled = asked.visit.is_some() && asked.attempt.0 == 1;
+                let entitled = asked.visit.is_some_and(|visit| visit.is_inside()) && asked.attempt.0 == 1;
                 must!(!(entitled && before.could_go_somewhere), "EDGE-3: sent away although there is room: {}", said());
             }
             Decision::Unrouted(_) => {

@@ -183,7 +183,8 @@ impl World {
                     fails.then_some(address)
                 }
                 Decision::Open(OpenDecision::Forward { place, visit, route, .. }) => {
-                    self.spent = asked.ticket.filter(|_| asked.visit.is_none()).or(self.spent);
+                    self.spent =
+                        asked.ticket.filter(|_| !asked.visit.is_some_and(|visit| visit.is_inside())).or(self.spent);
                     self.users[user] = Carries { visit: Some(visit), ticket: None };
                     let address = match &place {
                         OpenPlace::Owned(place) => place.upstream().address(),

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -30,6 +31,8 @@ const SETTLED: Duration = Duration::from_secs(15);
 /// Whoever gets no answer for so long counts as an error.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 const ANSWER_BYTES_MAX: usize = 64 << 10;
+/// Connections of everybody together, as a load balancer in front would have them.
+const CONNECTIONS_MAX: usize = 256;
 /// Used tickets that are shown again.
 const REPLAYS: usize = 200;
 
@@ -66,6 +69,7 @@ struct Seen {
 struct Town {
     gateway: SocketAddr,
     idle: Arc<Mutex<Vec<TcpStream>>>,
+    connections: Arc<Semaphore>,
     seen: Arc<Mutex<Seen>>,
 }
 
@@ -74,7 +78,13 @@ fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Town {
+    fn new(gateway: SocketAddr) -> Self {
+        let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        Self { gateway, idle: Arc::default(), connections, seen: Arc::default() }
+    }
+
     async fn ask(&self, path: &str, cookie: &str) -> std::io::Result<Answer> {
+        let _one = self.connections.acquire().await.map_err(std::io::Error::other)?;
         match timeout(ANSWER_MAX, self.exchange(path, cookie)).await {
             Ok(answer) => answer,
             Err(late) => Err(late.into()),
@@ -232,7 +242,7 @@ async fn play(town: &Town, people_per_s: f64, phase: usize, until: Instant, aski
 
 /// How many were called so far, and how many wait.
 async fn line(admin: SocketAddr) -> Result<(f64, f64), Failure> {
-    let operator = Town { gateway: admin, idle: Arc::default(), seen: Arc::default() };
+    let operator = Town::new(admin);
     let body = operator.ask("/state", "").await?.body;
     let of = |name: &str| number(&body, name).ok_or_else(|| format!("no {name:?} in the state"));
     Ok((of("called")?, of("waiting")?))
@@ -245,7 +255,7 @@ pub fn run(world: &World) -> Result<bool, Failure> {
 async fn measure(world: &World) -> Result<bool, Failure> {
     let sites = Sites::start().await?;
     let (process, gateway, admin) = start(world, &sites)?;
-    let town = Town { gateway, idle: Arc::default(), seen: Arc::default() };
+    let town = Town::new(gateway);
     println!(
         "\ncrowd: {CALM_PER_S} people and {CORE_PER_S} payments a second for {CALM:?}, then {CROWD_PER_S} people for {CROWD:?}; \
          {OPEN_SLOTS} slots for people:"
