@@ -22,12 +22,13 @@ pub struct BenchArgs {
 }
 
 /// Benchmarks, and the crate that holds each.
-const BENCHES: [(&str, &str); 6] = [
+const BENCHES: [(&str, &str); 7] = [
     ("wire", "naru-kafka"),
     ("broker", "naru"),
     ("relay", "naru"),
     ("edge", "naru"),
     ("lake", "naru"),
+    ("audit", "naru-audit"),
     ("capacity", "naru-planner"),
 ];
 
@@ -65,9 +66,9 @@ pub fn bench(args: &BenchArgs) -> Result<(), TaskError> {
 #[derive(Debug, clap::Args)]
 pub struct SoakArgs {
     /// What to soak
-    #[arg(value_parser = ["broker", "relay", "edge-policy", "edge", "lake"])]
+    #[arg(value_parser = ["broker", "relay", "edge-policy", "edge", "lake", "audit"])]
     subject: String,
-    /// How many rounds: of SIGKILL, and for the relay of SIGSTOP too
+    /// How many rounds: of SIGKILL, and for the relay of SIGSTOP too; for the audit of planted faults
     #[arg(long, default_value_t = 1000)]
     rounds: u32,
     /// How many decisions of the edge's policy
@@ -97,6 +98,11 @@ pub fn soak(args: &SoakArgs) -> Result<(), TaskError> {
     if args.subject == "edge" {
         let mut soak = cargo(&["test", "--workspace", "--test", "it", "--", "--nocapture", "edge::residency::"]);
         soak.env("NARU_SOAK_REQUESTS", args.requests.to_string());
+        return run(soak);
+    }
+    if args.subject == "audit" {
+        let mut soak = cargo(&["test", "--package", "naru-audit", "--test", "audit", "--", "--nocapture", "faults::"]);
+        soak.env("NARU_SOAK_AUDIT_SEEDS", args.rounds.to_string());
         return run(soak);
     }
     let tests = match args.subject.as_str() {

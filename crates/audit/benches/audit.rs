@@ -1,5 +1,5 @@
 //! What sketching costs: rows per second of one core, and taking a difference apart.
-//! `cargo bench -p naru-audit --bench sketch`
+//! `cargo bench -p naru-audit --bench audit`
 //!
 //! Rows have canonical bytes of 100 bytes (a payment: eight columns). Sketching is hashing and adding to the standard
 //! sketch, by CPU time of this thread. The difference is 300 missing, 60 doubled and 5 tripled among a million rows.
