@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Subcommand;
+use naru_planner::day_time::DayTime;
 use naru_planner::plan::{
-    CampaignPlan, Memory, Outcome, PlanFailed, Price, Request, make, plan_text, score, score_text,
+    CampaignPlan, History, Known, Memory, Outcome, PlanFailed, Price, Request, make, plan_text, score, score_text,
 };
 use naru_runtime::causes::with_causes;
 
@@ -17,8 +18,10 @@ const EXIT_IMPOSSIBLE: u8 = 1;
 const EXIT_BAD_INPUT: u8 = 2;
 /// The answer could not be written.
 const EXIT_NOT_WRITTEN: u8 = 3;
-/// A file of a campaign that is larger than this is none: a week of minutes has a tenth of it.
-const FILE_BYTES_MAX: u64 = 4 << 20;
+/// A file of a campaign that is larger than this is none: a year of minutes is shorter.
+const FILE_BYTES_MAX: u64 = 32 << 20;
+/// A year: a forecast looks back six weeks.
+const HISTORY_MINUTES_MAX: usize = 366 * 1440;
 
 /// Arguments of `naru campaign`.
 #[derive(Debug, clap::Args)]
@@ -45,6 +48,9 @@ struct PlanArgs {
     /// What earlier scores have learned; guesses without it
     #[arg(long, value_name = "FILE")]
     memory: Option<PathBuf>,
+    /// The load beside the campaign on days before: a heading, then lines `TIME,units_per_second`, a minute each
+    #[arg(long, value_name = "FILE")]
+    history: Option<PathBuf>,
     /// The plan that this one is to follow, as --out wrote it
     #[arg(long, value_name = "FILE")]
     parent: Option<PathBuf>,
@@ -64,6 +70,9 @@ struct ScoreArgs {
     /// What happened: a heading, then lines `minute,clicks,units_per_second` from the first message on, none left out
     #[arg(long, value_name = "FILE")]
     observed: PathBuf,
+    /// The load beside the campaign on days before: a heading, then lines `TIME,units_per_second`, a minute each
+    #[arg(long, value_name = "FILE")]
+    history: Option<PathBuf>,
     /// The plan that was in force, as `campaign plan --out` wrote it
     #[arg(long, value_name = "FILE")]
     plan: Option<PathBuf>,
@@ -144,8 +153,10 @@ fn plan(args: &PlanArgs) -> Result<String, CampaignError> {
     let memory = args.memory.as_deref().map_or_else(|| Ok(Memory::default()), json_file)?;
     let parent = args.parent.as_deref().map(planned).transpose()?;
     let parent = parent.map(|parent| (parent.body().generation, parent.hash()));
+    let history = args.history.as_deref().map(history).transpose()?;
+    let known = Known { memory: &memory, history: history.as_ref() };
     let plan =
-        make(&request, &memory, parent).map_err(|source| CampaignError::Failed { path: args.file.clone(), source })?;
+        make(&request, known, parent).map_err(|source| CampaignError::Failed { path: args.file.clone(), source })?;
     if let Some(out) = &args.out {
         write(out, plan.canonical())?;
     }
@@ -171,7 +182,9 @@ fn score_campaign(args: &ScoreArgs) -> Result<String, CampaignError> {
     let mut outcome =
         observed(&text).map_err(|detail| CampaignError::Malformed { path: args.observed.clone(), detail })?;
     outcome.billed = args.billed.as_deref().map(str::parse).transpose().map_err(CampaignError::Billed)?.map(Price);
-    let score = score(&request, &memory, &outcome);
+    let history = args.history.as_deref().map(history).transpose()?;
+    let known = Known { memory: &memory, history: history.as_ref() };
+    let score = score(&request, known, &outcome);
     if let Some(path) = &args.memory {
         let bytes = serde_json::to_vec(&score.memory).expect("what is remembered is plain data with text as keys");
         write(path, &bytes)?;
@@ -228,6 +241,31 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), CampaignError> {
     fs::rename(&beside, path).map_err(failed)
 }
 
+fn history(path: &Path) -> Result<History, CampaignError> {
+    loads(&read(path)?).map_err(|detail| CampaignError::Malformed { path: path.to_owned(), detail })
+}
+
+/// Reads loads by the minute; a minute that is left out was not observed.
+fn loads(text: &str) -> Result<History, String> {
+    let mut from = None;
+    let mut loads = Vec::new();
+    for (number, line) in text.lines().enumerate().skip(1) {
+        let wrong = |why: &str| format!("line {}: {why}: {line:?}", number + 1);
+        let (time, load) = line.split_once(',').ok_or_else(|| wrong("expected `TIME,UNITS_PER_SECOND`"))?;
+        let time: DayTime = time.parse().map_err(|error| wrong(&format!("{error}")))?;
+        let load = load.trim().parse::<f64>().ok().filter(|load| *load >= 0.0 && load.is_finite());
+        let load = load.ok_or_else(|| wrong("the load is no number"))?;
+        let first = *from.get_or_insert(time);
+        let minute = usize::try_from((time.seconds() - first.seconds()).div_euclid(60));
+        let minute = minute.ok().filter(|minute| (loads.len()..HISTORY_MINUTES_MAX).contains(minute));
+        let minute = minute.ok_or_else(|| wrong("times must rise by minutes, within a year"))?;
+        loads.resize(minute, f64::NAN);
+        loads.push(load);
+    }
+    let from = from.ok_or_else(|| "there is no line behind the heading".to_owned())?;
+    Ok(History::new(from, loads))
+}
+
 /// Reads what happened, by the minute.
 fn observed(text: &str) -> Result<Outcome, String> {
     let mut outcome = Outcome::default();
@@ -255,7 +293,7 @@ mod tests {
     const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scenarios/campaign-1111.toml");
 
     fn plan_args() -> PlanArgs {
-        PlanArgs { file: FILE.into(), memory: None, parent: None, out: None, json: false }
+        PlanArgs { file: FILE.into(), memory: None, history: None, parent: None, out: None, json: false }
     }
 
     #[test]
@@ -276,6 +314,7 @@ mod tests {
         let args = ScoreArgs {
             file: FILE.into(),
             observed,
+            history: None,
             plan: Some(out.clone()),
             billed: Some("81000 KRW".to_owned()),
             memory: Some(memory.clone()),
@@ -287,6 +326,22 @@ mod tests {
         }
         let text = plan(&PlanArgs { memory: Some(memory), parent: Some(out), ..plan_args() }).unwrap();
         assert!(text.contains("plan 2 of") && text.contains("(1 campaigns of class"), "{text}");
+    }
+
+    #[test]
+    fn a_history_may_have_gaps_and_goes_forwards() {
+        let check = |input: &str, expect: Result<&str, &str>| {
+            let got = loads(input).map(|history| format!("{history:?}"));
+            match (got, expect) {
+                (Ok(got), Ok(expect)) => assert!(got.contains(expect), "{got}"),
+                (got, expect) => assert_eq!(got, expect.map(str::to_owned).map_err(str::to_owned)),
+            }
+        };
+        check("h\n2026-10-01 00:00Z,5\n2026-10-01 00:02Z,6.5\n", Ok("[5.0, NaN, 6.5]"));
+        check("h\n", Err("there is no line behind the heading"));
+        let backwards = "line 3: times must rise by minutes, within a year: \"2026-10-01 00:00Z,5\"";
+        check("h\n2026-10-01 00:00Z,5\n2026-10-01 00:00Z,5\n", Err(backwards));
+        check("h\n2026-10-01 00:00Z,-5\n", Err("line 2: the load is no number: \"2026-10-01 00:00Z,-5\""));
     }
 
     #[test]

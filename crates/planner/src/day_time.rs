@@ -68,6 +68,11 @@ impl Local {
         DayTime(self.time.0 - local.rem_euclid(3600))
     }
 
+    /// Minutes since 1970-01-01 as the zone's clocks show them.
+    pub fn minute(self) -> i64 {
+        self.time.0.div_euclid(60) + i64::from(self.zone.offset_minutes)
+    }
+
     /// Seconds since its midnight.
     pub fn second_of_day(self) -> i64 {
         (self.time.0 + i64::from(self.zone.offset_minutes) * 60).rem_euclid(SECONDS_PER_DAY)

@@ -16,8 +16,10 @@ mod rivals;
 mod trace;
 
 use std::fs;
+use std::time::Instant;
 
 use naru_planner::demand::{Calendar, Keeper, KeeperKnobs, MINUTES_PER_DAY, Minutes, UnitPrices, day_of};
+use naru_planner::plan::{HourNeed, Prices, Resource, fleet};
 
 use crate::play::{ON_DEMAND, Policy, RESERVED, Score, play};
 use crate::rivals::Autoscaler;
@@ -75,6 +77,7 @@ fn main() {
             }
         }
     }
+    fleet_at_once();
     let (Some(trace_file), Some(calendar_file)) = (trace_file, calendar_file) else {
         println!("capacity: nothing to play; name --trace FILE and --calendar FILE");
         return;
@@ -95,6 +98,24 @@ fn main() {
     for ((boot, target), knobs) in BOOTS.into_iter().zip(chosen) {
         score(&trace, &calendar, first, boot, target, &knobs);
     }
+}
+
+/// How long a day of ten thousand resources takes.
+fn fleet_at_once() {
+    let hours: Vec<HourNeed> =
+        (0..24).map(|hour| HourNeed::new((0..1000).map(|path| f64::from(path * hour)).collect(), 1000.0)).collect();
+    let prices = Prices { reserved: 0.6, on_demand: 1.0 };
+    let resources: Vec<Resource> = (1..=10_000)
+        .map(|number| Resource { share: 1.0 / f64::from(number), owned: 10.0, node: 5.0, floor: 1, prices })
+        .collect();
+    let begun = Instant::now();
+    let decided: usize = fleet(&resources, &hours).iter().map(Vec::len).sum();
+    let took = begun.elapsed();
+    let verdict = if took.as_secs() < 1 { "held" } else { "MISSED" };
+    println!(
+        "fleet: 10,000 resources, {decided} hours decided in {:.1} ms; below 1 s: {verdict}",
+        took.as_secs_f64() * 1e3
+    );
 }
 
 fn score(trace: &Minutes, calendar: &Calendar, first: i64, boot: u32, target: f64, knobs: &KeeperKnobs) {

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
+use super::history::Known;
 use super::make::{Forecast, obtainable, percent, safe};
 use super::request::Request;
-use super::score::Memory;
 use super::text::plain;
 
 /// Halvings of the range in which the highest possible rate is looked for: finer than a thousandth.
@@ -50,10 +50,10 @@ pub enum Alternative {
 }
 
 /// What is possible in place of a request.
-pub(super) fn alternatives(request: &Request, memory: &Memory, needed: f64, most: f64) -> Impossible {
-    let level = memory.calibration.level(safe(request));
+pub(super) fn alternatives(request: &Request, known: Known<'_>, needed: f64, most: f64) -> Impossible {
+    let level = known.memory.calibration.level(safe(request));
     let peaks = |factor: f64| {
-        let forecast = Forecast::of(request, memory, factor);
+        let forecast = Forecast::of(request, known, factor);
         let peaks = forecast.highest(0..usize::MAX);
         (forecast, peaks)
     };

@@ -1,16 +1,21 @@
 //! Makes a plan.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 
 use super::decide::{HourDecision, HourNeed, Prices, Resource, decide};
 use super::document::{CampaignPlan, Cost, HourRow, Line, LineKind, PlanBody, PlanHash, money, ppm, rounded};
+use super::history::{History, Known};
 use super::impossible::{Impossible, alternatives};
 use super::request::{Fault, Request, units};
 use super::score::Memory;
 use super::text::plain;
 use crate::campaign::{BINS, PATHS_LEAST, Paths, Sending};
 use crate::day_time::DayTime;
+use crate::demand::{AheadKnobs, Calendar, DayAhead, day_of};
 use crate::normal;
 
 const HOUR: i64 = 3600;
@@ -21,6 +26,8 @@ const NOWCAST_SECONDS: i64 = 180;
 /// How far a nowcast is off, as a standard deviation of its logarithm: measured after 3 minutes on simulated campaigns
 /// outside of the forecast's family (`./x simulate campaigns`), whose median error of 8 % is two thirds of it.
 const NOWCAST_DEVIATION: f64 = 0.12;
+/// A load below this counts as this, in units a second: a profile is made of logarithms.
+const LOAD_LEAST: f64 = 0.001;
 
 /// No plan. Whoever asks is at fault in both cases, and a retry with the same request does not help.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -44,8 +51,10 @@ pub(super) struct Forecast {
 }
 
 impl Forecast {
-    /// Forecasts a request's load with what is remembered of the offer's class. `factor` changes the rate of sending.
-    pub fn of(request: &Request, memory: &Memory, factor: f64) -> Self {
+    /// Forecasts a request's load with what is known of the offer's class and of the load beside it. `factor` changes the
+    /// rate of sending.
+    pub fn of(request: &Request, known: Known<'_>, factor: f64) -> Self {
+        let memory = known.memory;
         let class = memory.class(&request.offer.class, request.guess());
         let paths = Paths::draw(&class, PATHS_LEAST, request.seed);
         let sending = request.sending().at_rate(factor);
@@ -54,7 +63,10 @@ impl Forecast {
         let steps: Vec<DayTime> =
             (1..=i64::from(request.hours) * HOUR / STEP).map(|step| from.plus_seconds(step * STEP)).collect();
         let minutes: Vec<f64> = steps.iter().map(|at| (at.seconds() - begins.seconds()) as f64 / 60.0).collect();
-        let base: Vec<f64> = steps.iter().map(|at| request.base_at(at.plus_seconds(-1))).collect();
+        let beside = known.history.and_then(|history| seasonal(history, request, &steps));
+        let beside = beside.unwrap_or_else(|| vec![0.0; steps.len()]);
+        let base: Vec<f64> =
+            steps.iter().zip(beside).map(|(at, beside)| request.base_at(at.plus_seconds(-1)) + beside).collect();
         let mut loads = paths.loads(&sending, &request.offer(), &minutes);
         // Another stream than the one that paths are drawn from.
         let mut random = ChaCha8Rng::seed_from_u64(request.seed);
@@ -83,6 +95,26 @@ impl Forecast {
     }
 }
 
+/// The load that the history of days before lets expect, by step: the median of each day's forecast.
+fn seasonal(history: &History, request: &Request, steps: &[DayTime]) -> Option<Vec<f64>> {
+    let local = |at: DayTime| at.in_zone(request.zone).minute();
+    // What came after the decision was not known then.
+    let series = history.local(request.zone).before(local(request.decided_at));
+    let events = Calendar::new(Vec::new());
+    let mut days: BTreeMap<i64, DayAhead> = BTreeMap::new();
+    for at in steps {
+        let day = day_of(local(at.plus_seconds(-1)));
+        if let Entry::Vacant(vacant) = days.entry(day) {
+            vacant.insert(DayAhead::fit(day, &series, &events, &AheadKnobs::default(), LOAD_LEAST)?);
+        }
+    }
+    let median = |at: &DayTime| {
+        let minute = local(at.plus_seconds(-1));
+        days.get(&day_of(minute)).map(|ahead| ahead.log_median(minute).exp())
+    };
+    steps.iter().map(median).collect()
+}
+
 /// The capacity that a request could have at most for its peak, in units a second.
 pub(super) fn obtainable(request: &Request) -> f64 {
     let node = units(request.reserved.node_units_per_second);
@@ -99,21 +131,23 @@ pub(super) fn obtainable(request: &Request) -> f64 {
 ///
 /// # Errors
 /// For a faulty request, and for one that cannot be met in time within its risk.
-pub fn make(request: &Request, memory: &Memory, parent: Option<(u64, PlanHash)>) -> Result<CampaignPlan, PlanFailed> {
+pub fn make(request: &Request, known: Known<'_>, parent: Option<(u64, PlanHash)>) -> Result<CampaignPlan, PlanFailed> {
     let faults = request.faults();
     if !faults.is_empty() {
         return Err(PlanFailed::Faulty(faults));
     }
-    let forecast = Forecast::of(request, memory, 1.0);
+    let memory = known.memory;
+    let forecast = Forecast::of(request, known, 1.0);
     let safe = safe(request);
     let all = 0..Forecast::hour(request.hours as usize).start;
     let peaks = forecast.highest(all.clone());
     let most = obtainable(request);
     let needed = forecast.paths.quantile(&peaks, memory.calibration.level(safe));
     if needed > most {
-        return Err(PlanFailed::Impossible(Box::new(alternatives(request, memory, needed, most))));
+        return Err(PlanFailed::Impossible(Box::new(alternatives(request, known, needed, most))));
     }
-    Ok(Making { request, memory, forecast, peaks, safe }.plan(parent))
+    let seasonal = known.history.is_some();
+    Ok(Making { request, memory, seasonal, forecast, peaks, safe }.plan(parent))
 }
 
 /// The quantile that keeps to a request's risk: half of the risk is for what must be ready before the first clicks, half for
@@ -125,6 +159,7 @@ pub(super) fn safe(request: &Request) -> f64 {
 struct Making<'a> {
     request: &'a Request,
     memory: &'a Memory,
+    seasonal: bool,
     forecast: Forecast,
     peaks: Vec<f64>,
     safe: f64,
@@ -474,7 +509,11 @@ impl Making<'_> {
                 "a click makes {} requests of {} units within {} s",
                 request.offer.requests_per_click, request.offer.units_per_request, request.offer.visit_seconds
             ),
-            format!("the load beside the campaign is as said, give or take {}", percent(request.base_deviation)),
+            format!(
+                "the load beside the campaign is as {}, give or take {}",
+                if self.seasonal { "said, and beside that as the days before let expect" } else { "said" },
+                percent(request.base_deviation)
+            ),
             format!(
                 "the first clicks are read after {NOWCAST_SECONDS} s, and a node on demand is ready {} s later",
                 request.on_demand.lead_seconds

@@ -3,6 +3,7 @@
 
 mod decide;
 mod document;
+mod history;
 mod impossible;
 mod make;
 mod request;
@@ -11,6 +12,7 @@ mod text;
 
 pub use decide::{HourDecision, HourNeed, Prices, Resource, decide, fleet};
 pub use document::{CampaignPlan, Cost, HourRow, Line, LineKind, PlanBody, PlanHash};
+pub use history::{History, Known};
 pub use impossible::{Alternative, Impossible};
 pub use make::{PlanFailed, make};
 pub use request::{BaseLoad, BoughtSupply, Delay, Fault, OfferPart, Price, RentedSupply, Request, Send};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::history::Known;
 use super::make::Forecast;
 use super::request::{Price, Request};
 use crate::campaign::{Calibration, Kernel, OfferClass};
@@ -70,8 +71,9 @@ pub struct Score {
 }
 
 /// Scores a campaign by what its forecast was made from.
-pub fn score(request: &Request, memory: &Memory, outcome: &Outcome) -> Score {
-    let forecast = Forecast::of(request, memory, 1.0);
+pub fn score(request: &Request, known: Known<'_>, outcome: &Outcome) -> Score {
+    let memory = known.memory;
+    let forecast = Forecast::of(request, known, 1.0);
     let quantiles =
         |values: &[f64]| [0.1, 0.5, 0.9].map(|level| forecast.paths.quantile(values, memory.calibration.level(level)));
     let first = ((request.begins().seconds() - forecast.from.seconds()) / 60).max(0) as usize;

@@ -23,8 +23,14 @@ fn request() -> Request {
     serde_json::from_str(text).unwrap()
 }
 
+/// What is known before the first campaign.
+fn nothing() -> Known<'static> {
+    static EMPTY: std::sync::LazyLock<Memory> = std::sync::LazyLock::new(Memory::default);
+    Known { memory: &EMPTY, history: None }
+}
+
 fn planned(request: &Request) -> CampaignPlan {
-    make(request, &Memory::default(), None).unwrap()
+    make(request, nothing(), None).unwrap()
 }
 
 /// Nodes rented and ordered for the first hour.
@@ -60,7 +66,7 @@ fn the_same_request_gives_the_same_plan_and_any_change_another() {
     let plan = planned(&request());
     assert_eq!(planned(&request()).hash(), plan.hash());
     assert_eq!(CampaignPlan::read(plan.canonical()).unwrap(), plan);
-    let next = make(&request(), &Memory::default(), Some((plan.body().generation, plan.hash()))).unwrap();
+    let next = make(&request(), nothing(), Some((plan.body().generation, plan.hash()))).unwrap();
     assert_eq!(next.body().parent, Some(plan.hash().to_string()));
     assert_eq!(next.body().generation, 2);
     assert_ne!(next.hash(), plan.hash());
@@ -87,13 +93,13 @@ fn what_is_impossible_says_what_is_possible() {
     let mut request = request();
     request.reserved.nodes_max = 10;
     request.on_demand.nodes_max = 5;
-    let Err(PlanFailed::Impossible(impossible)) = make(&request, &Memory::default(), None) else { panic!("possible") };
+    let Err(PlanFailed::Impossible(impossible)) = make(&request, nothing(), None) else { panic!("possible") };
     let riskier = impossible.alternatives.iter().find_map(|alternative| match alternative {
         Alternative::Riskier { risk } => Some(*risk),
         _ => None,
     });
     let accepted = Request { overload_risk_max: riskier.unwrap(), ..request.clone() };
-    assert!(make(&accepted, &Memory::default(), None).is_ok(), "the risk that is named is enough");
+    assert!(make(&accepted, nothing(), None).is_ok(), "the risk that is named is enough");
     let slower = impossible.alternatives.iter().find_map(|alternative| match alternative {
         Alternative::Slower { per_minute, .. } => Some(*per_minute),
         _ => None,
@@ -101,9 +107,9 @@ fn what_is_impossible_says_what_is_possible() {
     let per_minute = slower.unwrap();
     assert!(per_minute < 600_000);
     request.send[0].per_minute = per_minute;
-    assert!(make(&request, &Memory::default(), None).is_ok(), "what is said to be possible is");
+    assert!(make(&request, nothing(), None).is_ok(), "what is said to be possible is");
     request.send[0].per_minute = per_minute + per_minute / 50;
-    assert!(make(&request, &Memory::default(), None).is_err(), "and hardly more");
+    assert!(make(&request, nothing(), None).is_err(), "and hardly more");
 }
 
 #[test]
@@ -111,7 +117,7 @@ fn what_cannot_come_in_time_is_not_counted_on() {
     let mut request = request();
     request.decided_at = request.send[0].at.plus_seconds(-3600);
     request.on_demand.nodes_max = 50;
-    let failed = make(&request, &Memory::default(), None).unwrap_err().to_string();
+    let failed = make(&request, nothing(), None).unwrap_err().to_string();
     assert!(failed.contains("wait: rented nodes are there on 2026-11-12 09:00"), "{failed}");
     request.on_demand.nodes_max = 400;
     let plan = planned(&request);
@@ -125,7 +131,7 @@ fn every_fault_of_a_request_is_told_at_once() {
     request.version = 2;
     request.offer.click_rate = 6.0;
     request.send[0].per_minute = 0;
-    let error = make(&request, &Memory::default(), None).unwrap_err().to_string();
+    let error = make(&request, nothing(), None).unwrap_err().to_string();
     for field in ["version: ", "offer.click_rate: ", "send: "] {
         assert!(error.contains(field), "{error}");
     }
@@ -151,10 +157,10 @@ fn a_score_teaches_the_next_forecast() {
         })
         .collect();
     let outcome = Outcome { clicks, load, billed: None };
-    let first = score(&request, &Memory::default(), &outcome);
+    let first = score(&request, nothing(), &outcome);
     assert!((first.seen.click_rate / 0.1152 - 1.0).abs() < 0.05, "{}", first.seen.click_rate);
     assert!((first.expected.click_rate - 0.06).abs() < 1e-9);
-    let second = score(&request, &first.memory, &outcome);
+    let second = score(&request, Known { memory: &first.memory, history: None }, &outcome);
     let error = |score: &Score| (score.peak_forecast[1] / score.peak - 1.0).abs();
     assert!(error(&second) < 0.5 * error(&first), "{} then {}", error(&first), error(&second));
     assert_eq!(second.memory.class("a", request.guess()).campaigns(), 2);
@@ -210,4 +216,22 @@ fn less_risk_means_more_ready() {
         assert!(nodes >= last, "risk {risk}: {nodes} after {last}");
         last = nodes;
     }
+}
+
+#[test]
+fn the_days_before_say_what_the_load_beside_a_campaign_is() {
+    // Three weeks of days in Korea with 1,000 units a second at night and 2,000 from nine to nine, up to the decision.
+    let request = Request { base: Vec::new(), ..request() };
+    let from = request.decided_at.plus_seconds(-21 * 86_400);
+    let loads = (0..21 * 1440).map(|minute| {
+        let hour = from.plus_seconds(minute * 60).in_zone(request.zone).second_of_day() / 3600;
+        if (9..21).contains(&hour) { 2000.0 } else { 1000.0 }
+    });
+    let history = History::new(from, loads.collect());
+    let known = Known { history: Some(&history), ..nothing() };
+    let median =
+        |known: Known<'_>| make(&request, known, None).unwrap().body().hours[3].load_q50.thousandths() as f64 / 1e3;
+    let beside = median(known) - median(nothing());
+    // The median of the hour's highest minute, whose load differs from path to path.
+    assert!((1900.0..2100.0).contains(&beside), "{beside}");
 }
