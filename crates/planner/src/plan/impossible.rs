@@ -2,8 +2,9 @@
 
 use std::fmt;
 
+use super::forecast::{Forecast, obtainable};
 use super::history::Known;
-use super::make::{Forecast, obtainable, percent, safe};
+use super::make::{percent, safe};
 use super::request::Request;
 use super::text::plain;
 

@@ -3,6 +3,7 @@
 
 mod decide;
 mod document;
+mod forecast;
 mod history;
 mod impossible;
 mod make;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::forecast::Forecast;
 use super::history::Known;
-use super::make::Forecast;
 use super::request::{Price, Request};
 use crate::campaign::{Calibration, Kernel, OfferClass};
 
