@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use arrow::array::{Array as _, AsArray as _, Int32Array, Int64Array, RecordBatch, StringArray};
+use arrow::array::{AsArray as _, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{Int32Type, Int64Type};
 use futures::TryStreamExt as _;
 use iceberg::spec::PrimitiveType;

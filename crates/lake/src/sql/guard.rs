@@ -294,6 +294,10 @@ pub fn is_of_the_session(statement: &Statement) -> bool {
         Statement::StartTransaction { .. }
             | Statement::Commit { .. }
             | Statement::Rollback { .. }
+            | Statement::Savepoint { .. }
+            | Statement::ReleaseSavepoint { .. }
+            | Statement::Deallocate { .. }
+            | Statement::Discard { .. }
             | Statement::Set(_)
             | Statement::ShowVariable { .. }
             | Statement::ShowStatus { .. }

@@ -18,7 +18,7 @@ use datafusion_postgres::hooks::set_show::SetShowHook;
 use datafusion_postgres::hooks::transactions::TransactionStatementHook;
 use datafusion_postgres::pgwire::api::portal::{Format, Portal};
 use datafusion_postgres::pgwire::api::query::{ExtendedQueryHandler, SimpleQueryHandler};
-use datafusion_postgres::pgwire::api::results::{FieldInfo, Response};
+use datafusion_postgres::pgwire::api::results::{FieldInfo, Response, Tag};
 use datafusion_postgres::pgwire::api::stmt::QueryParser;
 use datafusion_postgres::pgwire::api::store::PortalStore;
 use datafusion_postgres::pgwire::api::{ClientInfo, ClientPortalStore, Type};
@@ -48,6 +48,17 @@ impl Service {
     }
 
     async fn of_the_session(&self, statement: &Statement, client: &mut dyn HookClient) -> PgWireResult<Response> {
+        // Nothing is written, so that there is nothing to go back to.
+        match statement {
+            Statement::Savepoint { .. } => return Ok(Response::Execution(Tag::new("SAVEPOINT"))),
+            Statement::ReleaseSavepoint { .. } => return Ok(Response::Execution(Tag::new("RELEASE"))),
+            Statement::Rollback { savepoint: Some(_), .. } => {
+                return Ok(Response::TransactionStart(Tag::new("ROLLBACK")));
+            }
+            Statement::Deallocate { .. } => return Ok(Response::Execution(Tag::new("DEALLOCATE"))),
+            Statement::Discard { .. } => return Ok(Response::Execution(Tag::new("DISCARD ALL"))),
+            _ => {}
+        }
         if let Some(answer) = SetShowHook.handle_simple_query(statement, &self.nothing, client).await {
             return answer;
         }

@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use arrow::datatypes::DataType;
 use datafusion::catalog::{CatalogProviderList, MemoryCatalogProviderList};
+use datafusion::common::ScalarValue;
 use datafusion::error::Result;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Volatility, create_udf};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_postgres::datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
 use datafusion_postgres::datafusion_pg_catalog::pg_catalog::{
@@ -22,6 +25,14 @@ use super::tables::Tables;
 
 /// Rows that go from one step of a query to the next.
 const BATCH_ROWS: usize = 8192;
+
+/// What `version()` answers: clients look for PostgreSQL's name and the number behind it.
+const VERSION: &str = concat!("PostgreSQL 16.6 (Naru ", env!("CARGO_PKG_VERSION"), ", read-only)");
+
+fn version() -> ScalarUDF {
+    let answer = Arc::new(|_: &[ColumnarValue]| Ok(ColumnarValue::Scalar(ScalarValue::from(VERSION))));
+    create_udf("version", Vec::new(), DataType::Utf8, Volatility::Immutable, answer)
+}
 
 /// Makes sessions.
 pub struct Sessions {
@@ -55,6 +66,7 @@ impl Sessions {
         let context = SessionContext::new_with_config(session);
         // Registers the functions that clients of PostgreSQL expect; its tables come per role.
         setup_pg_catalog(&context, CATALOGUE, EmptyContextProvider).map_err(|error| *error)?;
+        context.register_udf(version());
         Ok(Self {
             config,
             tables,

@@ -29,7 +29,7 @@ def psycopg_asks(port, user, password):
 def sqlalchemy_asks(port, user, password):
     import sqlalchemy
 
-    engine = sqlalchemy.create_engine(f"postgresql+psycopg://{user}:{password}@127.0.0.1:{port}/naru")
+    engine = sqlalchemy.create_engine(f"postgresql+psycopg://{user}:{password}@127.0.0.1:{port}/naru", use_native_hstore=False)
     with engine.connect() as connection:
         rows = connection.execute(sqlalchemy.text("select merchant, sum(amount) as total from pay.payments group by merchant")).all()
         assert [tuple(row) for row in rows] == [("shop", 60)], rows

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
+use tokio::task::JoinSet;
 
 use super::process::{PAYMENTS, World, payment, write};
 use crate::variables::number;
@@ -26,9 +27,10 @@ async fn nothing_is_lost_or_doubled_over_rounds_of_kill_9() {
     world.topic("payments", PARTITIONS).await;
     let (stop, written, total) =
         (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
-    let writer = {
+    let mut writer = JoinSet::new();
+    {
         let (stop, written, total, client) = (stop.clone(), written.clone(), total.clone(), world.client.clone());
-        tokio::spawn(async move {
+        writer.spawn(async move {
             let mut next = 0u64;
             while !stop.load(Ordering::Relaxed) {
                 let count = 1 + next % 37;
@@ -40,15 +42,15 @@ async fn nothing_is_lost_or_doubled_over_rounds_of_kill_9() {
                 total.store((0..next).map(|id| id % 1000).sum(), Ordering::Relaxed);
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
-        })
-    };
+        });
+    }
     for _ in 0..rounds {
         tokio::time::sleep(Duration::from_millis(random.random_range(0..ROUND_MS_MAX))).await;
         world.lake.kill().unwrap();
         world.lake.restart().await.unwrap();
     }
     stop.store(true, Ordering::Relaxed);
-    writer.await.unwrap();
+    writer.join_next().await.unwrap().unwrap();
     let (count, sum) = (written.load(Ordering::Relaxed), total.load(Ordering::Relaxed));
     println!("{rounds} rounds, {count} records");
     let sql = "select count(*), count(distinct id), sum(amount) from pay.payments";

@@ -48,6 +48,7 @@ def chdb_reads(metadata, column):
     import chdb
 
     table = os.path.dirname(os.path.dirname(metadata))
+    os.chdir(table)  # it reads nothing outside the folder that it runs in
     sql = f"select count(), uniqExact(id), sum({column}) from icebergLocal('{table}')"
     said = str(chdb.query(sql, "CSV")).strip()
     return tuple(int(part) for part in said.split(","))

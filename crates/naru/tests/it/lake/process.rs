@@ -36,7 +36,7 @@ column = [
 
 /// A broker, a lake, and the folder of both.
 pub(super) struct World {
-    pub(super) node: Node,
+    _node: Node,
     pub(super) client: Client,
     pub(super) lake: ServiceProcess,
     pub(super) dir: TempDir,
@@ -52,7 +52,7 @@ impl World {
         let node = Node::start(options).await.unwrap();
         let client = Client::new(ClientConfig::new([node.address().to_string()])).unwrap();
         let lake = lake(dir.path(), &node.address().to_string(), top, tables).await;
-        Self { node, client, lake, dir }
+        Self { _node: node, client, lake, dir }
     }
 
     pub(super) fn warehouse(&self) -> PathBuf {
