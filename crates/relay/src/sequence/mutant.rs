@@ -32,10 +32,6 @@ pub enum Mutant {
     ResendBlind,
     /// Writes a client's batch under another name without keeping durably whose it is.
     ForgetWhose,
-    /// Copies under the copier's name what has it, whoever's it is.
-    StampAllCopies,
-    /// Takes a batch that comes late, and stands there already, for a new one.
-    TakeLateForNew,
 }
 
 #[cfg(feature = "mutation")]
@@ -56,8 +52,6 @@ impl Mutant {
         Self::WindowAboveGate,
         Self::ResendBlind,
         Self::ForgetWhose,
-        Self::StampAllCopies,
-        Self::TakeLateForNew,
     ];
 }
 

@@ -5,7 +5,6 @@ use naru_kafka::wire::{Batch, BatchHeader, ErrorCode};
 use super::compare::{Comparison, Locating, Step};
 use super::event::{Located, ReadFailed};
 use super::line::{Entry, Line, Sent};
-use super::mutant::mutant;
 use super::partition::{Partition, Phase};
 use super::stamp::spare_id;
 use super::track::{Follow, RETRY_MS, Stage};
@@ -288,7 +287,6 @@ impl Partition {
             && self.config.duplex
             && self.knows_of_before()
             && (self.producers.is_past(header) || stands())
-            && !mutant!(self.config, TakeLateForNew)
     }
 
     /// Takes a batch that stands at the end of the line on some side into it: one of ours that waits, or another's.

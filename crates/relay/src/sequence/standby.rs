@@ -79,7 +79,6 @@ impl Partition {
             }
         } else if let Some((id, epoch, sequence)) = self.client_of(at, batch)
             && !refuses(id, epoch)
-            && !mutant!(self.config, StampAllCopies)
         {
             // What was copied before, to the side that it is read from now, has the copier's stamp of then.
             return with_producer(batch, id, epoch, sequence);
