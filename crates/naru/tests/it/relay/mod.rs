@@ -11,6 +11,7 @@ pub(crate) mod process;
 mod rounds;
 mod secured_sides;
 mod security;
+mod taken_in;
 mod takeover;
 mod through;
 mod two_logs;
