@@ -267,6 +267,11 @@ mod tests {
     }
 
     #[test]
+    fn every_default_is_one_that_the_audit_takes() {
+        assert_eq!(naru_runtime::config::RoleReference::of::<AuditConfig>().wrong_defaults(), []);
+    }
+
+    #[test]
     fn a_small_configuration_is_enough() {
         let text = format!("{BASE}[[source]]\nname = 'pay'\namounts = ['pay.t.amount']\n");
         let loaded: Result<AuditConfig, _> = Sources::default().document("audit.toml", text).load();

@@ -21,6 +21,8 @@ use tempfile::TempDir;
 
 pub const PARTITIONS: i32 = 3;
 
+type KeyAndValue = (Vec<u8>, Vec<u8>);
+
 /// One change, as it should be.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Change {
@@ -133,7 +135,7 @@ impl Clusters {
         }
     }
 
-    async fn write(&self, cluster: usize, at: &TopicPartition, records: &[(Vec<u8>, Vec<u8>)]) {
+    async fn write(&self, cluster: usize, at: &TopicPartition, records: &[KeyAndValue]) {
         if records.is_empty() {
             return;
         }
@@ -178,7 +180,7 @@ impl<'a> World<'a> {
 
     /// Writes changes to one cluster, in their order within each partition.
     pub async fn write(&self, cluster: usize, changes: &[Change]) {
-        let mut by_partition: BTreeMap<i32, Vec<(Vec<u8>, Vec<u8>)>> = BTreeMap::new();
+        let mut by_partition: BTreeMap<i32, Vec<KeyAndValue>> = BTreeMap::new();
         for change in changes {
             let record = (change.key.clone().into_bytes(), self.encoder.value(change));
             by_partition.entry(change.partition).or_default().push(record);
