@@ -6,6 +6,8 @@ mod audit;
 mod broker;
 #[cfg(feature = "campaign")]
 mod campaign;
+#[cfg(feature = "capture")]
+mod capture;
 #[cfg(feature = "edge")]
 mod edge;
 #[cfg(feature = "lake")]
@@ -28,6 +30,8 @@ mod sample;
     feature = "vault"
 ))]
 mod serving;
+#[cfg(feature = "vault")]
+mod vault;
 
 use std::process::ExitCode;
 
@@ -55,6 +59,12 @@ enum Role {
     /// Run a lake: records of the log become open tables, and SQL over them
     #[cfg(feature = "lake")]
     Lake(lake::Args),
+    /// Capture the changes of a database: each becomes a record on the log
+    #[cfg(feature = "capture")]
+    Capture(capture::Args),
+    /// Run a vault: tokens in place of personal data, and the only keys that open them
+    #[cfg(feature = "vault")]
+    Vault(vault::Args),
     /// Run one of the sample services of the customer's side
     #[cfg(feature = "sample")]
     Sample(sample::Args),
@@ -83,6 +93,10 @@ fn main() -> ExitCode {
         Role::Lake(args) => lake::run(&args),
         #[cfg(feature = "audit")]
         Role::Audit(args) => audit::run(&args),
+        #[cfg(feature = "capture")]
+        Role::Capture(args) => capture::run(&args),
+        #[cfg(feature = "vault")]
+        Role::Vault(args) => vault::run(&args),
         #[cfg(feature = "sample")]
         Role::Sample(args) => sample::run(&args),
         #[cfg(feature = "campaign")]

@@ -19,6 +19,10 @@ fn roles() -> Vec<RoleReference> {
         RoleReference::of::<naru_lake::config::LakeConfig>(),
         #[cfg(feature = "relay")]
         RoleReference::of::<naru_relay::config::RelayConfig>(),
+        #[cfg(feature = "capture")]
+        RoleReference::of::<naru_capture::config::CaptureConfig>(),
+        #[cfg(feature = "vault")]
+        RoleReference::of::<naru_vault::config::VaultConfig>(),
         #[cfg(feature = "sample")]
         RoleReference::of::<crate::sample::SampleConfig>(),
     ]

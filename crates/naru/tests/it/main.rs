@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // a test panics on failure
 
 mod broker;
+mod capture;
 mod conformance;
 mod disk_full;
 mod edge;
@@ -13,6 +14,7 @@ mod kill;
 mod lake;
 mod node;
 mod outside;
+mod postgres;
 mod rehearse;
 mod relay;
 mod variables;

@@ -1,0 +1,375 @@
+//! Tokens from the vault: one request per parcel, over mutual TLS. While the vault is away nothing is written: plain text
+//! never leaves in a token's place.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use naru_runtime::config::HostPort;
+use naru_runtime::mtls::{MtlsError, MtlsFiles, client_config, role_name};
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::change::{Cell, Op};
+use crate::status::Status;
+use crate::table::Token;
+use crate::writer::Item;
+
+/// Capture's own role, which its certificate names, and the vault's.
+const ROLE: &str = "capture";
+const VAULT: &str = "vault";
+/// For the record of the vault.
+const PURPOSE: &str = "capture of changes";
+/// What one request asks for at most: the vault takes 64 parts, 20,000 values and 4 MiB.
+const PARTS_MAX: usize = 64;
+const VALUES_MAX: usize = 4_096;
+const REQUEST_BYTES_MAX: usize = 2 << 20;
+/// The largest answer: each token of a request may be twice its value and 80 bytes.
+const ANSWER_BYTES_MAX: usize = 16 << 20;
+/// The head of an answer.
+const HEAD_BYTES_MAX: usize = 16 << 10;
+/// A session with the vault, and an answer, take at most this.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// Between two tries while it is away.
+const AGAIN_FIRST: Duration = Duration::from_millis(100);
+const AGAIN_MAX: Duration = Duration::from_secs(5);
+
+naru_runtime::config! {
+    /// The vault that makes tokens.
+    pub struct VaultClientConfig {
+        /// Where it listens.
+        pub address: HostPort,
+        /// Capture's own certificate, for the role capture, and the authority of the vault's.
+        pub tls: MtlsFiles,
+    }
+}
+
+/// Why there are no tokens.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum VaultError {
+    /// It cannot be reached, or broke off. A retry helps.
+    #[error("the vault is away")]
+    Away(#[source] std::io::Error),
+    /// It is busy, or cannot record the use. A retry helps.
+    #[error("the vault answers {0}: {1}")]
+    Later(u16, String),
+    /// It refuses for good: the one who runs it must mend it, or the value cannot have a token.
+    #[error("the vault refuses: {error}")]
+    Refused {
+        /// Its words, which say no value.
+        error: String,
+        /// The part, if one is at fault.
+        part: Option<usize>,
+        /// The value within it.
+        index: Option<usize>,
+    },
+}
+
+impl VaultError {
+    fn retry_can_help(&self) -> bool {
+        !matches!(self, Self::Refused { part: Some(_), .. })
+    }
+}
+
+#[derive(Serialize)]
+struct Request<'r> {
+    purpose: &'static str,
+    parts: Vec<Part<'r>>,
+}
+
+#[derive(Serialize)]
+struct Part<'r> {
+    field: &'r str,
+    kind: &'static str,
+    version: Option<u32>,
+    values: Vec<&'r str>,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    parts: Vec<AnswerPart>,
+}
+
+#[derive(Deserialize)]
+struct AnswerPart {
+    tokens: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Refusal {
+    error: String,
+    part: Option<usize>,
+    index: Option<usize>,
+}
+
+/// A client of the vault, with one connection that is kept.
+pub(crate) struct Vault {
+    address: HostPort,
+    connector: TlsConnector,
+    connection: Option<TlsStream<TcpStream>>,
+    status: Arc<Status>,
+}
+
+impl std::fmt::Debug for Vault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Vault").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+/// Where a value stands: the item, and the column within its row.
+type At = (usize, usize);
+
+impl Vault {
+    /// Reads the certificates. Connects to nothing yet.
+    ///
+    /// # Errors
+    /// When the files do not fit.
+    pub(crate) fn open(config: &VaultClientConfig, status: Arc<Status>) -> Result<Self, MtlsError> {
+        let connector = TlsConnector::from(client_config(&config.tls, ROLE)?);
+        Ok(Self { address: config.address.clone(), connector, connection: None, status })
+    }
+
+    /// Puts tokens in the place of the values that have a policy. Waits while the vault is away. A table whose value can
+    /// have no token is stopped, and its later items are left out.
+    pub(crate) async fn tokenise(&mut self, items: Vec<Item>) -> Vec<Item> {
+        let mut items = items;
+        let mut begin = 0;
+        while begin < items.len() {
+            let end = self.some(&mut items, begin).await;
+            begin = end;
+        }
+        items
+    }
+
+    /// As many items from `begin` on as one request takes; where it ended.
+    async fn some(&mut self, items: &mut Vec<Item>, begin: usize) -> usize {
+        let (wanted, end) = wanted(items, begin);
+        if wanted.is_empty() {
+            return end;
+        }
+        let answer = {
+            let mut parts = Vec::with_capacity(wanted.len());
+            for (token, places) in &wanted {
+                let values = places.iter().map(|at| text(items, *at)).collect();
+                parts.push(Part { field: &token.field, kind: token.kind.name(), version: token.version, values });
+            }
+            let body = serde_json::to_vec(&Request { purpose: PURPOSE, parts }).expect("values are text");
+            self.ask(&body).await
+        };
+        match answer {
+            Ok(answer) if fits(&answer, &wanted) => {
+                for ((_, places), part) in wanted.iter().zip(answer.parts) {
+                    for ((item, column), token) in places.iter().zip(part.tokens) {
+                        if let Some(Item::Change(change)) = items.get_mut(*item) {
+                            change.row[*column] = Cell::Text(token.into());
+                        }
+                    }
+                }
+                end
+            }
+            Ok(_) => {
+                self.stop(items, &wanted, 0, 0, "the vault answered with another number of tokens".to_owned(), begin)
+            }
+            Err((error, part, index)) => self.stop(items, &wanted, part, index, error, begin),
+        }
+    }
+
+    /// Stops the table of the value at fault, from its item on; the same request is made again without it.
+    fn stop(
+        &self,
+        items: &mut Vec<Item>,
+        wanted: &[(Token, Vec<At>)],
+        part: usize,
+        index: usize,
+        error: String,
+        begin: usize,
+    ) -> usize {
+        let at = wanted.get(part).and_then(|(_, places)| places.get(index)).or_else(|| wanted.first()?.1.first());
+        let Some((item, column)) = at.copied() else { return begin };
+        let Item::Change(change) = &items[item] else { return begin };
+        let topic = change.table.topic.clone();
+        let name = &change.table.columns[column].name;
+        let reason = format!(
+            "the column {name} has a value without a token: {error}; change the row or the policy, then start capture again, \
+             which copies the table anew"
+        );
+        // Nothing of the table goes on from here, least of all in plain text.
+        let is_later = |(at, item): &(usize, Item)| match item {
+            Item::Change(change) => *at < begin || change.table.topic != topic || change.op == Op::Begin,
+            Item::Stop { .. } => true,
+        };
+        let kept: Vec<Item> =
+            std::mem::take(items).into_iter().enumerate().filter(is_later).map(|(_, item)| item).collect();
+        *items = kept;
+        items.insert(begin.min(items.len()), Item::Stop { topic, reason });
+        begin
+    }
+
+    /// Asks until there is an answer, or a refusal of one value.
+    async fn ask(&mut self, body: &[u8]) -> Result<Answer, (String, usize, usize)> {
+        let mut wait = AGAIN_FIRST;
+        loop {
+            let asked = tokio::time::timeout(ANSWER_WITHIN, self.once(body)).await;
+            let late = |_| VaultError::Away(std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer in time"));
+            match asked.map_err(late).and_then(|answer| answer) {
+                Ok(answer) => {
+                    self.status.vault_answers();
+                    return Ok(answer);
+                }
+                Err(error) if error.retry_can_help() => {
+                    self.connection = None;
+                    let reason = naru_runtime::causes::with_causes(&error);
+                    if self.status.vault_is_away(reason) {
+                        let error = &error as &(dyn std::error::Error + 'static);
+                        tracing::error!(error, "no tokens from the vault: nothing is written until there are");
+                    }
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(AGAIN_MAX);
+                }
+                Err(VaultError::Refused { error, part, index }) => {
+                    return Err((error, part.unwrap_or(0), index.unwrap_or(0)));
+                }
+                Err(error) => return Err((error.to_string(), 0, 0)),
+            }
+        }
+    }
+
+    async fn once(&mut self, body: &[u8]) -> Result<Answer, VaultError> {
+        let mut stream = match self.connection.take() {
+            Some(stream) => stream,
+            None => self.connect().await.map_err(VaultError::Away)?,
+        };
+        let head = format!(
+            "POST /v1/tokenise HTTP/1.1\r\nhost: {VAULT}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        let asked = async {
+            stream.write_all(head.as_bytes()).await?;
+            stream.write_all(body).await?;
+            stream.flush().await?;
+            answer(&mut stream).await
+        };
+        let (status, said) = asked.await.map_err(VaultError::Away)?;
+        // The stream stands behind an answer that was read whole.
+        self.connection = Some(stream);
+        if status == 200 {
+            return serde_json::from_slice(&said).map_err(|_| VaultError::Later(status, "not an answer".to_owned()));
+        }
+        let refusal: Option<Refusal> = serde_json::from_slice(&said).ok();
+        match (status, refusal) {
+            (403 | 422, Some(Refusal { error, part, index })) => Err(VaultError::Refused { error, part, index }),
+            (status, refusal) => Err(VaultError::Later(status, refusal.map(|said| said.error).unwrap_or_default())),
+        }
+    }
+
+    async fn connect(&self) -> std::io::Result<TlsStream<TcpStream>> {
+        let tcp = TcpStream::connect((self.address.host.as_str(), self.address.port)).await?;
+        tcp.set_nodelay(true)?;
+        let name = role_name(VAULT).map_err(std::io::Error::other)?;
+        self.connector.connect(name, tcp).await
+    }
+}
+
+fn fits(answer: &Answer, wanted: &[(Token, Vec<At>)]) -> bool {
+    answer.parts.len() == wanted.len() && { answer.parts.iter().zip(wanted) }
+        .all(|(part, (_, places))| part.tokens.len() == places.len())
+}
+
+fn text(items: &[Item], (item, column): At) -> &str {
+    let Some(Item::Change(change)) = items.get(item) else { return "" };
+    match change.row.get(column) {
+        // What is no UTF-8 is refused when the record is made; its bytes go nowhere.
+        Some(Cell::Text(text)) => std::str::from_utf8(text).unwrap_or_default(),
+        _ => "",
+    }
+}
+
+/// The values from `begin` on that want tokens, by how they are made; where the request is full.
+fn wanted(items: &[Item], begin: usize) -> (Vec<(Token, Vec<At>)>, usize) {
+    let mut wanted: BTreeMap<(&str, &str, Option<u32>), (Token, Vec<At>)> = BTreeMap::new();
+    let (mut values, mut bytes) = (0, 0);
+    for (number, item) in items.iter().enumerate().skip(begin) {
+        let Item::Change(change) = item else { continue };
+        if !change.table.has_tokens() {
+            continue;
+        }
+        if values >= VALUES_MAX
+            || bytes >= REQUEST_BYTES_MAX
+            || wanted.len() + change.table.columns.len() > PARTS_MAX * 32
+        {
+            return (wanted.into_values().collect(), number);
+        }
+        for (ordinal, (column, cell)) in change.table.columns.iter().zip(&change.row).enumerate() {
+            let (Some(token), Cell::Text(text)) = (&column.token, cell) else { continue };
+            let key = (token.field.as_str(), token.kind.name(), token.version);
+            wanted.entry(key).or_insert_with(|| (token.clone(), Vec::new())).1.push((number, ordinal));
+            (values, bytes) = (values + 1, bytes + text.len());
+        }
+        if wanted.len() >= PARTS_MAX {
+            return (wanted.into_values().collect(), number + 1);
+        }
+    }
+    (wanted.into_values().collect(), items.len())
+}
+
+/// Reads one answer of HTTP/1.1 with a length: its status and body.
+async fn answer(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> std::io::Result<(u16, Vec<u8>)> {
+    let broken = |what| std::io::Error::new(std::io::ErrorKind::InvalidData, what);
+    let mut read = Vec::with_capacity(4096);
+    let end = loop {
+        if let Some(end) = read.windows(4).position(|window| window == b"\r\n\r\n") {
+            break end;
+        }
+        if read.len() > HEAD_BYTES_MAX {
+            return Err(broken("the head of an answer does not end"));
+        }
+        if stream.read_buf(&mut read).await? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+    };
+    let head = std::str::from_utf8(&read[..end]).map_err(|_| broken("the head of an answer is no text"))?;
+    let mut lines = head.split("\r\n");
+    let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok());
+    let status = status.ok_or_else(|| broken("an answer has no status"))?;
+    let length = lines.find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        if name.eq_ignore_ascii_case("content-length") { value.trim().parse::<usize>().ok() } else { None }
+    });
+    let length =
+        length.filter(|length| *length <= ANSWER_BYTES_MAX).ok_or_else(|| broken("an answer has no length"))?;
+    let mut body = read.split_off(end + 4);
+    if body.len() > length {
+        return Err(broken("an answer is longer than it says"));
+    }
+    let before = body.len();
+    body.resize(length, 0);
+    stream.read_exact(&mut body[before..]).await?;
+    Ok((status, body))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // a test panics on failure
+
+    use super::*;
+
+    #[tokio::test]
+    async fn answers_are_read_whole_and_within_bounds() {
+        async fn check(bytes: &[u8], expect: Option<(u16, &str)>) {
+            let mut bytes = bytes;
+            let read = answer(&mut bytes).await.ok();
+            let read = read.map(|(status, body)| (status, String::from_utf8(body).unwrap()));
+            assert_eq!(read.as_ref().map(|(status, body)| (*status, body.as_str())), expect);
+        }
+        check(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", Some((200, "{}"))).await;
+        check(b"HTTP/1.1 503 Busy\r\nx: y\r\ncontent-length:0\r\n\r\n", Some((503, ""))).await;
+        check(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n{}", None).await;
+        check(b"HTTP/1.1 200 OK\r\ncontent-length: 999999999999\r\n\r\n", None).await;
+        check(b"HTTP/1.1 200 OK\r\n\r\n", None).await;
+        check(b"nonsense", None).await;
+        check(&[b'x'; HEAD_BYTES_MAX + 10], None).await;
+    }
+}
