@@ -321,6 +321,7 @@ impl Policy {
             let reason = self.why_not(may, is_usable || is_up());
             if let (true, Some((ticket, Turn::Called))) = (enters, turn) {
                 self.room.give_entry_back(ticket);
+                self.room.found_no_slot();
             }
             let may_come_again = inside.is_some() || turn.is_some();
             return OpenDecision::Wait(match may_come_again {

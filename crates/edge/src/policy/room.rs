@@ -31,6 +31,9 @@ const HELD_S: f64 = 0.1;
 /// What of those who stand at the door, called and without a free slot, is called less in each step: the house is full only
 /// while a few stand there, and whoever does must not be passed by many.
 const DOOR_SHARE: f64 = 0.03;
+/// How many stand at the door for each who found no slot in a step of 100 ms: their pages ask every [`REFRESH_MIN`]. Those who
+/// went away ask no more, and are not counted.
+const AT_DOOR_PER_KNOCK: f64 = 5.0;
 /// Longest time between two steps that counts: a process that was stopped must not call a crowd at once.
 const STEP_MS_MAX: Millis = 1_000;
 
@@ -89,6 +92,8 @@ pub struct Room {
     entered: Bits,
     /// Thousandths of a unit that left since the last step.
     left: AtomicU64,
+    /// Called people who found no free slot since the last step.
+    knocks: AtomicU64,
     /// Calls per second, in thousandths.
     rate: AtomicU64,
     turn: Mutex<Calling>,
@@ -106,19 +111,6 @@ impl Bits {
     fn at(&self, number: u64) -> (&AtomicU64, u64) {
         let index = number % CALLED_MAX;
         (&self.0[(index / 64) as usize], 1 << (index % 64))
-    }
-
-    /// How many of these numbers are set here and not there, by whole words where it can be.
-    fn count_without(&self, other: &Self, mut from: u64, until: u64) -> u64 {
-        let mut count = 0;
-        while from < until {
-            let end = until.min(from - from % 64 + 64);
-            let word = |bits: &Self| bits.at(from).0.load(Ordering::Acquire);
-            let mask = u64::MAX >> (64 - (end - from)) << (from % 64);
-            count += u64::from((word(self) & !word(other) & mask).count_ones());
-            from = end;
-        }
-        count
     }
 
     fn is_set(&self, number: u64) -> bool {
@@ -178,6 +170,7 @@ impl Room {
             came: Bits::none(),
             entered: Bits::none(),
             left: AtomicU64::new(0),
+            knocks: AtomicU64::new(0),
             rate: AtomicU64::new(0),
             turn: Mutex::new(Calling::default()),
         }
@@ -233,6 +226,11 @@ impl Room {
         }
     }
 
+    /// Somebody who was called found no free slot.
+    pub(super) fn found_no_slot(&self) {
+        self.knocks.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// An open request ended and its slots are free.
     pub(super) fn left(&self, cost: Slots) {
         self.left.fetch_add(u64::from(cost.thousandths()), Ordering::Relaxed);
@@ -272,8 +270,8 @@ impl Room {
         let fill = seen.free.as_f64() / held_s * seconds;
         let visits = (left + fill) / seen.visit_units.max(0.001);
         let called = self.called.load(Ordering::Acquire);
-        let door = self.came.count_without(&self.entered, self.settled.load(Ordering::Acquire), called);
-        calling.credit += visits + self.give_up(&mut calling.calls, now) as f64 - DOOR_SHARE * door as f64;
+        let door = self.knocks.swap(0, Ordering::Relaxed) as f64 * AT_DOOR_PER_KNOCK;
+        calling.credit += visits + self.give_up(&mut calling.calls, now) as f64 - DOOR_SHARE * door;
         // A door that was crowded for long must not shut out those behind it for as long.
         calling.credit = calling.credit.max(-visits);
         let waiting = self.waiting();
@@ -393,18 +391,15 @@ mod tests {
     }
 
     #[test]
-    fn those_who_stand_at_the_door_are_called_for() {
-        let (room, tickets) = waiting(5000);
-        room.left(Slots::whole(2000));
+    fn fewer_are_called_while_people_stand_at_the_door() {
+        let (room, tickets) = waiting(500);
+        (0..20).for_each(|_| room.found_no_slot());
+        room.left(Slots::whole(200));
         room.step(100, FULL);
-        tickets[..1000].iter().for_each(|ticket| room.came(ticket));
-        assert!(tickets[..500].iter().all(|ticket| room.take_entry(ticket)));
-        assert_eq!(room.came.count_without(&room.entered, 0, 1000), 500);
-        assert_eq!(room.came.count_without(&room.entered, 470, 531), 31);
-        let before = called(&room, &tickets);
-        room.left(Slots::whole(100));
+        assert_eq!(called(&room, &tickets), 97, "100 left; 20 knocks in 100 ms are 100 who stand there");
+        room.left(Slots::whole(200));
         room.step(200, FULL);
-        assert_eq!(called(&room, &tickets) - before, 35, "50 left, 3 % of 500 stand at the door");
+        assert_eq!(called(&room, &tickets), 197, "nobody knocks any more: they are in, or went away");
     }
 
     #[test]

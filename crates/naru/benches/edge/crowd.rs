@@ -220,7 +220,7 @@ fn start(world: &World, sites: &Sites) -> Result<(Process, SocketAddr, SocketAdd
 }
 
 /// Everybody comes when he planned to, whether or not others were answered.
-async fn play(town: &Town, people_per_s: f64, phase: usize, until: Instant, asking: &mut JoinSet<()>) {
+async fn play(town: &Town, payers: &Town, people_per_s: f64, phase: usize, until: Instant, asking: &mut JoinSet<()>) {
     let began = Instant::now();
     let mut next = [(0_u32, CORE_PER_S), (0, people_per_s)];
     loop {
@@ -233,7 +233,11 @@ async fn play(town: &Town, people_per_s: f64, phase: usize, until: Instant, aski
         next[which].0 += 1;
         let town = town.clone();
         match which {
-            0 => asking.spawn(town.pay(due[which], phase)),
+            // Those who pay have connections of their own: they are not made to wait by this program.
+            0 => asking.spawn(
+                Town { connections: payers.connections.clone(), idle: payers.idle.clone(), ..town }
+                    .pay(due[which], phase),
+            ),
             _ => asking.spawn(town.come()),
         };
         while asking.try_join_next().is_some() {}
@@ -260,13 +264,14 @@ async fn measure(world: &World) -> Result<bool, Failure> {
         "\ncrowd: {CALM_PER_S} people and {CORE_PER_S} payments a second for {CALM:?}, then {CROWD_PER_S} people for {CROWD:?}; \
          {OPEN_SLOTS} slots for people:"
     );
+    let payers = Town::new(gateway);
     let mut asking = JoinSet::new();
-    play(&town, CALM_PER_S, 0, Instant::now() + CALM, &mut asking).await;
+    play(&town, &payers, CALM_PER_S, 0, Instant::now() + CALM, &mut asking).await;
     let began = Instant::now();
     let settled = began + SETTLED;
-    play(&town, CROWD_PER_S, 1, settled, &mut asking).await;
+    play(&town, &payers, CROWD_PER_S, 1, settled, &mut asking).await;
     let ((called_before, _), memory_before) = (line(admin).await?, process.resident_mib()?);
-    play(&town, CROWD_PER_S, 1, began + CROWD, &mut asking).await;
+    play(&town, &payers, CROWD_PER_S, 1, began + CROWD, &mut asking).await;
     let ((called, waiting), memory) = (line(admin).await?, process.resident_mib()?);
     let ended = Instant::now();
     asking.shutdown().await;
