@@ -11,8 +11,8 @@ use super::process::World;
 use super::{PAYMENTS, PAYMENTS_ROWS};
 use crate::variables::variable;
 
-/// Rounds of `./x test`; a soak sets the variable.
-const ROUNDS: &str = "NARU_CAPTURE_ROUNDS";
+/// Rounds of `./x test`; a soak sets the variable, whose name must not look like an option of capture.
+const ROUNDS: &str = "NARU_ROUNDS_CAPTURE";
 const ROUNDS_DEFAULT: u32 = 20;
 const SEED: &str = "NARU_SEED";
 /// Writers side by side, so that transactions overlap.
