@@ -399,6 +399,11 @@ impl Group {
     }
 
     pub(super) fn put_back(&mut self, side: Side, changes: Versioned) {
+        // What came meanwhile does not go to a follower that takes part in nothing: this may be older by now.
+        let follows = self.standing.is_some_and(|standing| standing.active != side);
+        if follows && !self.needs_both() && !self.sync.is_under_way() {
+            return;
+        }
         for (place, change) in changes {
             self.lanes[side].put(place, change);
         }
