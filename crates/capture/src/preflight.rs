@@ -170,7 +170,8 @@ async fn publication(
             .fetch_all(session)
             .await
             .map_err(CaptureError::database("its publications"))?;
-    (wanted.sort(), published.sort());
+    wanted.sort();
+    published.sort();
     Ok(wanted == published)
 }
 

@@ -121,6 +121,8 @@ impl std::fmt::Debug for Vault {
 
 /// Where a value stands: the item, and the column within its row.
 type At = (usize, usize);
+/// A way of making tokens (field, kind, version), in an order of its own.
+type Way<'t> = (&'t str, &'t str, Option<u32>);
 
 impl Vault {
     /// Reads the certificates. Connects to nothing yet.
@@ -289,7 +291,7 @@ fn text(items: &[Item], (item, column): At) -> &str {
 
 /// The values from `begin` on that want tokens, by how they are made; where the request is full.
 fn wanted(items: &[Item], begin: usize) -> (Vec<(Token, Vec<At>)>, usize) {
-    let mut wanted: BTreeMap<(&str, &str, Option<u32>), (Token, Vec<At>)> = BTreeMap::new();
+    let mut wanted: BTreeMap<Way<'_>, (Token, Vec<At>)> = BTreeMap::new();
     let (mut values, mut bytes) = (0, 0);
     for (number, item) in items.iter().enumerate().skip(begin) {
         let Item::Change(change) = item else { continue };

@@ -42,7 +42,8 @@ pub async fn ensure_publication(session: &mut PgConnection, config: &CaptureConf
         .await
         .map_err(CaptureError::database(asked))?;
     let mut wanted: Vec<_> = config.tables.iter().map(|table| (table.schema.clone(), table.name.clone())).collect();
-    (published.sort(), wanted.sort());
+    published.sort();
+    wanted.sort();
     let statement = match exists {
         true if published == wanted => return Ok(()),
         true => format!("alter publication {} set table {}", quoted(&name), table_list(&wanted)),

@@ -10,6 +10,9 @@ use naru_kafka::client::reader::ReadOptions;
 use naru_kafka::client::{Client, TopicPartition};
 use naru_kafka::wire::Record;
 
+/// Columns by name; null is none.
+type Row = Vec<(String, Option<String>)>;
+
 /// One change record.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Change {
@@ -78,7 +81,7 @@ impl Log {
 
     /// The rows of a topic: key to its columns' texts, joined by `|`; null is nothing between.
     pub(crate) fn rows(&self, topic: &str) -> BTreeMap<String, String> {
-        let mut rows: BTreeMap<(i32, String), Vec<(String, Option<String>)>> = BTreeMap::new();
+        let mut rows: BTreeMap<(i32, String), Row> = BTreeMap::new();
         let mut last = BTreeMap::new();
         for change in self.changes.get(topic).into_iter().flatten() {
             let place = last.entry(change.partition).or_insert((-1, -1));
