@@ -84,7 +84,10 @@ impl Writer {
             let table = avro.and_then(|written| Table::restored(topic.name.clone(), named, &written.schema));
             lanes.insert(topic.name.clone(), Lane { topic, last, table: table.map(Arc::new) });
         }
-        let mark = resume::last_mark(&client, &marks.name).await?.unwrap_or_default();
+        let mut mark = resume::last_mark(&client, &marks.name).await?.unwrap_or_default();
+        // A table that was left out for a while has missed changes: when it is back, it is copied anew.
+        mark.copies.retain(|topic, _| lanes.contains_key(topic.as_str()));
+        mark.stopped.retain(|topic, _| lanes.contains_key(topic.as_str()));
         let mark = Mark { session: mark.session + 1, transactions: 0, records: BTreeMap::new(), ..mark };
         let options =
             ProducerOptions { batch_bytes_max: config.log.batch_bytes_max.as_usize(), patience: config.log.patience };
@@ -121,7 +124,7 @@ impl Writer {
     pub async fn add(&mut self, items: Vec<Item>) -> Result<(), CaptureError> {
         let items = match &mut self.vault {
             Some(vault) => vault.tokenise(items).await,
-            None => items,
+            None => items.into_iter().map(refuse_plain).collect(),
         };
         for item in items {
             match item {
@@ -253,6 +256,22 @@ impl Encoded {
     }
 }
 
+/// Without a vault no row of a table with tokens leaves: its values are still plain.
+fn refuse_plain(item: Item) -> Item {
+    match item {
+        Item::Change(change) if change.table.has_tokens() && change.op != Op::Begin && change.op != Op::End => {
+            Item::Stop {
+                topic: change.table.topic.clone(),
+                reason:
+                    "it was written with tokens and the configuration names no vault; name it in [vault], or copy the \
+                     table anew with other policies (--copy-anew)"
+                        .into(),
+            }
+        }
+        other => other,
+    }
+}
+
 /// Why rows of one definition cannot follow rows of another.
 fn incompatible(before: &Table, after: &Table) -> Option<String> {
     let way_on = "start capture again, which copies the table anew";
@@ -276,4 +295,27 @@ fn incompatible(before: &Table, after: &Table) -> Option<String> {
 /// The clock of records that belong to no commit.
 fn now_ms() -> i64 {
     SystemClock::new().unix_ms()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // a test panics on failure
+
+    use super::*;
+    use crate::table::tests::{column, every_kind, table};
+
+    #[test]
+    fn without_a_vault_no_row_of_a_table_with_tokens_leaves() {
+        fn check(columns: Vec<crate::table::Column>, op: Op, leaves: bool) {
+            let place = Place { position: 1, sequence: 0 };
+            let table = Arc::new(table(columns, vec![0]));
+            let change = Change { table, op, place, transaction: 1, at: 0, row: vec![] };
+            assert_eq!(matches!(refuse_plain(Item::Change(change)), Item::Change(_)), leaves, "{op:?}");
+        }
+        for op in [Op::Read, Op::Insert, Op::Update, Op::Delete] {
+            check(every_kind(), op, false);
+            check(vec![column(1, "id", 20, -1)], op, true);
+        }
+        check(every_kind(), Op::Begin, true);
+    }
 }
