@@ -51,7 +51,7 @@ pub fn looks(column: &str) -> Option<&'static str> {
     let is = |word: &&str| {
         words.iter().chain(&joined).any(|own| own.trim_end_matches(|c: char| c.is_ascii_digit()) == *word)
     };
-    WORDS.iter().find(|(_, known)| known.iter().any(|word| is(word))).map(|(what, _)| *what)
+    WORDS.iter().find(|(_, known)| known.iter().any(&is)).map(|(what, _)| *what)
 }
 
 /// `customerPhone_no2` as customer, phone, no2.
