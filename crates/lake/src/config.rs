@@ -310,6 +310,9 @@ impl EventsConfig {
     }
 }
 
+/// What the name of a table of changes ends with, behind the table's own.
+pub(crate) const CHANGES: &str = "_changes";
+
 /// A name, or the beginning of one before a `*`.
 pub(crate) fn matches(pattern: &str, name: &str) -> bool {
     match pattern.strip_suffix('*') {
@@ -357,6 +360,15 @@ mod tests {
         check("[[source]]\nname = 'a'\n[[source]]\nname = 'a'\n", "two sources");
         check("[[events]]\ntopic = 't'\ntable = 'pay'\n", "namespace and name");
         check("[[events]]\ntopic = 't'\ntable = 'pay.x'\n", "has no column");
+        let source = "[[source]]\nname = 'pay'\n";
+        let role = |mask: &str| {
+            format!(
+                "{source}[[sql.user]]\nname = 'a'\npassword = 'p'\nrole = 'r'\n[[sql.role]]\nname = 'r'\ntables = ['*']\n[[sql.role.mask]]\ntable = '{mask}'\ncolumn = 'phone'\n"
+            )
+        };
+        check(&role("payments"), "no table is called");
+        check(&role("pay.Payments"), "no table is called");
+        check(&format!("{source}[[sql.role]]\nname = 'r'\ntables = ['*']\n"), "everybody sees everything");
         let column = "[[events.column]]\nname = 'id'\ntype = 'string'\n";
         check(&format!("[[events]]\ntopic = 't'\ntable = 'pay.x'\n{column}{column}"), "two columns");
         check(&format!("[[events]]\ntopic = 't'\ntable = 'pay.x'\n{}", column.replace("'id'", "'naru_id'")), "own");

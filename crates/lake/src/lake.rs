@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::catalogue::Catalogue;
 use crate::change::marks;
 use crate::change::schemas::Schemas;
-use crate::config::{EventsConfig, LakeConfig, LogConfig, LogMechanism, Shape, SourceConfig};
+use crate::config::{CHANGES, EventsConfig, LakeConfig, LogConfig, LogMechanism, Shape, SourceConfig};
 use crate::error::LakeError;
 use crate::events::dead::DeadLetters;
 use crate::events::plan::Plan;
@@ -211,7 +211,7 @@ impl Shared {
             self.begin(source.namespace(), &name, Kind::Mirror, topic, input());
         }
         if matches!(source.shape, Shape::Changelog | Shape::Both) {
-            self.begin(source.namespace(), &format!("{name}_changes"), Kind::Changelog, topic, input());
+            self.begin(source.namespace(), &format!("{name}{CHANGES}"), Kind::Changelog, topic, input());
         }
     }
 

@@ -47,7 +47,7 @@ name = "all"
 tables = ["*"]
 [[sql.role]]
 name = "analysts"
-tables = ["pay.payments"]
+tables = ["pay.payments", "pay.payments_changes"]
 [[sql.role.mask]]
 table = "pay.payments"
 column = "phone"
@@ -69,7 +69,7 @@ async fn world() -> World {
     let dir = tempfile::tempdir().unwrap();
     let catalogue = Catalogue::open(dir.path()).await.unwrap();
     let (tables, mut kept) = (Tables::default(), Vec::new());
-    for name in ["payments", "salaries"] {
+    for name in ["payments", "payments_changes", "salaries"] {
         let (sender, published) = watch::channel(None);
         sender.send_replace(Some(Arc::new(table(&catalogue, name).await.view())));
         let entry = Entry { kind: Kind::Facts, topic: name.to_owned(), published, status: Arc::new(Status::default()) };
@@ -150,7 +150,10 @@ impl World {
     }
 }
 
-const SHAPES: [&str; 62] = [
+const SHAPES: [&str; 65] = [
+    "select * from pay.payments_changes",
+    "select c.phone from pay.payments p join pay.payments_changes c using (id)",
+    "select id from pay.payments_changes where merchant = 'shop-2'",
     "select * from pay.payments",
     "select phone from pay.payments",
     "select p.phone from pay.payments p",

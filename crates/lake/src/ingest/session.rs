@@ -33,7 +33,7 @@ impl Ingest {
     pub(super) async fn session(&mut self, stop: &CancellationToken) -> Result<(), LakeError> {
         let Some(mut state) = self.open(stop).await? else { return Ok(()) };
         self.publish(&state);
-        let mut offsets = self.starts(&state, stop).await?;
+        let mut offsets = self.starts(&mut state, stop).await?;
         self.status.runs();
         let mut partitions_at = Instant::now() + PARTITIONS;
         let mut commit_at: Option<Instant> = None;
@@ -78,7 +78,7 @@ impl Ingest {
             if now >= partitions_at {
                 partitions_at = now + PARTITIONS;
                 self.client.forget_leaders(&self.topic);
-                for (partition, offset) in self.starts(&state, stop).await? {
+                for (partition, offset) in self.starts(&mut state, stop).await? {
                     offsets.entry(partition).or_insert(offset);
                 }
             }
@@ -155,7 +155,7 @@ impl Ingest {
     }
 
     /// Where to read on in each partition; nowhere when told to stop before there is a topic.
-    async fn starts(&self, state: &State, stop: &CancellationToken) -> Result<BTreeMap<i32, i64>, LakeError> {
+    async fn starts(&self, state: &mut State, stop: &CancellationToken) -> Result<BTreeMap<i32, i64>, LakeError> {
         let topic = loop {
             match self.client.topic(&self.topic).await {
                 Ok(topic) => break topic,
@@ -177,7 +177,11 @@ impl Ingest {
             match needed {
                 Some(needed) if needed < begins => return Err(LakeError::Gone { at: at.to_string(), begins, needed }),
                 Some(needed) => starts.insert(partition.partition, needed),
-                None => starts.insert(partition.partition, begins),
+                None => {
+                    // Kept with the next commit, so that what is trimmed before it is read is missed and told.
+                    state.progress.offsets.insert(partition.partition, begins);
+                    starts.insert(partition.partition, begins)
+                }
             };
         }
         Ok(starts)

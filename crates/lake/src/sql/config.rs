@@ -126,6 +126,19 @@ fn consistent(sql: &SqlConfig) -> Result<(), Mistake> {
         if sql.roles[..index].iter().any(|other| other.name == role.name) {
             return Err(Mistake::new(format!("has two roles {:?}", role.name), "give each a name of its own"));
         }
+        let said = role.masks.iter().map(|mask| &mask.table).chain(role.policies.iter().map(|policy| &policy.table));
+        for table in said {
+            // A name that no table can have would hide nothing, without a word.
+            if table.chars().any(char::is_uppercase) || !(table.contains('.') || table.ends_with('*')) {
+                return Err(Mistake::new(
+                    format!("has a mask or policy of the role {:?} for {table:?}, which no table is called", role.name),
+                    "name it as namespace.table, in lower case",
+                ));
+            }
+        }
+    }
+    if sql.users.is_empty() && !sql.roles.is_empty() {
+        return Err(Mistake::new("has roles and no user, so that everybody sees everything", "add [[sql.user]]"));
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use datafusion::logical_expr::Expr;
 
 use super::config::{MaskConfig, MaskKind, PolicyConfig, RoleConfig, SqlConfig};
 use super::tables::Name;
-use crate::config::matches;
+use crate::config::{CHANGES, matches};
 use crate::table::view::View;
 
 /// A role, ready to be asked.
@@ -71,7 +71,7 @@ impl Role {
         let full = format!("{namespace}.{name}");
         let refused = |what: String| DataFusionError::Plan(format!("{full} is not shown to {}: {what}", self.name));
         let mut masks = vec![None; view.plain.fields().len()];
-        for mask in self.masks.iter().filter(|mask| matches(&mask.table, &full)) {
+        for mask in self.masks.iter().filter(|mask| covers(&mask.table, &full)) {
             match view.plain.index_of(&mask.column) {
                 Ok(column) => masks[column] = Some(mask.show),
                 Err(_) if mask.table.ends_with('*') => {}
@@ -80,12 +80,18 @@ impl Role {
         }
         let schema = DFSchema::try_from(view.plain.as_ref().clone())?;
         let mut policies = Vec::new();
-        for policy in self.policies.iter().filter(|policy| matches(&policy.table, &full)) {
+        for policy in self.policies.iter().filter(|policy| covers(&policy.table, &full)) {
             let asked = state.create_logical_expr(&policy.rows, &schema);
             policies.push(asked.map_err(|_| refused("a policy of its rows cannot be asked of it".to_owned()))?);
         }
         Ok(Access { masks, policies })
     }
+}
+
+/// Whether a mask or policy holds for a table: a table's changes show what the table shows, so that what is said of the
+/// one holds for both.
+fn covers(pattern: &str, full: &str) -> bool {
+    matches(pattern, full) || full.strip_suffix(CHANGES).is_some_and(|table| matches(pattern, table))
 }
 
 /// Roles by user, ready to be asked.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::DataType;
+use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{EmptyRelation, LogicalPlan};
 use datafusion::prelude::SessionContext;
 use datafusion::sql::sqlparser::ast::Statement;
@@ -191,11 +192,17 @@ impl QueryParser for Parser {
     }
 }
 
+/// Most parameters of a statement: the protocol counts them in 16 bits.
+const PARAMETERS_MAX: usize = u16::MAX as usize;
+
 /// The types of `$1`, `$2` and so on, as far as the plan knows them.
 fn parameter_types(plan: &LogicalPlan) -> PgWireResult<Vec<Option<DataType>>> {
     let known: HashMap<String, Option<DataType>> = plan.get_parameter_types().map_err(said)?;
     let number = |name: &str| name.trim_start_matches('$').parse::<usize>().unwrap_or(0);
     let count = known.keys().map(|name| number(name)).max().unwrap_or(0);
+    if count > PARAMETERS_MAX {
+        return Err(said(DataFusionError::Plan(format!("parameter ${count}: there are at most {PARAMETERS_MAX}"))));
+    }
     let mut types = vec![None; count];
     for (name, kind) in known {
         if let Some(place) = number(&name).checked_sub(1).and_then(|place| types.get_mut(place)) {
