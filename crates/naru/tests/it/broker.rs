@@ -283,8 +283,9 @@ async fn metrics_show_connections_requests_bytes_and_fsyncs() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_at_rest_is_small_and_ends_well_when_it_is_told_to() {
-    /// What a stand-in may take at rest.
-    const AT_REST_BYTES_MAX: u64 = 30 << 20;
+    /// What a stand-in may take at rest. More than half of it are pages of the binary, which carries every role and is
+    /// little optimised in tests.
+    const AT_REST_BYTES_MAX: u64 = 40 << 20;
     let mut broker = Broker::start(&[]).await;
     let resident = broker.node.resident_bytes().unwrap();
     assert!(resident <= AT_REST_BYTES_MAX, "{resident} bytes");
