@@ -272,18 +272,13 @@ async fn costly_queries_end() {
     let world = world().await;
     let deep = format!("select {}1{}", "(".repeat(3000), ")".repeat(3000));
     let unions = vec!["select 1"; 200].join(" union all ");
-    let numbers = "select * from generate_series(1, 100000)";
-    let cross = format!("select count(*) from ({numbers}) a cross join ({numbers}) b cross join ({numbers}) c");
     let sort = "select * from generate_series(1, 100000000) order by 1 desc".to_owned();
     let group = "select value % 50000000, count(*) from generate_series(1, 100000000) group by 1".to_owned();
-    let recursive = "with recursive x as (select 1 as n union all select n + 1 from x) select max(n) from x".to_owned();
     for (sql, expect) in [
         // As the parser says it; clients are told that it is nested too deeply.
         (deep, "recursion limit"),
-        (cross, "longer than 3s"),
         (sort, "more memory"),
         (group, "more memory"),
-        (recursive, ""),
     ] {
         let told = world.ask("root", &sql).await.expect_err("it costs too much");
         assert!(told.contains(expect), "{}: {told}", &sql[..sql.len().min(80)]);
