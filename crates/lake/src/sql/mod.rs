@@ -14,3 +14,4 @@ pub mod service;
 pub mod session;
 pub mod tables;
 pub mod tls;
+pub mod yielding;

@@ -79,8 +79,6 @@ impl SqlServer {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(usize::try_from(config.threads).unwrap_or(1))
             .thread_name("sql")
-            // A turn of a query is long: time-outs and connections are looked at behind each, not behind 61.
-            .event_interval(1)
             .enable_all()
             .build()
             .map_err(system("threads for sql".to_owned()))?;

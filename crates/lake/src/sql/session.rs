@@ -22,6 +22,7 @@ use super::config::SqlConfig;
 use super::role::Role;
 use super::schemas::{CATALOGUE, DEFAULT_SCHEMA, RoleSchemas};
 use super::tables::Tables;
+use super::yielding::YieldWhereRowsMultiply;
 
 /// Rows that go from one step of a query to the next.
 const BATCH_ROWS: usize = 8192;
@@ -67,10 +68,13 @@ impl Sessions {
         // Registers the functions that clients of PostgreSQL expect; its tables come per role.
         setup_pg_catalog(&context, CATALOGUE, EmptyContextProvider).map_err(|error| *error)?;
         context.register_udf(version());
+        let template = SessionStateBuilder::new_from_existing(context.state())
+            .with_physical_optimizer_rule(Arc::new(YieldWhereRowsMultiply))
+            .build();
         Ok(Self {
             config,
             tables,
-            template: Arc::new(context.state()),
+            template: Arc::new(template),
             statics: Arc::new(PgCatalogStaticTables::try_new()?),
             roles: Mutex::default(),
         })
