@@ -168,7 +168,7 @@ impl LakeOrder {
             };
             cluster.read_records(&at, offset, offset + 1, &ReadOptions::default(), consume).await?;
             let value = value.ok_or_else(|| RepairError::Gone { place: format!("{at}@{offset}") })?;
-            row.value = Some(crate::certificate::to_hex(&value));
+            row.value = Some(naru_runtime::hex::to_hex(&value));
         }
         self.order = String::new();
         self.order = sha256(canonical(&self)?.as_bytes());

@@ -14,6 +14,7 @@ use naru_audit::auditor::{AuditError, Auditor};
 use naru_audit::config::AuditConfig;
 use naru_runtime::clocks::SystemClock;
 use naru_runtime::config::Flags;
+use naru_runtime::hex::to_hex;
 use naru_runtime::shutdown::{Signals, run_until_stopped};
 use naru_runtime::tasks::Tasks;
 use naru_runtime::telemetry::{Telemetry, TelemetryError};
@@ -74,7 +75,7 @@ async fn serve(config: AuditConfig) -> Result<ExitCode, Failure> {
     serving::count_violations(&telemetry);
     let drain_max = config.drain_max;
     let auditor = Auditor::open(config, Arc::new(SystemClock::new())).await?;
-    let key: String = auditor.public_key().iter().map(|byte| format!("{byte:02x}")).collect();
+    let key = to_hex(&auditor.public_key());
     let (certificates, metrics) = (auditor.certificates().display(), serving::ready_metrics(&telemetry));
     writeln!(std::io::stdout(), "ready certificates={certificates} key={key}{metrics}")?;
     tasks.spawn_fallible("audit", auditor.run(tasks.stop_token()));

@@ -13,6 +13,8 @@ mod edge;
 #[cfg(feature = "lake")]
 mod lake;
 mod options;
+#[cfg(any(feature = "audit", feature = "edge"))]
+mod public_keys;
 #[cfg(feature = "rehearse")]
 mod rehearse;
 #[cfg(feature = "relay")]

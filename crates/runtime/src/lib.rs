@@ -12,6 +12,7 @@ pub mod keys;
 
 pub use durable::{AppendError, Durability};
 pub mod clocks;
+pub mod hex;
 pub mod http;
 pub mod mtls;
 pub mod segments;

@@ -1,11 +1,4 @@
-//! Bytes as lower-case hexadecimal, for tokens and key files.
-
-/// Digits of bytes.
-pub(crate) fn to_hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
-}
+//! Lower-case hexadecimal digits as bytes: a token has one text, so that no other is taken for it.
 
 /// Bytes of digits.
 pub(crate) fn from_hex(text: &str) -> Option<Vec<u8>> {
@@ -24,13 +17,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn digits_and_bytes_are_each_other() {
+    fn only_whole_lower_case_bytes_are_read() {
         let check = |text: &str, expect: Option<&[u8]>| assert_eq!(from_hex(text).as_deref(), expect, "{text}");
         check("00ff10", Some(&[0, 255, 16]));
         check("", Some(&[]));
         check("0", None);
         check("0G", None);
         check("FF", None);
-        assert_eq!(to_hex(&[0, 255, 16]), "00ff10");
     }
 }

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use naru_runtime::durable::replace_file;
+use naru_runtime::hex::to_hex;
 use naru_runtime::keys::{KeyError, refuse_exposed};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use serde::{Deserialize, Serialize};
 
-use crate::hex::{from_hex, to_hex};
+use crate::hex::from_hex;
 use crate::token::{Alphabet, Keys, Kind, SECRET_BYTES};
 
 /// The format that this program writes and the only one it reads.

@@ -4,9 +4,10 @@ use aes::Aes256;
 use aes_siv::KeyInit as _;
 use aes_siv::siv::Aes256Siv;
 use fpe::ff1::{FF1, FlexibleNumeralString};
+use naru_runtime::hex::to_hex;
 use ring::hmac;
 
-use crate::hex::{from_hex, to_hex};
+use crate::hex::from_hex;
 
 /// Bytes of the secret that every key of a field's version comes from.
 pub const SECRET_BYTES: usize = 32;

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use naru_runtime::durable::{AppendFile, DirectoryLock};
+use naru_runtime::hex::to_hex;
 use naru_runtime::keys::SigningKeys;
 use naru_runtime::{AppendError, Durability};
 
-use super::{CONTEXT, Certificate, Findings, NotCanonical, START, SignatureText, VERSION, canonical, sha256, to_hex};
+use super::{CONTEXT, Certificate, Findings, NotCanonical, START, SignatureText, VERSION, canonical, sha256};
 
 /// Most bytes of one certificate: all the differences that one may name, at 400 bytes each, over all its parts.
 pub const CHAIN_LINE_BYTES_MAX: usize = 64 << 20;

@@ -11,6 +11,7 @@ mod verify;
 
 use std::collections::BTreeMap;
 
+use naru_runtime::hex::to_hex;
 use serde::{Deserialize, Serialize};
 
 pub use chain::{CHAIN_LINE_BYTES_MAX, Chain, ChainError};
@@ -282,24 +283,6 @@ pub struct SignatureText {
     pub key: String,
     /// 128 hexadecimal digits.
     pub ed25519: String,
-}
-
-/// Lower-case hexadecimal digits.
-pub fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Exactly `N` bytes from hexadecimal digits.
-pub fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    if text.len() != 2 * N {
-        return None;
-    }
-    let mut bytes = [0; N];
-    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        let digit = |digit: u8| (digit as char).to_digit(16);
-        *byte = (digit(pair[0])? << 4 | digit(pair[1])?) as u8;
-    }
-    Some(bytes)
 }
 
 /// SHA-256 as hexadecimal digits.

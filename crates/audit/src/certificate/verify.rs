@@ -1,8 +1,9 @@
 //! Checking a chain with nothing but a public key.
 
+use naru_runtime::hex::from_hex;
 use naru_runtime::keys::{KeyId, Signature, VerifyingKeys};
 
-use super::{CONTEXT, Certificate, START, VERSION, Verdict, canonical, from_hex, sha256};
+use super::{CONTEXT, Certificate, START, VERSION, Verdict, canonical, sha256};
 
 /// What the one who checks knows from elsewhere.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

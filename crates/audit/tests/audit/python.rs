@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use naru_audit::certificate::{Expected, to_hex, verify};
+use naru_audit::certificate::{Expected, verify};
+use naru_runtime::hex::to_hex;
 use naru_runtime::keys::VerifyingKeys;
 use tempfile::TempDir;
 

@@ -1,5 +1,6 @@
 //! A plan under its signature.
 
+use naru_runtime::hex::{from_hex, to_hex};
 use naru_runtime::keys::{KeyId, Signature, SigningKeys, VerifyingKeys};
 use serde::{Deserialize, Serialize};
 
@@ -27,8 +28,7 @@ struct Envelope {
 pub fn sign(plan: &CapacityPlan, keys: &SigningKeys) -> Vec<u8> {
     let plan = serde_json::to_string(plan).expect("texts and numbers");
     let signature = keys.sign(&[CONTEXT, plan.as_bytes()].concat());
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    let envelope = Envelope { plan, key: signature.key_id.to_string(), signature: hex(&signature.bytes) };
+    let envelope = Envelope { plan, key: signature.key_id.to_string(), signature: to_hex(&signature.bytes) };
     serde_json::to_vec(&envelope).expect("texts")
 }
 
@@ -47,16 +47,4 @@ pub(super) fn open(bytes: &[u8], keys: &VerifyingKeys) -> Result<CapacityPlan, P
         return Err(PlanRefused::NotSigned);
     }
     serde_json::from_str(&envelope.plan).map_err(PlanRefused::Malformed)
-}
-
-fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let mut bytes = [0; N];
-    if text.len() != 2 * N {
-        return None;
-    }
-    for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        let digit = |digit: u8| (digit as char).to_digit(16);
-        *byte = (digit(digits[0])? << 4 | digit(digits[1])?) as u8;
-    }
-    Some(bytes)
 }

@@ -6,9 +6,9 @@ use std::process::ExitCode;
 
 use naru_audit::certificate::{Expected, verify};
 use naru_runtime::causes::with_causes;
-use naru_runtime::keys::{KeyError, SigningKeys, VerifyingKeys};
 
 use super::chain::{BAD_INPUT, NOT_READ};
+use crate::public_keys::{self, hex32};
 
 /// The chain is refused.
 const REFUSED: u8 = 1;
@@ -35,7 +35,7 @@ pub struct Args {
 
 /// Checks a chain.
 pub fn run(args: &Args) -> ExitCode {
-    let keys = match keys(args) {
+    let keys = match public_keys::verifying(args.keys.as_deref(), &args.public) {
         Ok(keys) => keys,
         Err(error) => {
             eprintln!("naru audit verify: {}", with_causes(&error));
@@ -64,14 +64,4 @@ pub fn run(args: &Args) -> ExitCode {
         eprintln!("naru audit verify: the answer could not be printed");
     }
     ExitCode::SUCCESS
-}
-
-fn keys(args: &Args) -> Result<VerifyingKeys, KeyError> {
-    let own = args.keys.as_ref().map(|path| SigningKeys::load(path)).transpose()?;
-    let own = own.iter().flat_map(|keys| keys.verifying().public());
-    Ok(VerifyingKeys::from_public(own.chain(args.public.iter().copied())))
-}
-
-fn hex32(text: &str) -> Result<[u8; 32], String> {
-    naru_audit::certificate::from_hex(text).ok_or_else(|| "must be 64 hexadecimal digits".to_owned())
 }

@@ -10,9 +10,10 @@ use naru_edge::decision::{self, Audit, AuditError, BREACHES_MAX, Findings, Recor
 use naru_edge::policy::{Network, OwnedNetworks};
 use naru_model::{Class, SiteKind};
 use naru_runtime::causes::with_causes;
-use naru_runtime::keys::{KeyError, SigningKeys, VerifyingKeys};
 use naru_runtime::segments::{Expect, Head, SegmentError};
 use serde::Serialize;
+
+use crate::public_keys::{self, hex32};
 
 /// The log proves nothing, or proves a breach.
 const EXIT_NOT_PROVED: u8 = 1;
@@ -49,7 +50,7 @@ pub struct Args {
 
 /// Reads a log and says what it proves.
 pub fn run(args: &Args) -> ExitCode {
-    let keys = match keys(args) {
+    let keys = match public_keys::verifying(args.keys.as_deref(), &args.public) {
         Ok(keys) => keys,
         Err(error) => {
             eprintln!("naru edge audit: {}", with_causes(&error));
@@ -74,25 +75,6 @@ pub fn run(args: &Args) -> ExitCode {
         eprintln!("naru edge audit: the verdict could not be printed");
     }
     if audit.findings.proves() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NOT_PROVED) }
-}
-
-fn keys(args: &Args) -> Result<VerifyingKeys, KeyError> {
-    let own = args.keys.as_ref().map(|path| SigningKeys::load(path)).transpose()?;
-    let own = own.iter().flat_map(|keys| keys.verifying().public());
-    Ok(VerifyingKeys::from_public(own.chain(args.public.iter().copied())))
-}
-
-fn hex32(text: &str) -> Result<[u8; 32], String> {
-    let refused = || "must be 64 hexadecimal digits".to_owned();
-    if text.len() != 64 {
-        return Err(refused());
-    }
-    let mut bytes = [0; 32];
-    for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        let digit = |digit: u8| (digit as char).to_digit(16).ok_or_else(refused);
-        *byte = (digit(digits[0])? << 4 | digit(digits[1])?) as u8;
-    }
-    Ok(bytes)
 }
 
 fn class(class: Option<Class>) -> &'static str {

@@ -8,8 +8,9 @@ use std::path::Path;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use serde::{Deserialize, Serialize};
 
-use super::{KEYS_MAX, KeyError, KeyId, from_hex, to_hex};
+use super::{KEYS_MAX, KeyError, KeyId};
 use crate::durable::replace_file;
+use crate::hex::{from_hex, to_hex};
 
 const VERSION: u32 = 1;
 const MODE: u32 = 0o600;

@@ -12,6 +12,8 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use crate::hex::to_hex;
+
 pub use file::refuse_exposed;
 pub use mac::{MacKeys, Tag};
 pub use signing::{Signature, SigningKeys, VerifyingKeys};
@@ -89,23 +91,6 @@ pub enum KeyError {
     /// The operating system gave no randomness.
     #[error("no randomness from the operating system")]
     Random,
-}
-
-pub(crate) fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Exactly `N` bytes from hexadecimal digits.
-pub(crate) fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let mut bytes = [0; N];
-    if text.len() != 2 * N || !text.is_ascii() {
-        return None;
-    }
-    for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        let digit = |digit: u8| (digit as char).to_digit(16);
-        *byte = (digit(digits[0])? * 16 + digit(digits[1])?) as u8;
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]

@@ -27,7 +27,8 @@ pub use verify::{
 pub use writer::{Appended, Recovered, SegmentOptions, SegmentWriter};
 
 use crate::durable::{AppendError, frame};
-use crate::keys::{KeyId, to_hex};
+use crate::hex::to_hex;
+use crate::keys::KeyId;
 
 /// The format that this program writes and the only one it reads.
 pub const FORMAT_VERSION: u16 = 1;
