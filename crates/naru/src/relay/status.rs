@@ -126,6 +126,22 @@ fn topics(names: &Names) -> String {
     format!("{} ({}{more})", count(names.count, "topic"), names.first.join(", "))
 }
 
+/// A number of bytes, to three digits.
+fn size(bytes: i64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if bytes < 1024 {
+        return format!("{bytes} bytes");
+    }
+    let mut size = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    while size >= 1000.0 && unit + 1 < UNITS.len() {
+        size /= 1024.0;
+        unit += 1;
+    }
+    let digits = if size < 10.0 { 1 } else { 0 };
+    format!("{size:.digits$} {}", UNITS[unit])
+}
+
 fn describe_side(side: &SideStatus, is_other: bool) -> String {
     let state = match (side.in_sync, side.absent_seconds) {
         (_, Some(seconds)) if is_other => format!("another cluster answers, for {seconds:.1} s"),
@@ -136,8 +152,31 @@ fn describe_side(side: &SideStatus, is_other: bool) -> String {
     let lag = match side.lag_records {
         None => "lag not known".to_owned(),
         Some(0) => "no lag".to_owned(),
-        Some(1) => format!("1 record, {:.0} s behind", side.lag_seconds),
-        Some(records) => format!("{records} records, {:.0} s behind", side.lag_seconds),
+        Some(records) => {
+            let bytes = side.lag_bytes.map_or_else(String::new, |bytes| format!(", {}", size(bytes)));
+            let records = if records == 1 { "1 record".to_owned() } else { format!("{records} records") };
+            format!("{records}{bytes}, {:.0} s behind", side.lag_seconds)
+        }
     };
     format!("{state}, {lag}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_side_that_lags_is_described_by_records_bytes_and_seconds() {
+        let check = |lag_records: Option<i64>, lag_bytes: Option<i64>, says: &str| {
+            let side = SideStatus { in_sync: false, absent_seconds: None, lag_records, lag_bytes, lag_seconds: 3.0 };
+            assert_eq!(describe_side(&side, false), format!("not in sync, {says}"));
+        };
+        check(None, None, "lag not known");
+        check(Some(0), Some(0), "no lag");
+        check(Some(1), Some(1023), "1 record, 1023 bytes, 3 s behind");
+        check(Some(20), Some(1024), "20 records, 1.0 KiB, 3 s behind");
+        check(Some(20), Some(5 << 30), "20 records, 5.0 GiB, 3 s behind");
+        check(Some(20), Some(1_040_000_000), "20 records, 992 MiB, 3 s behind");
+        check(Some(20), None, "20 records, 3 s behind");
+    }
 }

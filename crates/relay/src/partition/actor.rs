@@ -180,6 +180,13 @@ impl Actor {
                 if let Some(connection) = done.connection {
                     self.lanes[side].use_connection(connection);
                 }
+                if let Event::BatchesRead { outcome: Ok(batches), .. } = &done.event {
+                    let mut sizes = self.inner.sizes.lock().unwrap_or_else(PoisonError::into_inner);
+                    for batch in batches {
+                        let header = batch.header();
+                        sizes.learn(header.next_offset() - header.base_offset, batch.bytes().len());
+                    }
+                }
                 self.step(done.event);
             }
         }
@@ -318,8 +325,17 @@ impl Actor {
                 if gate < self.gate {
                     cache.forget_from(gate);
                 }
+                let mut sizes = self.inner.sizes.lock().unwrap_or_else(PoisonError::into_inner);
+                sizes.cut(gate.min(self.gate));
                 self.gate = gate;
-                batches.iter().for_each(|batch| cache.push(batch));
+                for batch in &batches {
+                    cache.push(batch);
+                    sizes.push(batch.header.base_offset, batch.header.next_offset(), batch.data.len());
+                }
+                let ends = self.core.view().ends;
+                if let (Some(a), Some(b)) = (ends.a, ends.b) {
+                    sizes.forget_below(a.min(b));
+                }
             }
             // The view says it.
             Action::LogStart { .. } => {}

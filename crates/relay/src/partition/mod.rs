@@ -8,6 +8,7 @@ mod cache;
 mod lane;
 mod orders;
 mod pace;
+mod sizes;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -32,6 +33,7 @@ use crate::upstream::Upstream;
 
 pub(crate) use cache::{Cache, CacheMemory, shown_to_consumers};
 pub(crate) use pace::Pace;
+use sizes::Sizes;
 
 /// Events that wait for a partition's task: as many as a busy partition gets while its task waits for a processor.
 /// Senders wait for room, so clients that are too fast are no longer read from.
@@ -162,6 +164,7 @@ struct Inner {
     inbox: mpsc::Sender<Inbound>,
     shown: watch::Receiver<Shown>,
     cache: Mutex<Cache>,
+    sizes: Mutex<Sizes>,
     tickets: Arc<AtomicU64>,
     retired: CancellationToken,
 }
@@ -197,6 +200,7 @@ impl PartitionHandle {
             inbox,
             shown: watched,
             cache: Mutex::new(Cache::new(shared.cache_bytes_max, Arc::clone(&shared.cache_memory))),
+            sizes: Mutex::default(),
             tickets: Arc::clone(&shared.tickets),
             retired,
         });
@@ -258,6 +262,13 @@ impl PartitionHandle {
         self.cache().read(from, bytes_max, one)
     }
 
+    /// Bytes that a side lacks of what the active side holds. What has not passed since the start is taken to be of the
+    /// mean size of what has; None while that, or an end, is not known.
+    pub fn lag_bytes(&self, side: Side, active: Side) -> Option<i64> {
+        let ends = self.shown().view.ends;
+        self.sizes().between(ends[side]?, ends[active]?)
+    }
+
     /// Ends the partition's task. Clients that wait are told that it is gone.
     pub fn retire(&self) {
         self.inner.retired.cancel();
@@ -265,6 +276,10 @@ impl PartitionHandle {
 
     fn cache(&self) -> MutexGuard<'_, Cache> {
         self.inner.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sizes(&self) -> MutexGuard<'_, Sizes> {
+        self.inner.sizes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn ticket(&self) -> Ticket {

@@ -23,7 +23,7 @@ const TOPIC: TopicId = TopicId([1; 16]);
 
 struct World {
     shared: Shared,
-    _sides: SideMap<Standin>,
+    sides: SideMap<Option<Standin>>,
     dir: TempDir,
 }
 
@@ -64,7 +64,7 @@ impl World {
             tickets: Arc::new(AtomicU64::new(0)),
             state: Arc::new(State::open(&dir.path().join("state")).await.unwrap()),
         };
-        Self { shared, _sides: sides, dir }
+        Self { shared, sides: SideMap { a: Some(sides.a), b: Some(sides.b) }, dir }
     }
 
     fn partition(&self, checkpoint: Option<Checkpoint>) -> Running {
@@ -83,6 +83,11 @@ impl World {
         let mut tasks = JoinSet::new();
         tasks.spawn(task);
         Running { handle, _reports: reports, tasks }
+    }
+
+    /// What listened there listens no more, and connections end.
+    fn stop(&mut self, side: Side) {
+        drop(self.sides[side].take());
     }
 
     async fn ends(&self) -> SideMap<i64> {
@@ -179,5 +184,28 @@ async fn where_the_log_is_shown_to_begin_survives_a_kill() {
     assert_eq!(killed_at(1).await, Some((1, 3)));
     assert_eq!(partition.handle.delete_records(2).await.unwrap(), Ok(2));
     assert_eq!(killed_at(2).await, Some((2, 3)));
+    partition.end().await;
+}
+
+#[tokio::test]
+async fn what_a_side_that_is_away_lacks_is_counted_in_bytes() {
+    let mut world = World::start().await;
+    let partition = world.partition(None);
+    assert_eq!(partition.produce(None, &["on both"]).await, Ok(0));
+    partition.until("both ends", |shown| shown.view.ends == SideMap { a: Some(1), b: Some(1) }).await;
+    assert_eq!(partition.handle.lag_bytes(Side::B, Side::A), Some(0));
+
+    world.stop(Side::B);
+    let alone = Standing { in_sync: SideSet::only(Side::A), ..Standing::first(Side::A) };
+    partition.handle.send(Event::Standing { held: alone, sent: None }).await.unwrap();
+    assert_eq!(partition.produce(None, &["a"]).await, Ok(1));
+    assert_eq!(partition.produce(None, &[&"b".repeat(5000)]).await, Ok(2));
+    let shown = partition.until("a lag", |shown| shown.view.gate == 3).await;
+    assert_eq!(shown.view.ends[Side::B], Some(1));
+    let stored = partition.handle.read_cached(1, usize::MAX, true).unwrap();
+    let bytes: usize = stored.iter().map(Bytes::len).sum();
+    assert!(bytes > 5000);
+    assert_eq!(partition.handle.lag_bytes(Side::B, Side::A), Some(bytes as i64));
+    assert_eq!(partition.handle.lag_bytes(Side::A, Side::A), Some(0));
     partition.end().await;
 }

@@ -22,6 +22,7 @@ pub(super) struct Meters {
     takeover_seconds: Family<Labels, Histogram, fn() -> Histogram>,
     in_sync: Family<Labels, Gauge>,
     lag_records: Family<Labels, Gauge>,
+    lag_bytes: Family<Labels, Gauge>,
     lag_seconds: Family<Labels, Gauge<f64, AtomicU64>>,
     alarms: Family<Labels, Gauge>,
     read_at: Option<Millis>,
@@ -49,6 +50,7 @@ impl Meters {
                 Family::default(),
             ),
             lag_records: metrics.register("relay_lag_records", "Records that a side lacks", Family::default()),
+            lag_bytes: metrics.register("relay_lag_bytes", "Bytes that a side lacks", Family::default()),
             lag_seconds: metrics.register("relay_lag_seconds", "Age of what a side lacks", Family::default()),
             alarms: metrics.register("relay_alarms", "Alarms that are raised, by service group", Family::default()),
             read_at: None,
@@ -70,6 +72,9 @@ impl Meters {
                 self.in_sync.get_or_create(&labels).set(i64::from(status.in_sync));
                 if let Some(records) = status.lag_records {
                     self.lag_records.get_or_create(&labels).set(records);
+                }
+                if let Some(bytes) = status.lag_bytes {
+                    self.lag_bytes.get_or_create(&labels).set(bytes);
                 }
                 self.lag_seconds.get_or_create(&labels).set(status.lag_seconds);
             }

@@ -156,6 +156,9 @@ pub struct SideStatus {
     pub absent_seconds: Option<f64>,
     /// Records that it lacks; None while it cannot be known.
     pub lag_records: Option<i64>,
+    /// Their bytes: of the batches that passed since the relay started; older ones, and those on their way, count with
+    /// the mean size of these. None while no batch was seen.
+    pub lag_bytes: Option<i64>,
     /// Age of what it lacks.
     pub lag_seconds: f64,
 }
@@ -262,10 +265,15 @@ fn group(
         });
         let lag_records: Option<i64> = if side == active { Some(0) } else { lacks.sum::<Option<i64>>() };
         let lag_records = lag_records.or(view.lag[side]);
+        let lag_bytes = match lag_records {
+            Some(0) => Some(0),
+            _ => partitions.iter().map(|partition| partition.lag_bytes(side, active)).sum(),
+        };
         SideStatus {
             in_sync,
             absent_seconds: view.absent_since[side].map(|since| seconds(now.saturating_sub(since))),
             lag_records,
+            lag_bytes,
             lag_seconds: seconds(histories.of(name, |history| history.lag_ms(now, side, active))),
         }
     });
