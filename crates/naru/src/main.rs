@@ -8,6 +8,8 @@ mod broker;
 mod campaign;
 #[cfg(feature = "capture")]
 mod capture;
+#[cfg(feature = "cloud-sim")]
+mod cloud_sim;
 #[cfg(feature = "edge")]
 mod edge;
 #[cfg(feature = "lake")]
@@ -25,6 +27,7 @@ mod sample;
     feature = "audit",
     feature = "broker",
     feature = "capture",
+    feature = "cloud-sim",
     feature = "edge",
     feature = "lake",
     feature = "relay",
@@ -67,6 +70,9 @@ enum Role {
     /// Run a vault: tokens in place of personal data, and the only keys that open them
     #[cfg(feature = "vault")]
     Vault(vault::Args),
+    /// Run a simulated cloud with an EC2-like API, for rehearsals and tests
+    #[cfg(feature = "cloud-sim")]
+    CloudSim(cloud_sim::Args),
     /// Run one of the sample services of the customer's side
     #[cfg(feature = "sample")]
     Sample(sample::Args),
@@ -99,6 +105,8 @@ fn main() -> ExitCode {
         Role::Capture(args) => capture::run(&args),
         #[cfg(feature = "vault")]
         Role::Vault(args) => vault::run(&args),
+        #[cfg(feature = "cloud-sim")]
+        Role::CloudSim(args) => cloud_sim::run(&args),
         #[cfg(feature = "sample")]
         Role::Sample(args) => sample::run(&args),
         #[cfg(feature = "campaign")]

@@ -23,6 +23,8 @@ fn roles() -> Vec<RoleReference> {
         RoleReference::of::<naru_capture::config::CaptureConfig>(),
         #[cfg(feature = "vault")]
         RoleReference::of::<naru_vault::config::VaultConfig>(),
+        #[cfg(feature = "cloud-sim")]
+        RoleReference::of::<naru_cloud_sim::config::CloudSimConfig>(),
         #[cfg(feature = "sample")]
         RoleReference::of::<crate::sample::SampleConfig>(),
     ]
