@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::carry::{Job, Sides};
 use super::complaints::Complaints;
+use super::fence::{Fence, ORPHANED_MS_MAX};
 use crate::clock;
 use crate::govern::State;
 use crate::offsets::{Action, Changes, Event, Group, View};
@@ -29,9 +30,6 @@ const TICK_AT_REST: Duration = Duration::from_secs(2);
 
 /// How often both sides are read without a cause: a broker forgets offsets of idle groups, by default after a week.
 const COMPARED_EVERY: Duration = Duration::from_secs(3_600);
-/// How long members may take to find out that a takeover ended their membership: the Java client's default session
-/// time-out.
-const ORPHANED_MS_MAX: Millis = 45_000;
 
 /// What holds for all consumer groups of a service group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,6 +111,19 @@ impl GroupHandle {
     }
 }
 
+/// What came of something that was begun.
+struct Ended {
+    event: Event,
+    /// The active side took a commit of a member of this generation.
+    by_member_of: Option<i32>,
+}
+
+impl From<Event> for Ended {
+    fn from(event: Event) -> Self {
+        Self { event, by_member_of: None }
+    }
+}
+
 pub(super) struct Actor {
     name: Arc<str>,
     sides: Sides,
@@ -123,9 +134,10 @@ pub(super) struct Actor {
     inbox: mpsc::Receiver<Request>,
     status: watch::Sender<GroupStatus>,
     complaints: Arc<Complaints>,
+    fence: Fence,
     jobs: HashMap<Ticket, Job>,
     answers: HashMap<Ticket, oneshot::Sender<Answered>>,
-    running: JoinSet<Event>,
+    running: JoinSet<Ended>,
     last_ticket: u64,
     compared_at: Instant,
 }
@@ -152,6 +164,7 @@ impl Actor {
             inbox,
             status,
             complaints,
+            fence: Fence::default(),
             jobs,
             answers,
             running,
@@ -175,7 +188,10 @@ impl Actor {
                     None => return,
                 },
                 Some(ended) = self.running.join_next() => match ended {
-                    Ok(event) => {
+                    Ok(Ended { event, by_member_of }) => {
+                        if let Some(generation) = by_member_of {
+                            self.fence.took(generation);
+                        }
                         self.take_heart(&event);
                         self.on(event);
                     }
@@ -207,7 +223,9 @@ impl Actor {
         let now = *self.announced.borrow_and_update();
         let before = self.seen.replace(now);
         if before.is_some_and(|before| before.held.active != now.held.active) {
-            let until = clock::now() + ORPHANED_MS_MAX;
+            let moved = clock::now();
+            self.fence.moved(moved);
+            let until = moved + ORPHANED_MS_MAX;
             self.status.send_modify(|status| status.orphaned_until = until);
         }
         self.on(Event::Lease { until: now.lease_until });
@@ -258,26 +276,29 @@ impl Actor {
         match action {
             Action::Forward { ticket, side } => {
                 if let Some(mut job) = self.jobs.remove(&ticket) {
-                    if let Job::Commit { orphaned, .. } = &mut job {
-                        *orphaned = self.status.borrow().has_orphans() && !self.group.sets_back(ticket);
+                    if let Job::Commit { request, orphaned } = &mut job {
+                        let generation = request.generation_id_or_member_epoch;
+                        *orphaned = self.fence.admits(generation, clock::now()) && !self.group.sets_back(ticket);
                     }
                     self.running.spawn(async move {
-                        Event::Forwarded { ticket, outcome: sides.forward(side, &name, job).await }
+                        let (outcome, by_member_of) = sides.forward(side, &name, job).await;
+                        Ended { event: Event::Forwarded { ticket, outcome }, by_member_of }
                     });
                 }
             }
             Action::Write { order, side, changes } => {
                 self.running.spawn(async move {
-                    Event::Written { order, side, outcome: sides.write(side, &name, changes).await }
+                    Event::Written { order, side, outcome: sides.write(side, &name, changes).await }.into()
                 });
             }
             Action::Read { order, side } => {
-                self.running
-                    .spawn(async move { Event::OffsetsRead { order, side, outcome: sides.read(side, &name).await } });
+                self.running.spawn(async move {
+                    Event::OffsetsRead { order, side, outcome: sides.read(side, &name).await }.into()
+                });
             }
             Action::RemoveMembers { order, side } => {
                 self.running.spawn(async move {
-                    Event::MembersRemoved { order, side, outcome: sides.remove_members(side, &name).await }
+                    Event::MembersRemoved { order, side, outcome: sides.remove_members(side, &name).await }.into()
                 });
             }
             Action::Keep { order, marks } => {
@@ -297,7 +318,7 @@ impl Actor {
                             false
                         }
                     };
-                    Event::Kept { order, done }
+                    Event::Kept { order, done }.into()
                 });
             }
             Action::Answer { ticket, result } => {

@@ -93,10 +93,17 @@ impl Sides {
         if self.is_recognised(side) { Ok(self.client(side)) } else { Err(Failed::NotSent) }
     }
 
-    pub(super) async fn forward(&self, side: Side, group: &str, job: Job) -> Result<Codes, Failed> {
-        let client = self.recognised(side)?;
+    /// What the side answered, and the generation of the member whose commit it took, if it knew that member.
+    pub(super) async fn forward(&self, side: Side, group: &str, job: Job) -> (Result<Codes, Failed>, Option<i32>) {
+        let client = match self.recognised(side) {
+            Ok(client) => client,
+            Err(failed) => return (Err(failed), None),
+        };
+        let mut by_member_of = None;
         let outcome = match job {
-            Job::Commit { request, orphaned } => forward_commit(client, group, *request, orphaned).await,
+            Job::Commit { request, orphaned } => {
+                forward_commit(client, group, *request, orphaned, &mut by_member_of).await
+            }
             Job::Delete(request) => delete(client, group, &request).await,
             Job::DeleteGroup(places) => {
                 let deleted = client.delete_group(group).await.map_err(|error| failed(&error));
@@ -108,7 +115,7 @@ impl Sides {
         {
             client.forget_coordinator(group);
         }
-        outcome
+        (outcome, by_member_of)
     }
 
     pub(super) async fn write(&self, side: Side, group: &str, changes: Changes) -> Result<Codes, Failed> {
@@ -153,6 +160,7 @@ async fn forward_commit(
     group: &str,
     mut request: OffsetCommitRequest,
     orphaned: bool,
+    by_member_of: &mut Option<i32>,
 ) -> Result<Codes, Failed> {
     // Without topic ids, which are the relay's own and mean nothing to a side.
     const VERSIONS: (i16, i16) = (3, 9);
@@ -161,7 +169,11 @@ async fn forward_commit(
         Ok(codes) => codes.iter().all(|(_, code)| *code == ErrorCode::UNKNOWN_MEMBER_ID),
         Err(failed) => *failed == Failed::Refused(ErrorCode::UNKNOWN_MEMBER_ID),
     };
-    if !orphaned || !is_unknown || request.generation_id_or_member_epoch < 0 {
+    let generation = request.generation_id_or_member_epoch;
+    if answer.as_ref().is_ok_and(|codes| codes.iter().any(|(_, code)| code.is_ok())) {
+        *by_member_of = Some(generation).filter(|generation| *generation >= 0);
+    }
+    if !orphaned || !is_unknown || generation < 0 {
         return answer;
     }
     request.generation_id_or_member_epoch = -1;

@@ -9,6 +9,7 @@ mod actor;
 pub(crate) mod api;
 mod carry;
 mod complaints;
+mod fence;
 mod mirror;
 mod peek;
 
