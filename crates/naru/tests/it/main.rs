@@ -14,6 +14,7 @@ mod kill;
 mod lake;
 mod node;
 mod outside;
+mod pipeline;
 mod postgres;
 mod rehearse;
 mod relay;

@@ -4,7 +4,7 @@ mod changes;
 mod kills;
 pub(crate) mod log;
 pub(crate) mod process;
-mod tokens;
+pub(crate) mod tokens;
 
 use process::World;
 

@@ -12,7 +12,7 @@ use super::process::{PATIENCE, World};
 const NARU: &str = env!("CARGO_BIN_EXE_naru");
 
 /// Certificates of roles by one authority.
-fn certificates(dir: &Path, roles: &[&str]) {
+pub(crate) fn certificates(dir: &Path, roles: &[&str]) {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -28,7 +28,8 @@ fn certificates(dir: &Path, roles: &[&str]) {
     }
 }
 
-fn tls(dir: &Path, role: &str) -> String {
+/// The table `[tls]` of a role.
+pub(crate) fn tls(dir: &Path, role: &str) -> String {
     let file = |name: String| dir.join(name).display().to_string();
     format!(
         "authority = '{}'\ncertificate = '{}'\nkey = '{}'\n",
@@ -38,8 +39,8 @@ fn tls(dir: &Path, role: &str) -> String {
     )
 }
 
-/// A vault that ends with its test.
-struct Vault(Child, String);
+/// A vault that ends with its test, and where it listens.
+pub(crate) struct Vault(Child, pub(crate) String);
 
 impl Drop for Vault {
     fn drop(&mut self) {
@@ -48,7 +49,8 @@ impl Drop for Vault {
     }
 }
 
-fn add_key(dir: &Path, field: &str, kinds: &[&str]) {
+/// Makes a key of a field, for these kinds of tokens.
+pub(crate) fn add_key(dir: &Path, field: &str, kinds: &[&str]) {
     let keys = dir.join("keys");
     let mut command = Command::new(NARU);
     command.args(["vault", "key", "add", "--field", field, "--keys"]).arg(&keys);
@@ -58,7 +60,8 @@ fn add_key(dir: &Path, field: &str, kinds: &[&str]) {
     assert!(command.output().unwrap().status.success());
 }
 
-async fn vault(dir: &Path, listen: &str) -> Vault {
+/// A vault from what [`certificates`] and [`add_key`] put into a directory.
+pub(crate) async fn vault(dir: &Path, listen: &str) -> Vault {
     let file = dir.join("vault.toml");
     let path = |name: &str| dir.join(name).display().to_string();
     let config = format!(
