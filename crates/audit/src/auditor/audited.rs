@@ -303,10 +303,13 @@ impl Audited {
             }
             (Some(_), Some(database)) => {
                 let mut gathered = Gathered::default();
-                let read = database.read(topics, window, rules, want, &mut gathered).await;
+                let read = database.read(&self.config.except, window, rules, want, &mut gathered).await;
                 waits |= matches!(
                     read,
-                    Err(SourceError::Late { .. } | SourceError::Database { .. } | SourceError::Stream(_))
+                    Err(SourceError::Late { .. }
+                        | SourceError::Database { .. }
+                        | SourceError::Stream(_)
+                        | SourceError::Ended)
                 );
                 Some(read.map(|()| gathered).map_err(|error| with_causes(&error)))
             }

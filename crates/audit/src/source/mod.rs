@@ -35,7 +35,7 @@ const SETTINGS: &str =
     "-c datestyle=ISO -c intervalstyle=postgres -c timezone=UTC -c bytea_output=hex -c extra_float_digits=3";
 
 /// How the source is reached, and what may be held back there.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct SourceOptions {
     /// The source's name: its topics begin with it.
     pub name: String,
@@ -127,6 +127,8 @@ pub struct SourceReader {
     kept_bytes: usize,
     /// Set while the changes of a window are more than is kept.
     too_large: bool,
+    /// The highest position of a change that was let go without being certified: windows that begin before it lack it.
+    lost_to: u64,
     /// Of the transaction that is coming: position, time, next sequence.
     transaction: Option<(u64, i64, u64)>,
     /// All that was committed up to here has come.
@@ -151,14 +153,28 @@ impl SourceReader {
     pub async fn open(options: SourceOptions) -> Result<Self, SourceError> {
         let mut connection = connect(&options).await?;
         let asked = |asked| move |source| SourceError::Database { asked, source };
-        let found: Option<(Option<String>,)> =
-            sqlx::query_as("select confirmed_flush_lsn::text from pg_replication_slots where slot_name = $1")
+        let found: Option<(Option<String>, bool)> = sqlx::query_as(
+            "select confirmed_flush_lsn::text, coalesce(wal_status = 'lost', false) from pg_replication_slots \
+             where slot_name = $1 and plugin = 'pgoutput' and database = current_database()",
+        )
+        .bind(&options.slot)
+        .fetch_optional(&mut connection)
+        .await
+        .map_err(asked("the audit's slot"))?;
+        if let Some((_, true)) = found {
+            tracing::error!(
+                source = options.name,
+                slot = options.slot,
+                "the database let the WAL of the audit's slot go: another is begun, and windows before it lack the source"
+            );
+            sqlx::query("select pg_drop_replication_slot($1)")
                 .bind(&options.slot)
-                .fetch_optional(&mut connection)
+                .execute(&mut connection)
                 .await
-                .map_err(asked("the audit's slot"))?;
-        let begins_at = match found {
-            Some((at,)) => at,
+                .map_err(asked("the end of a slot that is lost"))?;
+        }
+        let begins_at = match found.filter(|(_, is_lost)| !is_lost) {
+            Some((at, _)) => at,
             None => {
                 let (at,): (Option<String>,) =
                     sqlx::query_as("select lsn::text from pg_create_logical_replication_slot($1, 'pgoutput')")
@@ -178,6 +194,7 @@ impl SourceReader {
             kept: VecDeque::new(),
             kept_bytes: 0,
             too_large: false,
+            lost_to: 0,
             transaction: None,
             came_to: 0,
             certified: 0,
@@ -196,13 +213,14 @@ impl SourceReader {
         self.certified
     }
 
-    /// Reads a window, once more if it was read and is not certified yet.
+    /// Reads a window, once more if it was read and is not certified yet: every table of the publication but those whose
+    /// topics `except` names. A table that the logs know nothing of is not passed over, for nothing of it came there.
     ///
     /// # Errors
     /// A source that cannot be read, or not in time, or not within the bounds.
     pub async fn read(
         &mut self,
-        topics: &[String],
+        except: &[String],
         window: &Window,
         rules: &Rules,
         want: &Want,
@@ -212,21 +230,16 @@ impl SourceReader {
             return Err(SourceError::Dropped { held });
         }
         self.come_to(window.to).await?;
-        if self.too_large {
+        if window.after < self.lost_to {
             return Err(SourceError::TooLarge(self.options.window_bytes_max));
         }
         let (mut writer, mut sums) = (Writer::new(), Vec::new());
         for kept in self.kept.iter().filter(|kept| kept.identity.position <= window.to) {
             let topic = &kept.table.topic;
-            if kept.identity.position <= window.after || !topics.contains(topic) {
+            if kept.identity.position <= window.after || except.contains(topic) {
                 continue;
             }
-            let row = match pgoutput::read(&kept.message)? {
-                Message::Insert(_, row) | Message::Delete(_, row) => row,
-                Message::Update(_, Some(old), _) if kept.is_old => old,
-                Message::Update(_, _, new) => new,
-                _ => Vec::new(),
-            };
+            let row = pgoutput::read(&kept.message)?.row(kept.is_old);
             let what = (kept.identity, kept.operation, kept.at_micros);
             let (left_out, amounts) = (rules.left_out_of(topic), rules.amounts_of(topic));
             let not_in_log = kept.table.not_in_log(rules.columns.get(topic));
@@ -310,6 +323,8 @@ impl SourceReader {
         }
         self.kept.clear();
         self.kept_bytes = 0;
+        // All of it comes again.
+        (self.too_large, self.lost_to) = (false, 0);
         self.transaction = None;
         self.came_to = 0;
         self.tables.clear();
@@ -319,8 +334,13 @@ impl SourceReader {
         let deadline = tokio::time::Instant::now() + self.options.wait_max;
         while self.came_to < to {
             let late = SourceError::Late { to, waited: self.options.wait_max };
-            let Ok(came) = tokio::time::timeout_at(deadline, self.next()).await else { return Err(late) };
-            if let Err(error) = came {
+            // What has come is taken to its end: a message that is dropped half-way does not come again.
+            let Ok(event) = tokio::time::timeout_at(deadline, self.received()).await else { return Err(late) };
+            let taken = match event {
+                Ok(event) => self.take_event(event).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = taken {
                 // What comes again after a broken stream comes from the last certified window on.
                 self.end().await;
                 return Err(error);
@@ -329,12 +349,16 @@ impl SourceReader {
         Ok(())
     }
 
-    async fn next(&mut self) -> Result<(), SourceError> {
+    async fn received(&mut self) -> Result<ReplicationEvent, SourceError> {
         let stream = match &mut self.stream {
             Some(stream) => stream,
             none => none.insert(connect_stream(&self.options, self.certified).await.map_err(SourceError::Stream)?),
         };
-        match stream.recv().await.map_err(SourceError::Stream)?.ok_or(SourceError::Ended)? {
+        stream.recv().await.map_err(SourceError::Stream)?.ok_or(SourceError::Ended)
+    }
+
+    async fn take_event(&mut self, event: ReplicationEvent) -> Result<(), SourceError> {
+        match event {
             ReplicationEvent::Begin { final_lsn, commit_time_micros, .. } => {
                 // All before it has come: transactions come in the order of their commits.
                 self.came_to = self.came_to.max(final_lsn.0.saturating_sub(1));
@@ -361,39 +385,42 @@ impl SourceReader {
             return Ok(());
         }
         let table = |id: u32| self.tables.get(&id).cloned().ok_or(SourceFault::Table(id));
+        // By their places in the transaction; nothing stands where a place is counted and no record written.
         let mut changes = Vec::with_capacity(2);
         match &read {
-            Message::Insert(id, _) => changes.push((table(*id)?, Operation::Insert, false)),
-            Message::Delete(id, _) => changes.push((table(*id)?, Operation::Delete, false)),
+            Message::Insert(id, _) => changes.push(Some((table(*id)?, Operation::Insert, false))),
+            Message::Delete(id, _) => changes.push(Some((table(*id)?, Operation::Delete, false))),
             Message::Update(id, old, new) => {
                 let table = table(*id)?;
-                if old.as_ref().is_some_and(|old| table.key_changes(old, new)) {
-                    changes.push((Arc::clone(&table), Operation::Delete, true));
-                    changes.push((table, Operation::Insert, false));
-                } else {
-                    changes.push((table, Operation::Update, false));
+                match old {
+                    None => changes.push(Some((table, Operation::Update, false))),
+                    Some(old) if table.key_changes(old, new) => {
+                        changes.push(Some((Arc::clone(&table), Operation::Delete, true)));
+                        changes.push(Some((table, Operation::Insert, false)));
+                    }
+                    Some(_) => changes.extend([None, Some((table, Operation::Update, false))]),
                 }
             }
             Message::Truncate(ids) => {
                 for id in ids {
-                    changes.push((table(*id)?, Operation::Truncate, false));
+                    changes.push(Some((table(*id)?, Operation::Truncate, false)));
                 }
             }
             Message::Relation(_) | Message::Other => {}
         }
-        for (table, operation, is_old) in changes {
+        for change in changes {
             let (position, at_micros, sequence) = self.transaction.unwrap_or_default();
             self.transaction = Some((position, at_micros, sequence + 1));
-            if position <= self.certified {
-                continue;
-            }
+            let Some((table, operation, is_old)) = change.filter(|_| position > self.certified) else { continue };
             self.kept_bytes += message.len();
             if self.kept_bytes > self.options.window_bytes_max {
                 self.too_large = true;
                 self.kept.clear();
                 self.kept_bytes = 0;
             }
-            if !self.too_large {
+            if self.too_large {
+                self.lost_to = self.lost_to.max(position);
+            } else {
                 let identity = Identity { position, sequence };
                 let message = message.clone();
                 self.kept.push_back(Kept { table, identity, operation, at_micros, message, is_old });

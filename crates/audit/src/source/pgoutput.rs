@@ -89,6 +89,27 @@ pub enum Message<'a> {
     Other,
 }
 
+impl<'a> Message<'a> {
+    /// The row that a change is of: of an update the one that was, or the one that is. Where a large value was not sent again
+    /// and the whole row that was is there, the value is what it was.
+    pub fn row(self, is_old: bool) -> Vec<Cell<'a>> {
+        match self {
+            Self::Insert(_, row) | Self::Delete(_, row) => row,
+            Self::Update(_, Some(old), _) if is_old => old,
+            Self::Update(_, old, mut new) => {
+                for (cell, was) in new.iter_mut().zip(old.iter().flatten()) {
+                    // Of a key alone, the other columns are null, and a kept value never was.
+                    if *cell == Cell::Kept && *was != Cell::Null {
+                        *cell = *was;
+                    }
+                }
+                new
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
 /// Reads a message.
 ///
 /// # Errors

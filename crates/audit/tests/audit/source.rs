@@ -71,8 +71,14 @@ impl<'a> Running<'a> {
         assert_eq!(transactions.len(), steps.len());
         let mut all = Vec::new();
         for (step, (position, at)) in steps.into_iter().zip(transactions) {
+            // A change that says its place has the place behind it.
             let numbered = (0..).zip(step.changes);
-            all.extend(numbered.map(|(sequence, change)| Change { position, sequence, at, ..change }));
+            all.extend(numbered.map(|(place, change)| Change {
+                position,
+                sequence: place + change.sequence,
+                at,
+                ..change
+            }));
         }
         let of = |reader: Reader| {
             let mut changes = all.clone();
@@ -162,4 +168,65 @@ async fn a_slot_that_holds_back_too_much_is_dropped_and_certificates_say_so() {
     assert_eq!(certificate.verdict, Verdict::Incomplete);
     let Reading::Absent { why } = &changes_of(&certificate).readings[&Reader::Source] else { panic!("it was read") };
     assert!(why.contains("was dropped"), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_that_comes_with_the_row_that_was_counts_two() {
+    let clusters = Clusters::start().await;
+    let mut running = Running::start(&clusters, "full").await;
+    let more = running.postgres.config();
+    let mut auditor = running.world.auditor(&more).await;
+    running.postgres.run("alter table payments replica identity full, alter note set storage external").await;
+    let large = "x".repeat(9000);
+    let insert = format!("insert into payments values (1, 1, '{large}')");
+    let step = |sql: &str, changes| Step { sql: sql.to_owned(), changes };
+    running.round(vec![step(&insert, vec![change("insert", 1, Some(100), Some(&large))])], None).await;
+    auditor.window(0).await.unwrap().unwrap();
+    // The large value is not sent again, and is known from the row that was.
+    let behind = Change { sequence: 1, ..change("update", 1, Some(250), Some(&large)) };
+    running.round(vec![step("update payments set amount = 2.5", vec![behind])], None).await;
+    let certificate = auditor.window(0).await.unwrap().unwrap();
+    assert_eq!((certificate.verdict, said(&certificate)), (Verdict::Equal, vec![]), "{certificate:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_of_the_publication_that_no_log_knows_is_not_passed_over() {
+    let clusters = Clusters::start().await;
+    let mut running = Running::start(&clusters, "unknown").await;
+    running.postgres.run("create table other (id int primary key); alter publication changes add table other").await;
+    let more = running.postgres.config();
+    let mut auditor = running.world.auditor(&more).await;
+    running.round(steps(0), None).await;
+    auditor.window(0).await.unwrap().unwrap();
+    running.postgres.run("insert into other values (1)").await;
+    running.postgres.transactions().await;
+    running.round(steps(10), None).await;
+    let certificate = auditor.window(0).await.unwrap().unwrap();
+    let part = certificate.parts.iter().find(|part| part.topic == "unknown.other").unwrap();
+    let named: Vec<_> = part.differences.iter().map(|one| (one.reader, one.kind())).collect();
+    assert_eq!(named, [(Reader::A, "missing"), (Reader::B, "missing")]);
+    assert_eq!(certificate.verdict, Verdict::Different);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_that_is_too_large_takes_nothing_from_the_ones_behind_it() {
+    let clusters = Clusters::start().await;
+    let mut running = Running::start(&clusters, "large").await;
+    let more = format!("{}window_bytes_max = '1MiB'\n", running.postgres.config());
+    let mut auditor = running.world.auditor(&more).await;
+    running.round(steps(0), None).await;
+    auditor.window(0).await.unwrap().unwrap();
+    let large = "x".repeat(600_000);
+    let insert = |id: i64| Step {
+        sql: format!("insert into payments values ({id}, 1, '{large}')"),
+        changes: vec![change("insert", id, Some(100), Some(&large))],
+    };
+    running.round((100..103).map(insert).collect(), None).await;
+    let window = auditor.window(0).await.unwrap().unwrap();
+    let Reading::Absent { why } = &changes_of(&window).readings[&Reader::Source] else { panic!("it was read") };
+    assert!(why.contains("bytes of changes in one window"), "{why}");
+    assert_eq!((window.verdict, said(&window)), (Verdict::Incomplete, vec![]));
+    running.round(steps(20), None).await;
+    let window = auditor.window(0).await.unwrap().unwrap();
+    assert_eq!((window.verdict, said(&window)), (Verdict::Equal, vec![]), "{window:#?}");
 }
