@@ -1,7 +1,7 @@
 //! All consumer groups of a service group.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -39,8 +39,8 @@ const UNUSED_MS_MAX: Millis = 120_000;
 pub struct MirrorConfig {
     /// Of each group's machine.
     pub group: GroupConfig,
-    /// When what a relay before this one sent can no longer arrive.
-    pub settled_at: Millis,
+    /// Whether a relay before this one may have sent what is still under way.
+    pub succeeds: bool,
     /// Whether no relay with this state was ever here.
     pub adopts: bool,
 }
@@ -65,7 +65,7 @@ impl MirrorConfig {
             #[cfg(feature = "mutation")]
             mutant: None,
         };
-        Self { group, settled_at: clock::now() + SETTLE_MS, adopts }
+        Self { group, succeeds: true, adopts }
     }
 }
 
@@ -88,6 +88,8 @@ pub struct Mirror {
     groups_max: usize,
     /// Groups of a side found no room when they were listed last.
     is_full: AtomicBool,
+    /// When each side first answered with all its coordinators; 0 before that.
+    answered_at: SideMap<AtomicU64>,
     complaints: Arc<Complaints>,
     tasks: Tasks,
     stopping: CancellationToken,
@@ -114,6 +116,7 @@ impl Mirror {
             groups: Mutex::default(),
             groups_max: GROUPS_MAX,
             is_full: AtomicBool::new(false),
+            answered_at: SideMap::default(),
             complaints: Arc::default(),
             tasks: tasks.clone(),
             stopping: tasks.stop_token(),
@@ -187,6 +190,11 @@ impl Mirror {
     async fn discover(&self, belongs: impl Fn(&str) -> bool) -> Result<(), ClientError> {
         let (a, b) = tokio::join!(self.client(Side::A).list_groups(), self.client(Side::B).list_groups());
         let listed = SideMap { a: &a, b: &b };
+        for (side, listed) in listed.iter() {
+            if listed.is_ok() && self.sides.is_recognised(side) && self.answered_at[side].load(Ordering::Relaxed) == 0 {
+                self.answered_at[side].store(clock::now().max(1), Ordering::Relaxed);
+            }
+        }
         let names = listed.iter().filter_map(|(_, listed)| listed.as_ref().ok()).flatten().map(|one| &*one.group);
         let refused = names.filter(|name| belongs(name)).filter(|name| self.group(name).is_err()).count();
         self.is_full.store(refused > 0, Ordering::Relaxed);
@@ -210,6 +218,13 @@ impl Mirror {
             let rests = view.ready && view.waiting == 0 && view.behind == 0 && handle.is_alone();
             !rests || now < *used + UNUSED_MS_MAX
         });
+    }
+
+    /// Whether what a relay before this one sent to a side has arrived or is lost: each broker of it has answered since,
+    /// and a while has passed by this clock. A group that is made before finds that out of its own coordinator.
+    fn is_settled(&self, side: Side, now: Millis) -> bool {
+        let answered_at = self.answered_at[side].load(Ordering::Relaxed);
+        !self.config.succeeds || answered_at != 0 && now >= answered_at + SETTLE_MS
     }
 
     /// Whether groups of a side are not mirrored for want of room.
@@ -243,7 +258,8 @@ impl Mirror {
         }
         let name: Arc<str> = Arc::from(name);
         let kept = Kept { marks: self.state.checkpoints().marks_of(&name), adopts: self.config.adopts };
-        let machine = Group::new(self.config.group, self.config.settled_at, kept);
+        let unsettled = SideMap::from_fn(|side| !self.is_settled(side, used));
+        let machine = Group::new(self.config.group, unsettled, kept);
         let (handle, actor) = Actor::new(
             Arc::clone(&name),
             self.sides.clone(),

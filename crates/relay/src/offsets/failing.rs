@@ -42,6 +42,7 @@ impl Group {
             self.sync = Sync::Idle;
             self.lanes[side].pending.clear();
             self.sync_at = now + self.sync_pause_ms;
+            self.lanes[side].look_at = self.sync_at;
             self.sync_pause_ms = (self.sync_pause_ms * 2).min(SYNC_PAUSE_MS_MAX);
         }
     }

@@ -83,8 +83,6 @@ pub struct Group {
     /// Places where the active side holds something older than counts.
     pub(super) gone_back: BTreeSet<TopicPartition>,
     pub(super) quiescing: Quiescing,
-    settled_at: Millis,
-    settled: bool,
     pub(super) reported_equal: bool,
     last_order: u64,
     last_version: u64,
@@ -98,9 +96,10 @@ pub(super) enum Quiescing {
 }
 
 impl Group {
-    /// A group of which nothing is known. [`Event::Standing`] and [`Event::Lease`] set it going, from the time on when
-    /// what a relay before this one sent can no longer arrive.
-    pub fn new(config: GroupConfig, settled_at: Millis, kept: Kept) -> Self {
+    /// A group of which nothing is known. [`Event::Standing`] and [`Event::Lease`] set it going. To an unsettled side a
+    /// relay before this one may have sent something: it counts as arrived or lost some time after the side has answered
+    /// this one, and before that nothing is written there and nothing read there counts.
+    pub fn new(config: GroupConfig, unsettled: SideMap<bool>, kept: Kept) -> Self {
         Self {
             config,
             standing: None,
@@ -109,11 +108,10 @@ impl Group {
             queue: VecDeque::new(),
             forwarded: BTreeMap::new(),
             waiting: Vec::new(),
-            lanes: SideMap::default(),
+            lanes: SideMap::from_fn(|side| Lane::after_another(unsettled[side])),
             sync: Sync::Idle,
-            sync_at: settled_at,
+            sync_at: 0,
             sync_pause_ms: config.retry_ms,
-            settled_at,
             tied: false,
             acknowledged: BTreeMap::new(),
             marking: Marking::new(kept.marks),
@@ -121,7 +119,6 @@ impl Group {
             compared: false,
             gone_back: BTreeSet::new(),
             quiescing: Quiescing::No,
-            settled: false,
             reported_equal: false,
             last_order: 0,
             last_version: 0,
@@ -149,6 +146,7 @@ impl Group {
             Event::Recheck => {
                 self.sync.restart_if_done();
                 (self.sync_at, self.sync_pause_ms) = (self.sync_at.min(now), self.config.retry_ms);
+                Side::BOTH.into_iter().for_each(|side| self.lanes[side].look_at = now);
             }
             Event::Standing { held, sent } => self.stand(now, held, sent, out),
             Event::Quiesce => {
@@ -164,8 +162,7 @@ impl Group {
 
     /// Does whatever can be done now.
     fn advance(&mut self, now: Millis, out: &mut Vec<Action>) {
-        self.settled |= now >= self.settled_at;
-        let Some(standing) = self.standing.filter(|_| self.settled) else { return };
+        let Some(standing) = self.standing else { return };
         if self.is_leased(now) {
             self.forward_next(now, standing.active, out);
             for side in Side::BOTH {
@@ -196,7 +193,7 @@ impl Group {
     fn is_ready(&self) -> bool {
         let is_whole = |standing: Standing| self.compared || !standing.is_duplex();
         let rests = |standing: Standing| self.lanes[standing.active].is_idle() && is_whole(standing);
-        self.settled && self.standing.is_some_and(rests)
+        self.standing.is_some_and(rests)
     }
 
     fn is_equal(&self) -> bool {

@@ -31,6 +31,7 @@ pub(super) struct Doubt {
     pub(super) is_clients: bool,
     /// The client, as long as it waits.
     pub(super) ticket: Option<Ticket>,
+    /// Empty for what a relay before this one may have sent.
     pub(super) changes: Versioned,
     /// When the side first answered afterwards, without a failure since: a request that waits in the socket of a broker
     /// that stands still may arrive as soon as that goes on.
@@ -62,10 +63,23 @@ pub(super) struct Lane {
     pub(super) is_known_whole: bool,
     /// Nothing is tried before.
     pub(super) retry_at: Millis,
+    /// What a relay before this one may have sent is not looked into before.
+    pub(super) look_at: Millis,
     pub(super) failing_since: Option<Millis>,
 }
 
 impl Lane {
+    /// A side to which a relay before this one may have sent something.
+    pub(super) fn after_another(unsettled: bool) -> Self {
+        let doubt = Doubt { is_clients: false, ticket: None, changes: Versioned::new(), answered: None };
+        Self { doubts: if unsettled { vec![doubt] } else { Vec::new() }, ..Self::default() }
+    }
+
+    /// Whether all that is in doubt is what a relay before this one may have sent.
+    pub(super) fn awaits_another(&self) -> bool {
+        self.doubts.iter().all(|doubt| doubt.changes.is_empty())
+    }
+
     /// Nothing under way, nothing to do, nothing in doubt.
     pub(super) fn is_idle(&self) -> bool {
         self.pending.is_empty() && self.flight.is_none() && self.doubts.is_empty()
@@ -126,13 +140,14 @@ impl Lane {
 impl Lane {
     /// Whether this reading shows that a write has arrived. A place that held the same before proves nothing.
     pub(super) fn shows(&self, doubt: &Doubt, found: &Offsets) -> bool {
-        doubt.changes.iter().all(|(place, change)| {
-            let held_other = match self.known.get(place) {
-                Some(before) => before.position != change.position,
-                None => self.is_known_whole && change.position.is_some(),
-            };
-            held_other && found.get(place) == change.position.as_ref()
-        })
+        !doubt.changes.is_empty()
+            && doubt.changes.iter().all(|(place, change)| {
+                let held_other = match self.known.get(place) {
+                    Some(before) => before.position != change.position,
+                    None => self.is_known_whole && change.position.is_some(),
+                };
+                held_other && found.get(place) == change.position.as_ref()
+            })
     }
 }
 

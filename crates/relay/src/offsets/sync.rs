@@ -260,6 +260,9 @@ impl Group {
         if lane.doubts.is_empty() || lane.reading.is_some() || now < lane.retry_at {
             return;
         }
+        if lane.awaits_another() && now < lane.look_at {
+            return;
+        }
         let order = self.order();
         self.lanes[side].reading = Some(order);
         out.push(Action::Read { order, side });

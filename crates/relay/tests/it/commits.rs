@@ -186,7 +186,7 @@ impl Mirror {
             mutant: commits.mutant,
         };
         Self {
-            machine: Group::new(config, now + SETTLE_MS, commits.kept(starts)),
+            machine: Group::new(config, SideMap { a: true, b: true }, commits.kept(starts)),
             waiting: BTreeMap::new(),
             outstanding: BTreeMap::new(),
             equal: false,

@@ -39,7 +39,7 @@ async fn mirror(groups_max: usize) -> (Mirror, Tasks, tempfile::TempDir) {
     let held = Standing { active: Side::A, in_sync: SideSet::only(Side::A), epoch: 1 };
     let directory = tempfile::tempdir().unwrap();
     let state = Arc::new(State::open(directory.path()).await.unwrap());
-    let config = MirrorConfig { group: group_config(), settled_at: 0, adopts: false };
+    let config = MirrorConfig { group: group_config(), succeeds: false, adopts: false };
     let mirror = Mirror::new(config, clients, SideMap::default(), held, state, &tasks);
     (Mirror { groups_max, ..mirror }, tasks, directory)
 }
@@ -96,7 +96,7 @@ async fn clusters(topic: &str) -> Clusters {
         clients[side].create_topic(&NewTopic::new(topic, 1), false).await.unwrap();
     }
     let state = Arc::new(State::open(&directory.path().join("state")).await.unwrap());
-    let config = MirrorConfig { group: group_config(), settled_at: 0, adopts: false };
+    let config = MirrorConfig { group: group_config(), succeeds: false, adopts: false };
     let tasks = Tasks::new();
     let held = Standing::first(Side::A);
     let recognised: SideMap<Recognised> = SideMap::default();

@@ -6,14 +6,14 @@ use std::collections::BTreeMap;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::world::{CONFIG, Sent, World, standing};
+use super::world::{CONFIG, SETTLED, Sent, UNSETTLED, World, standing};
 use crate::offsets::{Action, Event, Failed, Group, GroupConfig, Kept};
 use crate::sequence::{Millis, Suspicion, Ticket};
 use crate::side::{Side, SideSet};
 use crate::sides::Standing;
 
 const PLACES: i32 = 3;
-const STEPS: usize = 400;
+const STEPS: usize = 600;
 
 struct Disorder {
     config: GroupConfig,
@@ -33,7 +33,7 @@ struct Disorder {
 impl Disorder {
     fn new(config: GroupConfig, seed: u64) -> Self {
         let mut world = World::new();
-        world.group = Group::new(config, 0, Kept::default());
+        world.group = Group::new(config, SETTLED, Kept::default());
         world.on(Event::Lease { until: Millis::MAX });
         let held = standing(Side::A, SideSet::PAIR, 1);
         world.stand(held);
@@ -151,8 +151,7 @@ impl Disorder {
         self.late.append(&mut self.world.sent);
         self.late.retain(|sent| !matches!(sent.action, Action::Read { .. }));
         let marks = self.world.disk.clone().unwrap_or_default();
-        let settled_at = self.world.now + CONFIG.settle_ms;
-        self.world.group = Group::new(self.config, settled_at, Kept { marks, adopts: false });
+        self.world.group = Group::new(self.config, UNSETTLED, Kept { marks, adopts: false });
         self.world.quiesced = false;
         self.is_pair_sent = false;
         self.world.on(Event::Lease { until: Millis::MAX });

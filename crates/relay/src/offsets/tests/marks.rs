@@ -2,7 +2,7 @@
 
 use naru_kafka::wire::ErrorCode;
 
-use super::world::{CONFIG, World, at, position, standing};
+use super::world::{CONFIG, SETTLED, World, at, position, standing};
 use crate::offsets::{Event, Group, Kept, Marks};
 use crate::sequence::Millis;
 use crate::side::{Side, SideSet};
@@ -65,7 +65,7 @@ fn a_commit_that_sets_a_group_back_waits_until_that_is_durable() {
 fn where_no_relay_was_before_what_the_active_side_holds_counts() {
     for (adopts, expect) in [(true, 5), (false, 9)] {
         let mut world = World::new();
-        world.group = Group::new(CONFIG, 0, Kept { adopts, ..Kept::default() });
+        world.group = Group::new(CONFIG, SETTLED, Kept { adopts, ..Kept::default() });
         world.on(Event::Lease { until: Millis::MAX });
         world.sides[Side::A].offsets.insert(at(0), position(5));
         world.sides[Side::B].offsets.insert(at(0), position(9));

@@ -2,8 +2,8 @@
 
 use naru_kafka::wire::ErrorCode;
 
-use super::world::{CONFIG, World, at, position, side_of, standing};
-use crate::offsets::{Event, Failed};
+use super::world::{CONFIG, UNSETTLED, World, at, position, side_of, standing};
+use crate::offsets::{Action, Event, Failed, Group, Kept};
 use crate::sequence::{Millis, Suspicion};
 use crate::side::{Side, SideSet};
 
@@ -423,4 +423,73 @@ fn beyond_the_bound_clients_are_asked_to_come_again() {
     }
     let ticket = world.commit(&[(0, 7)]);
     assert_eq!(world.answers, [(ticket, Err(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS))]);
+}
+
+/// What a killed relay sent stays in the socket of a broker that stands still, and arrives when that goes on: it must not
+/// come after what this relay writes.
+#[test]
+fn to_a_side_that_stood_still_over_a_restart_nothing_is_written_before_it_has_answered_for_a_while() {
+    let mut world = World::opened();
+    for offset in [5, 7] {
+        world.commit(&[(0, offset)]);
+        world.deliver_all();
+    }
+    let held = standing(Side::A, SideSet::PAIR, 1);
+    (world.group, world.sent) = (Group::new(CONFIG, UNSETTLED, Kept::default()), Vec::new());
+    world.on(Event::Lease { until: Millis::MAX });
+    world.stand(held);
+    // A answers, B does not.
+    let is_of_b = |action: &Action| side_of(action) == Some(Side::B);
+    let only_a = |world: &mut World| {
+        while let Some(next) = world.sent.iter().position(|sent| !is_of_b(&sent.action)) {
+            let sent = world.sent.remove(next);
+            let outcome = world.apply(&sent);
+            world.tell(&sent.action, outcome);
+        }
+    };
+    for _ in 0..100 {
+        only_a(&mut world);
+        world.pass(100);
+    }
+    assert!(world.now > CONFIG.settle_ms * 2);
+    assert_eq!(world.under_way(), ["read b"], "written, or compared, before it has answered");
+    let answered_at = world.now;
+    while world.now < answered_at + CONFIG.settle_ms {
+        world.deliver_all();
+        assert!(!world.view().equal, "compared {} ms after its first answer", world.now - answered_at);
+        world.pass(100);
+    }
+    // The killed relay's write arrives just before that: the comparison finds it.
+    world.sides[Side::B].offsets.insert(at(0), position(5));
+    for _ in 0..10 {
+        world.deliver_all();
+        world.pass(100);
+    }
+    assert!(world.view().equal && world.view().ready);
+    assert_eq!(Side::BOTH.map(|side| world.held(side, 0)), [Some(7); 2]);
+}
+
+#[test]
+fn a_side_that_is_away_over_a_restart_is_looked_at_ever_more_rarely_and_at_once_when_asked() {
+    let mut world = World::new();
+    world.group = Group::new(CONFIG, UNSETTLED, Kept::default());
+    world.on(Event::Lease { until: Millis::MAX });
+    world.stand(standing(Side::A, alone(Side::A), 2));
+    let mut looks = 0;
+    for _ in 0..1_000 {
+        while let Some(sent) = world.sent.first().cloned() {
+            if side_of(&sent.action) == Some(Side::B) {
+                looks += 1;
+                world.sent.remove(0);
+                world.tell(&sent.action, Err(Failed::NotSent));
+            } else {
+                world.deliver();
+            }
+        }
+        world.pass(100);
+    }
+    assert!(world.view().ready, "the active side has answered");
+    assert!((5..20).contains(&looks), "{looks} in {} ms", world.now);
+    world.on(Event::Recheck);
+    assert_eq!(world.under_way(), ["read b"]);
 }

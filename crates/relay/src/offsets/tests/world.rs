@@ -18,6 +18,11 @@ pub(super) const CONFIG: GroupConfig = GroupConfig {
     mutant: None,
 };
 
+/// No relay was there before, or long ago.
+pub(super) const SETTLED: SideMap<bool> = SideMap { a: false, b: false };
+/// A relay that was killed a moment ago.
+pub(super) const UNSETTLED: SideMap<bool> = SideMap { a: true, b: true };
+
 /// What one side holds.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Holds {
@@ -65,7 +70,7 @@ impl World {
     /// Side A active, both in sync, the lease long, nothing said yet.
     pub(super) fn new() -> Self {
         let mut world = Self {
-            group: Group::new(CONFIG, 0, Kept::default()),
+            group: Group::new(CONFIG, SETTLED, Kept::default()),
             now: 0,
             sides: SideMap::default(),
             sent: Vec::new(),
@@ -118,7 +123,7 @@ impl World {
     /// The relay is killed and starts again.
     pub(super) fn restart(&mut self, held: Standing) {
         let kept = Kept { marks: self.disk.clone().unwrap_or_default(), adopts: false };
-        (self.group, self.sent) = (Group::new(CONFIG, self.now, kept), Vec::new());
+        (self.group, self.sent) = (Group::new(CONFIG, SETTLED, kept), Vec::new());
         self.on(Event::Lease { until: Millis::MAX });
         self.stand(held);
     }
