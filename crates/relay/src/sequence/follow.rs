@@ -193,6 +193,13 @@ impl Partition {
                 _ => {
                     let Some((_, given)) = track.spool.order.take_if(|(id, _)| *id == order) else { continue };
                     let Some(outcome) = outcome.take() else { return true };
+                    // An empty log that begins inside a batch of the active side can never hold that batch at its offset.
+                    let first = outcome.as_ref().ok().and_then(|batches| batches.first());
+                    if first.is_some_and(|batch| batch.header().base_offset < track.spool.next) {
+                        track.fault = Some(Suspicion::Diverged { offset: track.spool.next });
+                        track.stage = Stage::Follow(Follow::Unlocated);
+                        return true;
+                    }
                     (active, given, track.spooled(outcome))
                 }
             };

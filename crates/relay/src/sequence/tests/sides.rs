@@ -265,3 +265,14 @@ fn a_follower_is_copied_to_no_faster_than_it_may_unless_it_is_required() {
          a wrote 2        => b<p7:1",
     );
 }
+
+#[test]
+fn an_empty_log_that_begins_inside_a_batch_of_the_other_side_is_made_anew() {
+    // As a side is left whose last replica had less than where its log begins by now.
+    Bench::running(config(), 4).run(
+        "standing b {b} 2 => a?end; b?end; a behind 1; b serving
+         b ends 0..4      =>
+         a ends 3..3      => b?3..4
+         b reads 2=p1:2x2 => a diverged at 3",
+    );
+}
