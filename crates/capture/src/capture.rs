@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::config::{CaptureConfig, topic};
 use crate::error::CaptureError;
-use crate::session::{self, Shared};
+use crate::session::{self, Shared, Task};
 use crate::status::{Report, Status};
 
 /// Between two sessions that failed: at first it is a hiccup, later nobody gains by haste.
@@ -47,7 +47,7 @@ pub enum OpenError {
 #[derive(Debug)]
 pub struct Capture {
     shared: Arc<Shared>,
-    copy_anew: BTreeSet<String>,
+    task: Task,
 }
 
 impl Capture {
@@ -68,7 +68,7 @@ impl Capture {
         let stop = tasks.stop_token();
         let shared = Shared { config, client, status, stop };
         let copy_anew = if copy_anew { topics.into_iter().collect() } else { BTreeSet::new() };
-        Ok(Self { shared: Arc::new(shared), copy_anew })
+        Ok(Self { shared: Arc::new(shared), task: Task { copy_anew, has_copied: false } })
     }
 
     /// Serves the status, and captures until the tasks are told to stop; the address of the status. What no retry mends
@@ -91,12 +91,11 @@ impl Capture {
         let mut wait = AGAIN_FIRST;
         loop {
             let began = Instant::now();
-            match session::run(&self.shared, &mut self.copy_anew).await {
+            match session::run(&self.shared, &mut self.task).await {
                 Ok(()) => return Ok(()),
                 Err(CaptureError::CopyAnew { table, reason }) => {
                     tracing::info!(topic = table, reason, "table is copied anew");
                     self.shared.status.waits(format!("{table} is copied anew: {reason}"));
-                    continue;
                 }
                 Err(error) if error.retry_can_help() => {
                     let error = &error as &(dyn std::error::Error + 'static);

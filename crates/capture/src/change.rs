@@ -10,6 +10,8 @@ use crate::table::Table;
 /// What precedes the body of a value: the mark of single-object encoding and the fingerprint.
 const HEADER_BYTES: usize = 10;
 const MARK: [u8; 2] = [0xc3, 0x01];
+/// What stands in a reason where a row has no key that may be said.
+const NO_KEY: &str = "(none that can be written)";
 
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,8 +58,20 @@ pub enum Cell {
     Null,
     /// A large value that did not change and was not sent.
     Kept,
-    /// The server's text form, or a token.
+    /// The server's text form.
     Text(Bytes),
+    /// What the vault made of it. A column that leaves as a token takes nothing else.
+    Token(Bytes),
+}
+
+impl Cell {
+    /// Its bytes, if it has any.
+    pub fn bytes(&self) -> Option<&Bytes> {
+        match self {
+            Self::Null | Self::Kept => None,
+            Self::Text(bytes) | Self::Token(bytes) => Some(bytes),
+        }
+    }
 }
 
 /// A change on its way to the log.
@@ -93,20 +107,17 @@ impl Change {
     /// The record's key: the primary key as a JSON array.
     ///
     /// # Errors
-    /// When a key column is not UTF-8.
+    /// When a key column is not UTF-8, has no value, or is plain where a token must stand.
     pub fn key(&self) -> Result<Vec<u8>, UnfitRow> {
         let mut key = vec![b'['];
         for (index, ordinal) in self.table.key.iter().enumerate() {
             if index > 0 {
                 key.push(b',');
             }
-            let text = match self.row.get(*ordinal) {
-                Some(Cell::Text(text)) => {
-                    std::str::from_utf8(text).map_err(|_| self.unfit(*ordinal, Unfit::NotUtf8))?
-                }
-                // A key's columns are never null, and always sent.
-                _ => "",
-            };
+            let text = self.row.get(*ordinal).and_then(Cell::bytes);
+            let text = text.ok_or_else(|| self.unfit_key(*ordinal, Unfit::Missing))?;
+            let text = std::str::from_utf8(text).map_err(|_| self.unfit_key(*ordinal, Unfit::NotUtf8))?;
+            self.refuse_plain(*ordinal).map_err(|unfit| self.unfit_key(*ordinal, unfit))?;
             serde_json::to_writer(&mut key, text).expect("text goes into memory as JSON");
         }
         key.push(b']');
@@ -118,8 +129,7 @@ impl Change {
     /// # Errors
     /// When a column cannot hold what the source says.
     pub fn value(&self) -> Result<Vec<u8>, UnfitRow> {
-        let text: usize =
-            self.row.iter().map(|cell| if let Cell::Text(text) = cell { text.len() + 6 } else { 1 }).sum();
+        let text: usize = self.row.iter().map(|cell| cell.bytes().map_or(1, |text| text.len() + 6)).sum();
         let mut out = Vec::with_capacity(HEADER_BYTES + 32 + text);
         out.extend_from_slice(&MARK);
         out.extend_from_slice(&self.table.fingerprint.to_le_bytes());
@@ -135,13 +145,13 @@ impl Change {
         }
         put_long(&mut out, 1);
         for (ordinal, (column, cell)) in self.table.columns.iter().zip(&self.row).enumerate() {
-            match cell {
-                Cell::Null | Cell::Kept => put_long(&mut out, 0),
-                Cell::Text(text) => {
-                    put_long(&mut out, 1);
-                    column.kind().put(text, &mut out).map_err(|unfit| self.unfit(ordinal, unfit))?;
-                }
-            }
+            let Some(text) = cell.bytes() else {
+                put_long(&mut out, 0);
+                continue;
+            };
+            put_long(&mut out, 1);
+            let put = column.kind().put(text, &mut out).and_then(|()| self.refuse_plain(ordinal));
+            put.map_err(|unfit| self.unfit(ordinal, unfit))?;
         }
         Ok(out)
     }
@@ -156,14 +166,26 @@ impl Change {
         put_long(out, 0);
     }
 
+    /// A plain value in a token's column goes nowhere, whatever path it came.
+    fn refuse_plain(&self, ordinal: usize) -> Result<(), Unfit> {
+        match (self.table.columns[ordinal].token.is_some(), &self.row[ordinal]) {
+            (true, Cell::Text(_)) => Err(Unfit::Plain),
+            _ => Ok(()),
+        }
+    }
+
     fn unfit(&self, ordinal: usize, source: Unfit) -> UnfitRow {
-        let key = String::from_utf8(self.key().unwrap_or_default()).unwrap_or_default();
-        UnfitRow { column: self.table.columns[ordinal].name.clone(), key, source }
+        let key = self.key().ok().and_then(|key| String::from_utf8(key).ok());
+        UnfitRow { key: key.unwrap_or_else(|| NO_KEY.to_owned()), ..self.unfit_key(ordinal, source) }
+    }
+
+    fn unfit_key(&self, ordinal: usize, source: Unfit) -> UnfitRow {
+        UnfitRow { column: self.table.columns[ordinal].name.clone(), key: NO_KEY.to_owned(), source }
     }
 
     /// About what it holds in memory, bytes.
     pub fn size_bytes(&self) -> usize {
-        let cells = self.row.iter().map(|cell| if let Cell::Text(text) = cell { text.len() } else { 0 });
+        let cells = self.row.iter().map(|cell| cell.bytes().map_or(0, Bytes::len));
         size_of::<Self>() + self.row.len() * size_of::<Cell>() + cells.sum::<usize>()
     }
 }
@@ -175,6 +197,11 @@ pub fn read_place(value: &[u8]) -> Option<(i64, Place)> {
     let (position, body) = take_long(body)?;
     let (sequence, _) = take_long(body)?;
     Some((op, Place { position: position.cast_unsigned(), sequence: sequence.cast_unsigned() }))
+}
+
+/// The fingerprint of a record's schema. None if it is no record of ours.
+pub fn read_fingerprint(value: &[u8]) -> Option<u64> {
+    value.strip_prefix(&MARK)?.first_chunk().map(|print| u64::from_le_bytes(*print))
 }
 
 /// A cell of a test.
@@ -236,9 +263,10 @@ mod tests {
             "123e4567-e89b-12d3-a456-426614174000",
             "-1.05",
             "홍길동",
-            "tok_en",
         ];
-        let update = change(Op::Update, texts.map(text).to_vec());
+        let mut cells = texts.map(text).to_vec();
+        cells.push(Cell::Token("tok_en".into()));
+        let update = change(Op::Update, cells);
         let value = decoded(&update);
         assert_eq!(field(&value, "op"), &Value::Enum(4, "update".to_owned()));
         assert_eq!(field(&value, "position"), &Value::Long(0x1_0000_0007));
@@ -284,6 +312,31 @@ mod tests {
         (cells[0], cells[13], cells[7]) = (text("1"), text("x"), text("infinity"));
         let error = change(Op::Insert, cells).value().unwrap_err();
         assert_eq!((error.column.as_str(), error.key.as_str()), ("column_8", r#"["1","x"]"#));
+    }
+
+    #[test]
+    fn a_token_s_column_takes_nothing_plain_and_a_key_needs_its_values() {
+        fn check(ordinal: usize, cell: Cell, expect: Unfit) {
+            let mut cells = vec![Cell::Null; 15];
+            (cells[0], cells[13]) = (text("1"), text("x"));
+            cells[ordinal] = cell;
+            let change = change(Op::Insert, cells);
+            let said = change.key().and_then(|_| change.value()).map_err(|error| error.source);
+            assert_eq!(said, Err(expect), "{ordinal}");
+        }
+        check(14, text("010-1234-5678"), Unfit::Plain);
+        check(14, Cell::Text(Bytes::from_static(b"\xff")), Unfit::NotUtf8);
+        check(13, Cell::Kept, Unfit::Missing);
+        check(0, Cell::Null, Unfit::Missing);
+        let mut columns = every_kind();
+        columns.swap(0, 14);
+        let place = Place { position: 1, sequence: 0 };
+        let row = vec![text("010-1234-5678")];
+        let table = table(columns, vec![0]).into();
+        let change = Change { table, op: Op::Insert, place, transaction: 1, at: 0, row };
+        let error = change.key().unwrap_err();
+        assert_eq!(error.source, Unfit::Plain);
+        assert!(!error.to_string().contains("1234"), "{error}");
     }
 
     proptest! {

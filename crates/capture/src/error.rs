@@ -1,6 +1,7 @@
 //! Why a capture stops, and whether it goes on by itself.
 
 use naru_kafka::client::ClientError;
+use naru_kafka::wire::ErrorCode;
 use pgwire_replication::PgWireError;
 
 use crate::log::resume::ResumeError;
@@ -51,6 +52,12 @@ pub enum CaptureError {
         table: String,
         /// Why.
         reason: String,
+    },
+    /// Another process captures the source. It goes on once that one ends.
+    #[error("another process captures this source: it holds the lock of the slot {slot}")]
+    Held {
+        /// The slot.
+        slot: String,
     },
     /// The other half of the session ended first; that one says why.
     #[error("the session's writer ended")]
@@ -106,11 +113,19 @@ impl CaptureError {
             Self::Stream(PgWireError::Protocol(_)) => true,
             Self::Stream(_) | Self::VaultTls(_) | Self::Malformed(_) | Self::Refused { .. } | Self::Lost(_) => false,
             // What was written is found out from the log.
-            Self::Log(error) => error.retry_can_help() || error.outcome_unknown(),
+            Self::Log(error) => error.retry_can_help() || error.outcome_unknown() || is_of_the_producer(error),
             Self::Resume(error) => error.retry_can_help(),
-            Self::CopyAnew { .. } | Self::WriterGone => true,
+            Self::CopyAnew { .. } | Self::Held { .. } | Self::WriterGone => true,
         }
     }
+}
+
+/// Whether the log knows the producer no more, or not what it wrote last, as after a takeover: the next session has an id
+/// of its own, and finds out from the log what is written.
+fn is_of_the_producer(error: &ClientError) -> bool {
+    let codes =
+        [ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER, ErrorCode::INVALID_PRODUCER_EPOCH, ErrorCode::UNKNOWN_PRODUCER_ID];
+    error.code().is_some_and(|code| codes.contains(&code))
 }
 
 fn is_passing(error: &sqlx::Error) -> bool {

@@ -1,9 +1,28 @@
 //! Columns that look personal by their name. A name is no proof: preflight asks for a decision, it makes none.
 
-/// Parts of names, in lower case, and what they look like. A part is a word of the name (`phone_no`, `phoneNo`), or for
-/// Korean any piece of it.
+/// Words of names, in lower case, and what they look like. A word of the name is one by its letters (`phone_no`,
+/// `phoneNo`).
 const WORDS: &[(&str, &[&str])] = &[
-    ("a name", &["name", "firstname", "lastname", "fullname", "surname", "nickname", "username", "holder"]),
+    (
+        "a name",
+        &[
+            "name",
+            "nm",
+            "firstname",
+            "lastname",
+            "fullname",
+            "surname",
+            "nickname",
+            "username",
+            "holder",
+            "recipient",
+            "sender",
+            "payer",
+            "payee",
+            "beneficiary",
+            "contact",
+        ],
+    ),
     ("a phone number", &["phone", "tel", "telephone", "mobile", "cell", "cellphone", "hp", "msisdn", "fax"]),
     ("an e-mail address", &["email", "mail", "eml"]),
     (
@@ -28,6 +47,19 @@ const WORDS: &[(&str, &[&str])] = &[
     ("an address", &["address", "addr", "street", "zipcode", "zip", "postcode", "postal", "ip"]),
 ];
 
+/// Words that are long and particular enough to be looked for at the beginning and the end of a word, too: `cardno`,
+/// `customername`. `discard` and `filename` ask for a decision then, which is one line.
+const AFFIXES: &[(&str, &[&str])] = &[
+    ("a name", &["name", "surname"]),
+    ("a phone number", &["phone", "mobile", "msisdn"]),
+    ("an e-mail address", &["email"]),
+    ("a resident number", &["jumin", "passport", "birth", "resident"]),
+    ("a card", &["card"]),
+    ("an account", &["account", "acct", "iban", "gyejwa"]),
+    ("an address", &["address", "addr", "zipcode"]),
+];
+
+/// The same for Korean: any piece of the name.
 const PIECES: &[(&str, &[&str])] = &[
     ("a name", &["이름", "성명", "성함", "예금주", "수취인", "고객명", "회원명"]),
     ("a phone number", &["전화", "휴대폰", "핸드폰", "연락처", "폰번호", "휴대전화"]),
@@ -51,7 +83,12 @@ pub fn looks(column: &str) -> Option<&'static str> {
     let is = |word: &&str| {
         words.iter().chain(&joined).any(|own| own.trim_end_matches(|c: char| c.is_ascii_digit()) == *word)
     };
-    WORDS.iter().find(|(_, known)| known.iter().any(&is)).map(|(what, _)| *what)
+    let borders = |affix: &&str| {
+        { words.iter().map(|own| own.trim_end_matches(|c: char| c.is_ascii_digit())) }
+            .any(|own| own.starts_with(*affix) || own.ends_with(*affix))
+    };
+    let word = WORDS.iter().find(|(_, known)| known.iter().any(&is));
+    word.or_else(|| AFFIXES.iter().find(|(_, known)| known.iter().any(borders))).map(|(what, _)| *what)
 }
 
 /// `customerPhone_no2` as customer, phone, no2.
@@ -94,6 +131,22 @@ mod tests {
         check("받는분_연락처", Some("a phone number"));
         check("card_no", Some("a card"));
         check("account_number", Some("an account"));
+        for (column, what) in [
+            ("cardno", "a card"),
+            ("phoneno", "a phone number"),
+            ("PHONENUMBER", "a phone number"),
+            ("mobileno", "a phone number"),
+            ("acctno", "an account"),
+            ("accountno", "an account"),
+            ("emailaddr", "an e-mail address"),
+            ("customername", "a name"),
+            ("cust_nm", "a name"),
+            ("payer", "a name"),
+            ("recipient", "a name"),
+            ("homeaddress2", "an address"),
+        ] {
+            check(column, Some(what));
+        }
         check("amount", None);
         check("id", None);
         check("status", None);

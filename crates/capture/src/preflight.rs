@@ -7,6 +7,7 @@ use sqlx::postgres::PgConnection;
 
 use crate::config::CaptureConfig;
 use crate::error::CaptureError;
+use crate::source::catalog::Before;
 use crate::source::{catalog, connect, slot};
 use crate::table::quoted;
 
@@ -77,7 +78,12 @@ pub async fn run(config: &CaptureConfig) -> Result<Report, CaptureError> {
             continue;
         };
         let mut refusals = catalog::identity(said, &found);
-        refusals.extend(catalog::table(config, said, &found.columns, &found.key, None).err().unwrap_or_default());
+        refusals.extend(
+            catalog::table(config, said, &found.columns, &found.key, Before::Nothing).err().unwrap_or_default(),
+        );
+        if found.row_security {
+            refusals.push(catalog::row_security(config, said));
+        }
         for refusal in refusals {
             report.add(Severity::Refused, refusal.what, refusal.fix);
         }
@@ -159,6 +165,13 @@ async fn publication(
         return Ok(false);
     }
     let all = "select pubinsert and pubupdate and pubdelete and pubtruncate from pg_publication where pubname = $1";
+    let kept_back = "select exists (select from pg_publication_rel r join pg_publication p on p.oid = r.prpubid where \
+                     p.pubname = $1 and (to_jsonb(r) ->> 'prqual' is not null or to_jsonb(r) ->> 'prattrs' is not null))";
+    if yes(session, kept_back, &name).await? {
+        let fix =
+            format!("as its owner run ALTER PUBLICATION {} SET TABLE ..., without WHERE and columns", quoted(&name));
+        report.add(Severity::Refused, format!("the publication {name} keeps rows or columns back"), fix);
+    }
     if !yes(session, all, &name).await? {
         let fix = format!("run ALTER PUBLICATION {} SET (publish = 'insert, update, delete, truncate')", quoted(&name));
         report.add(Severity::Refused, format!("the publication {name} leaves changes out"), fix);

@@ -11,11 +11,13 @@ use sqlx::postgres::PgConnection;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::change::{Change, Op, Place};
+use crate::change::{Cell, Change, Op, Place};
 use crate::config::{CaptureConfig, TableConfig, topic};
 use crate::error::{CaptureError, LostSlot};
+use crate::source::catalog::{Before, Found};
 use crate::source::pgoutput::Message;
-use crate::source::{catalog, connect, copy, slot};
+use crate::source::standing::Standing;
+use crate::source::{catalog, connect, copy, slot, standing};
 use crate::status::Status;
 use crate::stream::{Parcel, Stream};
 use crate::table::Table;
@@ -25,8 +27,11 @@ use crate::writer::{Item, Writer};
 const PARCELS_MAX: usize = 1;
 /// How often the database is asked where its log ends and what it holds for us.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
-/// Rows of a copy that are handed to the writer together.
+/// Looks between two at how the tables stand: about five seconds.
+const STANDING_EVERY: u32 = 10;
+/// Rows of a copy that are handed to the writer together, and what they may hold.
 const COPY_ROWS: usize = 512;
+const COPY_BYTES: usize = 4 << 20;
 
 /// What sessions of one process share.
 #[derive(Debug)]
@@ -37,28 +42,82 @@ pub(crate) struct Shared {
     pub(crate) stop: CancellationToken,
 }
 
-/// Runs one session. `copy_anew` are topics that must be copied whatever the log says; a copy takes its topic out.
-pub(crate) async fn run(shared: &Arc<Shared>, copy_anew: &mut BTreeSet<String>) -> Result<(), CaptureError> {
+/// What a session is begun for.
+#[derive(Debug, Default)]
+pub(crate) struct Task {
+    /// Topics that must be copied whatever the log says; a copy takes its topic out.
+    pub(crate) copy_anew: BTreeSet<String>,
+    /// Whether a session of this process got as far as its copies: a table that is stopped then stays so until somebody
+    /// mends it and starts capture again.
+    pub(crate) has_copied: bool,
+}
+
+/// Runs one session.
+pub(crate) async fn run(shared: &Arc<Shared>, task: &mut Task) -> Result<(), CaptureError> {
     let config = &shared.config;
     shared.status.phase("starting");
     let mut statements = connect::statements(config).await?;
+    // Before the ends of the topics are read: nobody else may write behind them.
+    slot::hold(&mut statements, config).await?;
     let mut writer = Writer::open(config, shared.client.clone(), shared.status.clone()).await?;
-    let start = ready(&mut statements, config, &mut writer, copy_anew).await?;
-    copy_anew.iter().for_each(|topic| writer.forget_copy(topic));
-    let missing: Vec<&TableConfig> =
-        config.tables.iter().filter(|table| !writer.mark().copies.contains_key(&topic_of(config, table))).collect();
+    let start = ready(&mut statements, config, &mut writer, task).await?;
+    let is_missing = |table: &&TableConfig| {
+        let (topic, mark) = (topic_of(config, table), writer.mark());
+        let waits = task.has_copied && mark.stopped.contains_key(&topic) && !task.copy_anew.contains(&topic);
+        !mark.copies.contains_key(&topic) && !waits
+    };
+    let missing: Vec<&TableConfig> = config.tables.iter().filter(is_missing).collect();
     if !missing.is_empty() {
         shared.status.phase("copying");
         tokio::select! {
-            copied = copy_tables(shared, &missing, &mut writer, start) => copied?,
+            copied = copy_tables(shared, &missing, &mut writer, &mut statements, start) => copied?,
             () = shared.stop.cancelled() => return Ok(()),
         }
-        copy_anew.clear();
+        task.copy_anew.clear();
     }
+    task.has_copied = true;
     shared.status.phase("streaming");
     let before = config.tables.iter().filter_map(|table| writer.table(&topic_of(config, table)));
-    let stream = Stream::new(before, writer.mark().copies.clone());
-    follow(shared, statements, writer, stream, start, copy_anew).await
+    let stream = Stream::new(before, writer.mark());
+    follow(shared, statements, writer, stream, start, &mut task.copy_anew).await
+}
+
+/// Finds out which tables cannot be gone on with behind their copies, and marks them so before anything is mended: a process
+/// that ends here leaves it to the next.
+async fn forget_copies(
+    session: &mut PgConnection,
+    config: &CaptureConfig,
+    writer: &mut Writer,
+    standing: &Standing,
+    copy_anew: &mut BTreeSet<String>,
+) -> Result<(), CaptureError> {
+    for said in &config.tables {
+        let topic = topic_of(config, said);
+        if !writer.mark().copies.contains_key(&topic) {
+            continue;
+        }
+        let copied = writer.mark().tables.get(&topic).map(|copied| copied.number);
+        let mut reason = standing.missed(&topic, copied);
+        if reason.is_none()
+            && let Some(found) = catalog::find(session, &said.schema, &said.name).await?
+        {
+            reason = match writer.table(&topic) {
+                Some(before) => catalog::decided_otherwise(said, &found, &before),
+                None => Some("the schema of its last record is not on the log".to_owned()),
+            };
+            writer.is_of(&topic, found.oid);
+        }
+        if let Some(reason) = reason {
+            tracing::info!(topic, reason, "table is copied anew");
+            copy_anew.insert(topic);
+        }
+    }
+    let is_news = copy_anew.iter().any(|topic| writer.mark().copies.contains_key(topic));
+    copy_anew.iter().for_each(|topic| writer.forget_copy(topic));
+    if is_news {
+        writer.write_mark(0, writer.mark().at, 0).await?;
+    }
+    Ok(())
 }
 
 fn topic_of(config: &CaptureConfig, table: &TableConfig) -> String {
@@ -70,7 +129,7 @@ async fn ready(
     session: &mut PgConnection,
     config: &CaptureConfig,
     writer: &mut Writer,
-    copy_anew: &mut BTreeSet<String>,
+    task: &mut Task,
 ) -> Result<u64, CaptureError> {
     let current = slot::current(session).await?;
     if writer.highest() > current {
@@ -84,31 +143,36 @@ async fn ready(
             fix: "give the source another name, so that its topics begin anew".to_owned(),
         });
     }
-    slot::ensure_publication(session, config).await?;
     let name = config.slot();
     let written = writer.mark().position;
     let has_copies = !writer.mark().copies.is_empty();
-    let everything = config.tables.iter().all(|table| copy_anew.contains(&topic_of(config, table)));
-    let lost = |became: String, until: u64| {
-        if has_copies && !everything {
-            return Err(CaptureError::Lost(LostSlot { slot: name.clone(), became, written, until }));
+    let everything = config.tables.iter().all(|table| task.copy_anew.contains(&topic_of(config, table)));
+    let standing = standing::look(session, config).await?;
+    let found = slot::find(session, &name).await?;
+    let (is_usable, broken) = match &found {
+        None => (false, Some(("is not there", current))),
+        Some(slot) if slot.wal_status == "lost" => {
+            (false, Some(("is lost (its log was removed: max_slot_wal_keep_size)", current)))
         }
-        Ok(())
+        // It reads the catalogue as it was at each change, and there the publication is missing.
+        Some(_) if standing.publication.is_none() => {
+            (false, Some(("lost its publication, which somebody dropped", current)))
+        }
+        Some(slot) if slot.confirmed > written + 1 => {
+            (true, Some(("was moved on by somebody else", slot.confirmed - 1)))
+        }
+        Some(_) => (true, None),
     };
-    match slot::find(session, &name).await? {
-        None => {
-            lost("is not there".to_owned(), current)?;
-            slot::create(session, &name).await?;
-        }
-        Some(found) if found.wal_status == "lost" => {
-            lost("is lost (its log was removed: max_slot_wal_keep_size)".to_owned(), current)?;
+    if let Some((became, until)) = broken.filter(|_| has_copies && !everything) {
+        return Err(CaptureError::Lost(LostSlot { slot: name, became: became.to_owned(), written, until }));
+    }
+    forget_copies(session, config, writer, &standing, &mut task.copy_anew).await?;
+    slot::ensure_publication(session, config, &standing).await?;
+    if !is_usable {
+        if found.is_some() {
             slot::drop(session, &name).await?;
-            slot::create(session, &name).await?;
         }
-        Some(found) if found.confirmed > written + 1 => {
-            lost("was moved on by somebody else".to_owned(), found.confirmed - 1)?;
-        }
-        Some(_) => {}
+        slot::create(session, &name).await?;
     }
     let confirmed = slot::find(session, &name).await?.map_or(current, |slot| slot.confirmed);
     Ok(confirmed.max(if has_copies { written + 1 } else { 0 }))
@@ -119,6 +183,7 @@ async fn copy_tables(
     shared: &Shared,
     missing: &[&TableConfig],
     writer: &mut Writer,
+    lock: &mut PgConnection,
     start: u64,
 ) -> Result<(), CaptureError> {
     let config = &shared.config;
@@ -132,7 +197,8 @@ async fn copy_tables(
     let position = snapshot.consistent_point - 1;
     for said in missing {
         let topic = topic_of(config, said);
-        let (table, partitioned) = match definition(&mut session, config, said).await? {
+        let before = writer.table(&topic);
+        let (table, found) = match definition(&mut session, config, said, before.as_deref()).await? {
             Ok(found) => found,
             Err(reason) => {
                 writer.add(vec![Item::Stop { topic: topic.into(), reason }]).await?;
@@ -140,17 +206,23 @@ async fn copy_tables(
             }
         };
         tracing::info!(topic, position, "copy begins");
-        let rows = copy_table(&mut session, &table, partitioned, Copy { position, at }, writer).await?;
+        let rows = copy_table(&mut session, &table, found.partitioned, Copy { position, at }, writer).await?;
         if let Some(reason) = writer.mark().stopped.get(&topic) {
             tracing::warn!(topic, reason, "copy ended early");
+            // The rest of its rows is still on the way in the old one.
+            session = connect::statements(config).await?;
+            copy::enter(&mut session, &snapshot).await?;
             continue;
         }
         writer.flush().await?;
-        writer.copied(&topic, position);
-        writer.write_mark(start, at, 0).await?;
+        // The lock went with its session, if that is gone: somebody else may have written.
+        connect::within("its lock", async { slot::current(lock).await }).await?;
+        writer.copied(&topic, position, found.oid);
+        // The copy is of now, and what was written before `start` is not: the mark says no more than it did.
+        writer.write_mark(start, writer.mark().at, 0).await?;
         tracing::info!(topic, position, rows, "copy is whole");
     }
-    writer.write_mark(start, at, 0).await?;
+    writer.write_mark(start, writer.mark().at, 0).await?;
     copy::leave(&mut session).await
 }
 
@@ -159,13 +231,18 @@ async fn definition(
     session: &mut PgConnection,
     config: &CaptureConfig,
     said: &TableConfig,
-) -> Result<Result<(Arc<Table>, bool), String>, CaptureError> {
+    before: Option<&Table>,
+) -> Result<Result<(Arc<Table>, Found), String>, CaptureError> {
     let Some(found) = catalog::find(session, &said.schema, &said.name).await? else {
         return Ok(Err(format!("the table {}.{} is not there; create it, or remove it here", said.schema, said.name)));
     };
     let mut refusals = catalog::identity(said, &found);
-    match catalog::table(config, said, &found.columns, &found.key, None) {
-        Ok(table) if refusals.is_empty() => return Ok(Ok((table, found.partitioned))),
+    if found.row_security {
+        refusals.push(catalog::row_security(config, said));
+    }
+    let before = before.map_or(Before::Nothing, Before::Anew);
+    match catalog::table(config, said, &found.columns, &found.key, before) {
+        Ok(table) if refusals.is_empty() => return Ok(Ok((table, found))),
         Ok(_) => {}
         Err(more) => refusals.extend(more),
     }
@@ -195,11 +272,17 @@ async fn copy_table(
     let mut rows = copy::rows(session, table, partitioned).await?;
     let mut sequence = 0;
     let mut gathered = Vec::with_capacity(COPY_ROWS);
+    let mut bytes = 0;
     while let Some(row) = rows.next().await? {
         sequence += 1;
+        bytes += row.iter().filter_map(Cell::bytes).map(bytes::Bytes::len).sum::<usize>();
         gathered.push(change(Op::Read, sequence, row));
-        if gathered.len() == COPY_ROWS {
+        if gathered.len() == COPY_ROWS || bytes > COPY_BYTES {
             writer.add(std::mem::take(&mut gathered)).await?;
+            bytes = 0;
+            if writer.mark().stopped.contains_key(&*table.topic) {
+                return Ok(sequence);
+            }
         }
     }
     gathered.push(change(Op::End, sequence + 1, Vec::new()));
@@ -225,7 +308,7 @@ async fn follow(
     let interval = shared.config.mark_interval;
     let mut writing = tokio::task::JoinSet::new();
     writing.spawn(write(writer, received, confirm, interval, start));
-    let reader = Reader { shared, statements, client, confirmed, start };
+    let reader = Reader { shared, statements, client, confirmed, start, current: u64::MAX };
     let read = reader.run(&mut stream, parcels).await;
     if let Err(CaptureError::CopyAnew { table, .. }) = &read {
         copy_anew.insert(table.clone());
@@ -291,6 +374,8 @@ struct Reader<'s> {
     client: ReplicationClient,
     confirmed: watch::Receiver<u64>,
     start: u64,
+    /// Where the database's log was last seen to end.
+    current: u64,
 }
 
 impl Reader<'_> {
@@ -298,7 +383,7 @@ impl Reader<'_> {
         let memory_max = self.shared.config.memory_max.as_usize() / 2;
         let mut looks = tokio::time::interval(LOOK_INTERVAL);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut reached = self.start;
+        let (mut reached, mut looked) = (self.start, 0u32);
         loop {
             let is_full = stream.bytes() >= memory_max;
             tokio::select! {
@@ -325,12 +410,19 @@ impl Reader<'_> {
                             "the server ended the stream".to_owned(),
                         )));
                     };
-                    if let Some(next) = self.event(stream, event).await? {
+                    let answer = connect::within("a table's definition", self.event(stream, event)).await?;
+                    if let Some(next) = answer {
                         reached = reached.max(next);
                     }
                 }
                 _ = looks.tick() => {
-                    self.look(stream, reached).await?;
+                    connect::within("where its log ends", self.look(stream, reached)).await?;
+                    looked = (looked + 1) % STANDING_EVERY;
+                    if looked == 0 {
+                        let look = standing::look(&mut self.statements, &self.shared.config);
+                        let standing = connect::within("how its tables are published", look).await?;
+                        stream.missed(&standing).map_or(Ok(()), Err)?;
+                    }
                 }
             }
         }
@@ -354,7 +446,7 @@ impl Reader<'_> {
                 Ok(None)
             }
             ReplicationEvent::KeepAlive { wal_end, server_time_micros, .. } => {
-                Ok(stream.keep_alive(wal_end.as_u64(), server_time_micros))
+                Ok(stream.keep_alive(wal_end.as_u64(), self.current, server_time_micros))
             }
             ReplicationEvent::Message { .. } | ReplicationEvent::StoppedAt { .. } => Ok(None),
         }
@@ -369,7 +461,8 @@ impl Reader<'_> {
         .fetch_one(&mut self.statements)
         .await
         .map_err(CaptureError::database("where its log ends"))?;
-        stream.idle(current.cast_unsigned(), reached, at);
+        self.current = current.cast_unsigned();
+        stream.idle(self.current, reached, at);
         if let Some(slot) = slot::find(&mut self.statements, &config.slot()).await?
             && self.shared.status.holds(slot.held_bytes, config.held_wal_max.bytes())
         {

@@ -3,14 +3,17 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use sqlx::postgres::PgConnection;
 
 use crate::change::{Cell, Change, Op, Place};
 use crate::config::{CaptureConfig, topic};
 use crate::error::CaptureError;
 use crate::evolve;
-use crate::source::catalog;
+use crate::log::resume::Mark;
+use crate::source::catalog::{self, Before};
 use crate::source::pgoutput::{Message, Old, Relation};
+use crate::source::standing::Standing;
 use crate::table::Table;
 use crate::writer::Item;
 
@@ -63,15 +66,37 @@ pub(crate) struct Stream {
     before: BTreeMap<String, Arc<Table>>,
     /// Changes at or below this are in a topic's copy.
     copies: BTreeMap<String, u64>,
+    /// The topics of tables that were copied, by the tables' numbers: whatever they are called.
+    numbers: HashMap<u32, String>,
+    /// When the last transaction was committed.
+    at: i64,
     open: Option<Open>,
     parcel: Parcel,
     bytes: usize,
 }
 
 impl Stream {
-    pub(crate) fn new(before: impl Iterator<Item = Arc<Table>>, copies: BTreeMap<String, u64>) -> Self {
+    pub(crate) fn new(before: impl Iterator<Item = Arc<Table>>, mark: &Mark) -> Self {
         let before = before.map(|table| (table.topic.to_string(), table)).collect();
-        Self { shapes: HashMap::new(), before, copies, open: None, parcel: Parcel::default(), bytes: 0 }
+        Self {
+            shapes: HashMap::new(),
+            before,
+            copies: mark.copies.clone(),
+            numbers: mark.tables.iter().map(|(topic, copied)| (copied.number, topic.clone())).collect(),
+            at: mark.at,
+            open: None,
+            parcel: Parcel::default(),
+            bytes: 0,
+        }
+    }
+
+    /// Why changes of a table were missed since its copy, if that is so.
+    pub(crate) fn missed(&self, standing: &Standing) -> Option<CaptureError> {
+        let number = |topic: &String| self.numbers.iter().find(|(_, of)| *of == topic).map(|(number, _)| *number);
+        self.copies.keys().find_map(|topic| {
+            let reason = standing.missed(topic, number(topic))?;
+            Some(CaptureError::CopyAnew { table: topic.clone(), reason })
+        })
     }
 
     /// Bytes that are gathered.
@@ -102,15 +127,18 @@ impl Stream {
         let Some(open) = self.open.take() else { return };
         // One without a captured change is sent, too; it moves the position and counts for nothing.
         self.parcel.transactions += u64::from(open.sequence > 0);
+        self.at = open.at;
         self.parcel.through = Some(Through { next, at: open.at });
     }
 
-    /// The server has sent everything before this, unless it is within a transaction.
-    pub(crate) fn keep_alive(&mut self, next: u64, server_time_micros: i64) -> Option<u64> {
+    /// The server has sent everything before this, unless it is within a transaction. Its clock says something about that
+    /// only if it is not behind `current`, where its log was seen to end.
+    pub(crate) fn keep_alive(&mut self, next: u64, current: u64, server_time_micros: i64) -> Option<u64> {
         if self.open.is_some() {
             return None;
         }
-        self.through(Through { next, at: server_time_micros + EPOCH_MICROS });
+        let at = if next >= current { server_time_micros + EPOCH_MICROS } else { self.at };
+        self.through(Through { next, at });
         Some(next)
     }
 
@@ -197,6 +225,14 @@ impl Stream {
                 }
             }
         }
+        if let (Some(Old::Key(was)), Some(Shape::Captured { table, picks })) = (&old, self.shapes.get(&relation)) {
+            // A key that is stored out of line comes with the old row.
+            for at in table.key.iter().filter_map(|at| picks.get(*at)).copied() {
+                if let (Some(cell @ Cell::Kept), Some(was)) = (new.get_mut(at), was.get(at)) {
+                    *cell = was.clone();
+                }
+            }
+        }
         let moved = match (&old, self.shapes.get(&relation)) {
             (Some(old), Some(Shape::Captured { table, picks })) => {
                 let key = table.key.iter().filter_map(|at| picks.get(*at)).copied();
@@ -255,13 +291,23 @@ impl Stream {
         number: u32,
     ) -> Result<(), CaptureError> {
         let Some(Shape::Announced(relation)) = self.shapes.get(&number) else { return Ok(()) };
+        let position = self.open.map_or(0, |open| open.position);
         let said = config.table(&relation.schema, &relation.name);
-        let Some(said) = said else {
+        let called = said.map(|said| topic(&config.source, &said.schema, &said.name));
+        if let Some(known) = self.numbers.get(&number)
+            && called.as_ref() != Some(known)
+        {
+            if self.copies.get(known).is_some_and(|copied| position <= *copied) {
+                // What it was called before it was copied.
+                return Ok(());
+            }
+            let reason = format!("the table is called {}.{} now", relation.schema, relation.name);
+            return Err(CaptureError::CopyAnew { table: known.clone(), reason });
+        }
+        let (Some(said), Some(topic)) = (said, called) else {
             self.shapes.insert(number, Shape::Ignored);
             return Ok(());
         };
-        let topic = topic(&config.source, &said.schema, &said.name);
-        let position = self.open.map_or(0, |open| open.position);
         let Some(copied) = self.copies.get(&topic).copied() else {
             // It has no copy, since it was stopped: the writer has the reason.
             self.shapes.insert(number, Shape::Stopped);
@@ -287,7 +333,8 @@ impl Stream {
         let before = self.before.get(&topic).cloned();
         let columns = evolve::numbered(&relation.columns, before.as_deref(), &now.columns).map_err(anew)?;
         let mut refusals = catalog::identity(said, &now);
-        match catalog::table(config, said, &columns, &now.key, before.as_deref()) {
+        let goes_on = before.as_deref().map_or(Before::Nothing, Before::GoesOn);
+        match catalog::table(config, said, &columns, &now.key, goes_on) {
             Ok(table) if refusals.is_empty() => {
                 let table = match &before {
                     Some(before) if before.fingerprint == table.fingerprint => before.clone(),
@@ -310,11 +357,76 @@ impl Stream {
     }
 }
 
-/// The columns that leave, in their order.
+/// The columns that leave, in their order. Cells are pieces of the message, and each keeps all of it in memory: where the
+/// smaller part is picked, it is copied.
 fn picked(mut row: Vec<Cell>, picks: &[usize]) -> Vec<Cell> {
     if picks.len() == row.len() {
         return row;
     }
+    let bytes = |row: &[Cell]| row.iter().filter_map(Cell::bytes).map(Bytes::len).sum::<usize>();
+    let all = bytes(&row);
     let mut take = |at: &usize| row.get_mut(*at).map_or(Cell::Null, |cell| std::mem::replace(cell, Cell::Null));
-    picks.iter().map(&mut take).collect()
+    let mut picked: Vec<Cell> = picks.iter().map(&mut take).collect();
+    if bytes(&picked) < all / 2 {
+        for cell in &mut picked {
+            if let Cell::Text(text) = cell {
+                *text = Bytes::copy_from_slice(text);
+            }
+        }
+    }
+    picked
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // a test panics on failure
+
+    use super::*;
+    use crate::change::text;
+    use crate::table::tests::{column, table};
+
+    fn stream(columns: usize) -> Stream {
+        let mut stream = Stream::new(std::iter::empty(), &Mark::default());
+        let columns = (1..).take(columns).map(|number| column(number, &format!("c{number}"), 25, -1)).collect();
+        let captured = Shape::Captured { table: Arc::new(table(columns, vec![0])), picks: vec![0, 1] };
+        stream.shapes.insert(7, captured);
+        stream.begin(100, 1, 0);
+        stream
+    }
+
+    #[test]
+    fn a_key_that_is_stored_out_of_line_is_that_of_the_old_row() {
+        let mut stream = stream(2);
+        let key = "k".repeat(9_000);
+        let old = Some(Old::Key(vec![text(&key), Cell::Null]));
+        stream.update(7, old, vec![Cell::Kept, text("new")]);
+        let items = stream.take().items;
+        let [Item::Change(change)] = &items[..] else { panic!("{items:?}") };
+        assert_eq!((change.op, &change.row[0]), (Op::Update, &text(&key)));
+        assert_eq!(change.key().unwrap(), serde_json::to_vec(&[&key]).unwrap());
+    }
+
+    #[test]
+    fn a_small_part_of_a_row_does_not_keep_all_of_it_in_memory() {
+        let message = Bytes::from(vec![b'x'; 1 << 20]);
+        let row = vec![Cell::Text(message.slice(..3)), Cell::Text(message.slice(3..))];
+        let small = picked(row.clone(), &[0]);
+        assert_eq!(small, [text("xxx")]);
+        let is_within = |cell: &Cell| message.as_ptr_range().contains(&cell.bytes().unwrap().as_ptr());
+        assert!(!is_within(&small[0]));
+        assert!(is_within(&picked(row, &[1])[0]), "the larger part is no second copy");
+    }
+
+    #[test]
+    fn the_clock_of_a_server_that_is_behind_says_nothing() {
+        let check = |next: u64, current: u64, expect: i64| {
+            let mut stream = stream(2);
+            stream.commit(101);
+            stream.take();
+            stream.keep_alive(next, current, 77);
+            assert_eq!(stream.take().through.unwrap().at, expect);
+        };
+        check(200, 150, EPOCH_MICROS + 77);
+        check(200, 300, EPOCH_MICROS);
+    }
 }

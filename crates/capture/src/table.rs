@@ -136,6 +136,11 @@ impl Table {
         Some(column.token.clone().map_or(Leaves::Plain, Leaves::Token))
     }
 
+    /// What a column was called, if it leaves.
+    pub fn name_of(&self, number: i16) -> Option<&String> {
+        self.columns.iter().find(|column| column.number == number).map(|column| &column.name)
+    }
+
     /// Whether any column leaves as a token.
     pub fn has_tokens(&self) -> bool {
         self.columns.iter().any(|column| column.token.is_some())

@@ -1,7 +1,7 @@
 //! Tokens from the vault: one request per parcel, over mutual TLS. While the vault is away nothing is written: plain text
 //! never leaves in a token's place.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,10 +23,13 @@ const ROLE: &str = "capture";
 const VAULT: &str = "vault";
 /// For the record of the vault.
 const PURPOSE: &str = "capture of changes";
-/// What one request asks for at most: the vault takes 64 parts, 20,000 values and 4 MiB.
+/// What one request asks for at most: the vault takes 64 parts, 20,000 values and 4 MiB (where it is not told to take
+/// less: it says so, and requests become smaller).
 const PARTS_MAX: usize = 64;
 const VALUES_MAX: usize = 4_096;
 const REQUEST_BYTES_MAX: usize = 2 << 20;
+/// What a request has beside its values, by part: field, kind, version and brackets.
+const PART_BYTES: usize = 128;
 /// The largest answer: each token of a request may be twice its value and 80 bytes.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 /// The head of an answer.
@@ -56,13 +59,16 @@ pub(crate) enum VaultError {
     /// It is busy, or cannot record the use. A retry helps.
     #[error("the vault answers {0}: {1}")]
     Later(u16, String),
-    /// It refuses for good: the one who runs it must mend it, or the value cannot have a token.
+    /// The request is beyond what it takes: with fewer values it may answer.
+    #[error("the vault answers {0}: {1}")]
+    TooMuch(u16, String),
+    /// It refuses for good: the value cannot have a token.
     #[error("the vault refuses: {error}")]
     Refused {
         /// Its words, which say no value.
         error: String,
-        /// The part, if one is at fault.
-        part: Option<usize>,
+        /// The part at fault.
+        part: usize,
         /// The value within it.
         index: Option<usize>,
     },
@@ -70,7 +76,7 @@ pub(crate) enum VaultError {
 
 impl VaultError {
     fn retry_can_help(&self) -> bool {
-        !matches!(self, Self::Refused { part: Some(_), .. })
+        matches!(self, Self::Away(_) | Self::Later(..))
     }
 }
 
@@ -110,7 +116,20 @@ pub(crate) struct Vault {
     address: HostPort,
     connector: TlsConnector,
     connection: Option<TlsStream<TcpStream>>,
+    /// Values and bytes of the next request: fewer, once it was told that those were too many.
+    room: Room,
     status: Arc<Status>,
+}
+
+/// What a request may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Room {
+    values: usize,
+    bytes: usize,
+}
+
+impl Room {
+    const ALL: Self = Self { values: VALUES_MAX, bytes: REQUEST_BYTES_MAX };
 }
 
 impl std::fmt::Debug for Vault {
@@ -131,7 +150,7 @@ impl Vault {
     /// When the files do not fit.
     pub(crate) fn open(config: &VaultClientConfig, status: Arc<Status>) -> Result<Self, MtlsError> {
         let connector = TlsConnector::from(client_config(&config.tls, ROLE)?);
-        Ok(Self { address: config.address.clone(), connector, connection: None, status })
+        Ok(Self { address: config.address.clone(), connector, connection: None, room: Room::ALL, status })
     }
 
     /// Puts tokens in the place of the values that have a policy. Waits while the vault is away. A table whose value can
@@ -148,7 +167,7 @@ impl Vault {
 
     /// As many items from `begin` on as one request takes; where it ended.
     async fn some(&mut self, items: &mut Vec<Item>, begin: usize) -> usize {
-        let (wanted, end) = wanted(items, begin);
+        let (wanted, end) = wanted(items, begin, self.room);
         if wanted.is_empty() {
             return end;
         }
@@ -166,16 +185,26 @@ impl Vault {
                 for ((_, places), part) in wanted.iter().zip(answer.parts) {
                     for ((item, column), token) in places.iter().zip(part.tokens) {
                         if let Some(Item::Change(change)) = items.get_mut(*item) {
-                            change.row[*column] = Cell::Text(token.into());
+                            change.row[*column] = Cell::Token(token.into());
                         }
                     }
                 }
+                self.room = Room::ALL;
                 end
             }
             Ok(_) => {
                 self.stop(items, &wanted, 0, 0, "the vault answered with another number of tokens".to_owned(), begin)
             }
-            Err((error, part, index)) => self.stop(items, &wanted, part, index, error, begin),
+            // The row that is alone too much stops its table; the others are asked for in smaller requests.
+            Err(VaultError::TooMuch(..)) if rows(&wanted) > 1 => {
+                let values: usize = wanted.iter().map(|(_, places)| places.len()).sum();
+                self.room = Room { values: (values / 2).max(1), bytes: (self.room.bytes / 2).max(1) };
+                begin
+            }
+            Err(VaultError::Refused { error, part, index }) => {
+                self.stop(items, &wanted, part, index.unwrap_or(0), error, begin)
+            }
+            Err(error) => self.stop(items, &wanted, 0, 0, error.to_string(), begin),
         }
     }
 
@@ -210,10 +239,11 @@ impl Vault {
         begin
     }
 
-    /// Asks until there is an answer, or a refusal of one value.
-    async fn ask(&mut self, body: &[u8]) -> Result<Answer, (String, usize, usize)> {
+    /// Asks until there is an answer, or a refusal that asking again does not mend.
+    async fn ask(&mut self, body: &[u8]) -> Result<Answer, VaultError> {
         let mut wait = AGAIN_FIRST;
         loop {
+            let was_kept = self.connection.is_some();
             let asked = tokio::time::timeout(ANSWER_WITHIN, self.once(body)).await;
             let late = |_| VaultError::Away(std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer in time"));
             match asked.map_err(late).and_then(|answer| answer) {
@@ -221,6 +251,8 @@ impl Vault {
                     self.status.vault_answers();
                     return Ok(answer);
                 }
+                // One that was kept may have been closed while nothing was asked; a new one tells.
+                Err(VaultError::Away(_)) if was_kept => self.connection = None,
                 Err(error) if error.retry_can_help() => {
                     self.connection = None;
                     let reason = naru_runtime::causes::with_causes(&error);
@@ -231,10 +263,7 @@ impl Vault {
                     tokio::time::sleep(wait).await;
                     wait = (wait * 2).min(AGAIN_MAX);
                 }
-                Err(VaultError::Refused { error, part, index }) => {
-                    return Err((error, part.unwrap_or(0), index.unwrap_or(0)));
-                }
-                Err(error) => return Err((error.to_string(), 0, 0)),
+                Err(error) => return Err(error),
             }
         }
     }
@@ -262,7 +291,11 @@ impl Vault {
         }
         let refusal: Option<Refusal> = serde_json::from_slice(&said).ok();
         match (status, refusal) {
-            (403 | 422, Some(Refusal { error, part, index })) => Err(VaultError::Refused { error, part, index }),
+            (422, Some(Refusal { error, part: Some(part), index })) => Err(VaultError::Refused { error, part, index }),
+            (413 | 422, refusal) => {
+                Err(VaultError::TooMuch(status, refusal.map(|said| said.error).unwrap_or_default()))
+            }
+            // One who may not ask, too: whoever runs the vault mends it, and waiting costs nothing.
             (status, refusal) => Err(VaultError::Later(status, refusal.map(|said| said.error).unwrap_or_default())),
         }
     }
@@ -275,6 +308,11 @@ impl Vault {
     }
 }
 
+/// How many items a request has values of.
+fn rows(wanted: &[(Token, Vec<At>)]) -> usize {
+    wanted.iter().flat_map(|(_, places)| places).map(|(item, _)| item).collect::<BTreeSet<_>>().len()
+}
+
 fn fits(answer: &Answer, wanted: &[(Token, Vec<At>)]) -> bool {
     answer.parts.len() == wanted.len() && { answer.parts.iter().zip(wanted) }
         .all(|(part, (_, places))| part.tokens.len() == places.len())
@@ -283,38 +321,69 @@ fn fits(answer: &Answer, wanted: &[(Token, Vec<At>)]) -> bool {
 fn text(items: &[Item], (item, column): At) -> &str {
     let Some(Item::Change(change)) = items.get(item) else { return "" };
     match change.row.get(column) {
-        // What is no UTF-8 is refused when the record is made; its bytes go nowhere.
         Some(Cell::Text(text)) => std::str::from_utf8(text).unwrap_or_default(),
         _ => "",
     }
 }
 
-/// The values from `begin` on that want tokens, by how they are made; where the request is full.
-fn wanted(items: &[Item], begin: usize) -> (Vec<(Token, Vec<At>)>, usize) {
+/// The values from `begin` on that want tokens, by how they are made; where the request is full. An item goes in whole; the
+/// first does, whatever room there is.
+fn wanted(items: &[Item], begin: usize, room: Room) -> (Vec<(Token, Vec<At>)>, usize) {
     let mut wanted: BTreeMap<Way<'_>, (Token, Vec<At>)> = BTreeMap::new();
     let (mut values, mut bytes) = (0, 0);
+    let mut end = begin;
     for (number, item) in items.iter().enumerate().skip(begin) {
-        let Item::Change(change) = item else { continue };
-        if !change.table.has_tokens() {
+        let asked: Vec<(usize, &Token, usize)> = asked_of(item).collect();
+        let way = |token: &'_ Token| (token.field.clone(), token.kind.name(), token.version);
+        let fresh: BTreeSet<_> = { asked.iter() }
+            .filter(|(_, token, _)| !wanted.contains_key(&(token.field.as_str(), token.kind.name(), token.version)))
+            .map(|(_, token, _)| way(token))
+            .collect();
+        let more: usize = asked.iter().map(|(.., bytes)| bytes).sum::<usize>() + fresh.len() * PART_BYTES;
+        let is_full =
+            values + asked.len() > room.values || bytes + more > room.bytes || wanted.len() + fresh.len() > PARTS_MAX;
+        if is_full && values > 0 {
+            break;
+        }
+        (values, bytes) = (values + asked.len(), bytes + more);
+        let Item::Change(change) = item else {
+            end = number + 1;
             continue;
-        }
-        if values >= VALUES_MAX
-            || bytes >= REQUEST_BYTES_MAX
-            || wanted.len() + change.table.columns.len() > PARTS_MAX * 32
-        {
-            return (wanted.into_values().collect(), number);
-        }
-        for (ordinal, (column, cell)) in change.table.columns.iter().zip(&change.row).enumerate() {
-            let (Some(token), Cell::Text(text)) = (&column.token, cell) else { continue };
+        };
+        for (ordinal, _, _) in asked {
+            let Some(token) = &change.table.columns[ordinal].token else { continue };
             let key = (token.field.as_str(), token.kind.name(), token.version);
             wanted.entry(key).or_insert_with(|| (token.clone(), Vec::new())).1.push((number, ordinal));
-            (values, bytes) = (values + 1, bytes + text.len());
         }
-        if wanted.len() >= PARTS_MAX {
-            return (wanted.into_values().collect(), number + 1);
-        }
+        end = number + 1;
     }
-    (wanted.into_values().collect(), items.len())
+    (wanted.into_values().collect(), end)
+}
+
+/// The values of an item that want tokens: column, how, and what it takes in a request. What is no UTF-8 is left as it is:
+/// its record is refused.
+fn asked_of(item: &Item) -> impl Iterator<Item = (usize, &Token, usize)> {
+    let change = match item {
+        Item::Change(change) => Some(change),
+        Item::Stop { .. } => None,
+    };
+    change.into_iter().flat_map(|change| {
+        { change.table.columns.iter().zip(&change.row).enumerate() }.filter_map(|(ordinal, (column, cell))| {
+            let (Some(token), Cell::Text(text)) = (&column.token, cell) else { return None };
+            let text = std::str::from_utf8(text).ok()?;
+            Some((ordinal, token, json_bytes(text)))
+        })
+    })
+}
+
+/// What a text takes as a string of JSON, with its comma.
+fn json_bytes(text: &str) -> usize {
+    let bytes = text.bytes().map(|byte| match byte {
+        b'"' | b'\\' => 2,
+        0x00..0x20 => 6,
+        _ => 1,
+    });
+    bytes.sum::<usize>() + 3
 }
 
 /// Reads one answer of HTTP/1.1 with a length: its status and body.
@@ -357,6 +426,39 @@ mod tests {
     #![allow(clippy::unwrap_used)] // a test panics on failure
 
     use super::*;
+    use crate::change::{Change, Place, text};
+    use crate::table::TokenKind;
+    use crate::table::tests::{column, table};
+
+    /// A row of columns that leave as tokens of so many fields.
+    fn row(fields: usize, value: &Cell) -> Item {
+        let token = |field: usize| Token { kind: TokenKind::Hmac, field: format!("f{field}"), version: None };
+        let column = |at| crate::table::Column { token: Some(token(at)), ..column(at as i16 + 1, "c", 25, -1) };
+        let table = Arc::new(table((0..fields).map(column).collect(), vec![0]));
+        let place = Place { position: 1, sequence: 0 };
+        Item::Change(Change { table, op: Op::Insert, place, transaction: 1, at: 0, row: vec![value.clone(); fields] })
+    }
+
+    #[test]
+    fn a_request_is_full_before_a_row_that_does_not_fit_and_never_empty() {
+        let check = |items: &[Item], room, values: usize, end: usize| {
+            let (wanted, found) = wanted(items, 0, room);
+            assert_eq!((wanted.iter().map(|(_, places)| places.len()).sum::<usize>(), found), (values, end));
+        };
+        let short = text("x");
+        let long = text(&"y".repeat(REQUEST_BYTES_MAX));
+        let control = text(&"\u{1}".repeat(REQUEST_BYTES_MAX / 5));
+        check(&[row(2, &short), row(2, &short)], Room::ALL, 4, 2);
+        check(&[row(1, &short), row(1, &long), row(1, &short)], Room::ALL, 1, 1);
+        check(&[row(1, &long), row(1, &short)], Room::ALL, 1, 1);
+        check(&[row(1, &short), row(1, &control)], Room::ALL, 1, 1);
+        check(&[row(60, &short), row(65, &short)], Room::ALL, 60, 1);
+        check(&[row(1, &short), row(1, &short)], Room { values: 1, ..Room::ALL }, 1, 1);
+        let stop = Item::Stop { topic: "t".into(), reason: String::new() };
+        check(&[stop, row(1, &short)], Room::ALL, 1, 2);
+        // What is no text gets no token, least of all that of the empty one.
+        check(&[row(1, &Cell::Text(bytes::Bytes::from_static(b"\xff")))], Room::ALL, 0, 1);
+    }
 
     #[tokio::test]
     async fn answers_are_read_whole_and_within_bounds() {

@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::change::{Change, Op, Place};
 use crate::config::CaptureConfig;
 use crate::error::CaptureError;
-use crate::log::resume::{self, Mark};
+use crate::log::resume::{self, Copied, Mark, WrittenSchema};
 use crate::log::topics::{self, Topic};
 use crate::log::{Producer, ProducerOptions};
 use crate::status::Status;
@@ -22,6 +22,9 @@ use crate::tokens::Vault;
 const NO_KEY: &[u8] = b"[]";
 /// What a flush is begun at: enough for whole batches in every partition, little enough to wait for.
 const FLUSH_BYTES: usize = 8 << 20;
+
+/// Of a reason, which stands in each mark until its table is copied: enough for a key and the way on.
+const REASON_CHARS_MAX: usize = 2_000;
 
 /// Writes a source's topics.
 #[derive(Debug)]
@@ -44,8 +47,19 @@ struct Lane {
     topic: Topic,
     /// The last record of each partition.
     last: Vec<Option<Place>>,
+    /// Whether it had no record ever when it was opened.
+    is_new: bool,
     /// The definition of the last record.
     table: Option<Arc<Table>>,
+}
+
+impl Lane {
+    /// Whether the copy that a mark speaks of is none any more: without its records, or with keys in other partitions.
+    fn lost_its_copy(&self, mark: &Mark) -> bool {
+        let topic = &*self.topic.name;
+        let other = mark.tables.get(topic).is_some_and(|copied| copied.partitions != self.topic.partitions);
+        mark.copies.contains_key(topic) && (self.is_new || other)
+    }
 }
 
 /// Something to be written, or a reason not to write any more.
@@ -76,18 +90,34 @@ impl Writer {
         let mut lanes = BTreeMap::new();
         for table in &config.tables {
             let name = crate::config::topic(&config.source, &table.schema, &table.name);
+            // Whatever the brokers' default is: compaction would take rows that a later record says were kept.
             let wanted = NewTopic { replication, ..NewTopic::new(name, config.log.partitions) };
+            let wanted = wanted.config("cleanup.policy", "delete");
             let topic = topics::ensure(&client, &wanted).await?;
-            let last = resume::last_places(&client, &topic).await?;
+            let ends = resume::ends(&client, &topic).await?;
             let named = (table.schema.clone(), table.name.clone());
-            let avro = schemas_written.iter().rev().find(|written| *written.topic == *topic.name);
+            // A schema is written once: the last one written need not be that of the last record.
+            let is_last = |written: &&WrittenSchema| {
+                *written.topic == *topic.name && ends.fingerprint.is_none_or(|print| print == written.fingerprint)
+            };
+            let avro = schemas_written.iter().rev().find(is_last);
             let table = avro.and_then(|written| Table::restored(topic.name.clone(), named, &written.schema));
-            lanes.insert(topic.name.clone(), Lane { topic, last, table: table.map(Arc::new) });
+            let lane = Lane { topic, last: ends.places, is_new: ends.is_new, table: table.map(Arc::new) };
+            lanes.insert(lane.topic.name.clone(), lane);
         }
         let mut mark = resume::last_mark(&client, &marks.name).await?.unwrap_or_default();
         // A table that was left out for a while has missed changes: when it is back, it is copied anew.
         mark.copies.retain(|topic, _| lanes.contains_key(topic.as_str()));
+        mark.tables.retain(|topic, _| lanes.contains_key(topic.as_str()));
         mark.stopped.retain(|topic, _| lanes.contains_key(topic.as_str()));
+        for lane in lanes.values() {
+            if lane.lost_its_copy(&mark) {
+                let topic = &*lane.topic.name;
+                tracing::warn!(topic, "the topic was made anew or got partitions, the table is copied anew");
+                mark.forget_copy(topic);
+            }
+        }
+        mark.stopped.iter().for_each(|(topic, reason)| status.stopped(topic, reason));
         let mark = Mark { session: mark.session + 1, transactions: 0, records: BTreeMap::new(), ..mark };
         let options =
             ProducerOptions { batch_bytes_max: config.log.batch_bytes_max.as_usize(), patience: config.log.patience };
@@ -114,7 +144,7 @@ impl Writer {
 
     /// Forgets that a table was copied.
     pub fn forget_copy(&mut self, topic: &str) {
-        self.mark.copies.remove(topic);
+        self.mark.forget_copy(topic);
     }
 
     /// Adds items in their order, and writes what is enough for a flush.
@@ -187,6 +217,8 @@ impl Writer {
 
     /// Writes a schema before the first record that uses it, and after every record before.
     async fn schema(&mut self, table: &Table) -> Result<(), ClientError> {
+        // Batches of several topics go side by side: what was added before is acknowledged first.
+        self.producer.flush().await?;
         let value = json!({"topic": &*table.topic, "schema": table.avro}).to_string();
         let key = table.fingerprint_hex();
         self.producer.push(&self.schemas, 0, now_ms(), key.as_bytes(), value.as_bytes())?;
@@ -196,13 +228,14 @@ impl Writer {
     }
 
     fn stop(&mut self, topic: &str, reason: String) {
-        if self.mark.stopped.contains_key(topic) {
+        let reason: String = reason.chars().take(REASON_CHARS_MAX).collect();
+        self.mark.forget_copy(topic);
+        if self.mark.stopped.get(topic) == Some(&reason) {
             return;
         }
         tracing::error!(topic, reason, "table stopped, the others go on");
         self.status.stopped(topic, &reason);
         self.mark.stopped.insert(topic.to_owned(), reason);
-        self.mark.copies.remove(topic);
     }
 
     /// Writes what was added, and waits for the acknowledgement.
@@ -214,8 +247,15 @@ impl Writer {
     }
 
     /// Notes that a copy is whole; the next mark says it.
-    pub fn copied(&mut self, topic: &str, position: u64) {
+    pub fn copied(&mut self, topic: &str, position: u64, number: u32) {
         self.mark.copies.insert(topic.to_owned(), position);
+        self.is_of(topic, number);
+    }
+
+    /// Notes which table a topic's copy is of: what an older mark did not say.
+    pub fn is_of(&mut self, topic: &str, number: u32) {
+        let Some(lane) = self.lanes.get(topic) else { return };
+        self.mark.tables.insert(topic.to_owned(), Copied { number, partitions: lane.topic.partitions });
     }
 
     /// Writes a mark behind everything that was added: all that was committed before `next` is written.

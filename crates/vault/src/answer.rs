@@ -44,6 +44,16 @@ fn refused(error: impl Into<String>, part: usize, index: Option<usize>) -> Refus
     Refused { error: error.into(), part: Some(part), index }
 }
 
+/// Digits of a purpose: a year, and no number of a person.
+const PURPOSE_DIGITS_MAX: usize = 4;
+
+/// Whether a purpose can be kept for ever: it is the caller's text, and no number or foreign name fits this alphabet.
+fn says_no_value(purpose: &str) -> bool {
+    let legal =
+        |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, ' ' | '.' | '_' | ':' | '/' | ',' | '-');
+    purpose.chars().all(legal) && purpose.chars().filter(char::is_ascii_digit).count() <= PURPOSE_DIGITS_MAX
+}
+
 impl Vault {
     /// Puts them together.
     pub fn new(fields: BTreeMap<String, Field>, callers: Vec<CallerConfig>, uses: Uses) -> Self {
@@ -74,6 +84,11 @@ impl Vault {
         if purpose.trim().is_empty() || purpose.len() > PURPOSE_BYTES_MAX {
             return Err(bound("say why, in 1 to 200 bytes: purpose"));
         }
+        if !says_no_value(purpose) {
+            return Err(bound(
+                "a purpose is of letters a to z, spaces, . _ : / , - and at most 4 digits: it is kept for ever",
+            ));
+        }
         if parts.len() > PARTS_MAX || parts.iter().map(|part| part.count).sum::<usize>() > VALUES_MAX {
             return Err(bound("at most 64 parts with 20,000 values together"));
         }
@@ -93,21 +108,53 @@ impl Vault {
                 caller: caller.to_owned(),
                 action,
                 purpose: purpose.to_owned(),
-                field: part.field.chars().take(40).collect(),
+                field: self.named(part.field).to_owned(),
                 kind: part.kind,
                 count: part.count,
                 allowed: denied.is_none(),
+                failed: false,
             })
             .collect();
         self.uses.record(&uses)?;
         match denied {
             Some(part) => {
-                let field = parts[part].field;
+                let field = self.named(parts[part].field);
                 tracing::warn!(caller, ?action, field, "use refused: not permitted");
                 Err(AnswerError::Forbidden(refused(format!("{caller} may not do that with {field}"), part, None)))
             }
             None => Ok(()),
         }
+    }
+
+    /// A field's name, if it is one: what else stands in its place may be a value.
+    fn named<'f>(&self, field: &'f str) -> &'f str {
+        if self.fields.contains_key(field) { field } else { "?" }
+    }
+
+    /// Records that a use was allowed and came to nothing: who resolves guesses shows in it.
+    fn failed(
+        &self,
+        caller: &str,
+        now_unix_ms: i64,
+        action: Action,
+        purpose: &str,
+        parts: &[Asked<'_>],
+        error: AnswerError,
+    ) -> AnswerError {
+        let AnswerError::Refused(Refused { part: Some(part), .. }) = &error else { return error };
+        let Some(part) = parts.get(*part) else { return error };
+        let failed = Use {
+            at_unix_ms: now_unix_ms,
+            caller: caller.to_owned(),
+            action,
+            purpose: purpose.to_owned(),
+            field: self.named(part.field).to_owned(),
+            kind: part.kind,
+            count: part.count,
+            allowed: true,
+            failed: true,
+        };
+        self.uses.record(&[failed]).map_or_else(AnswerError::NotRecorded, |()| error)
     }
 
     fn field(&self, name: &str, kind: Kind, part: usize) -> Result<&Field, AnswerError> {
@@ -135,6 +182,11 @@ impl Vault {
         let asked: Vec<_> =
             asked.iter().map(|(field, kind, count)| Asked { field, kind: *kind, count: *count }).collect();
         self.admit(caller, now_unix_ms, Action::Tokenise, &request.purpose, &asked)?;
+        let failed = |error| self.failed(caller, now_unix_ms, Action::Tokenise, &request.purpose, &asked, error);
+        self.tokens(request).map_err(failed)
+    }
+
+    fn tokens(&self, request: &TokeniseRequest) -> Result<TokeniseAnswer, AnswerError> {
         let mut parts = Vec::with_capacity(request.parts.len());
         for (number, part) in request.parts.iter().enumerate() {
             let field = self.field(&part.field, part.kind, number)?;
@@ -171,6 +223,11 @@ impl Vault {
         let asked: Vec<_> =
             asked.iter().map(|(field, kind, count)| Asked { field, kind: *kind, count: *count }).collect();
         self.admit(caller, now_unix_ms, Action::Resolve, &request.purpose, &asked)?;
+        let failed = |error| self.failed(caller, now_unix_ms, Action::Resolve, &request.purpose, &asked, error);
+        self.values(request).map_err(failed)
+    }
+
+    fn values(&self, request: &ResolveRequest) -> Result<ResolveAnswer, AnswerError> {
         let mut parts = Vec::with_capacity(request.parts.len());
         for (number, part) in request.parts.iter().enumerate() {
             let field = self.field(&part.field, part.kind, number)?;
@@ -234,7 +291,21 @@ mod tests {
         for caller in ["capture", "edge"] {
             assert!(matches!(vault.resolve(caller, 3, &resolve), Err(AnswerError::Forbidden(_))), "{caller}");
         }
+        // A value in the place of a field or a purpose is nowhere, and a guess is seen to have failed.
+        let swapped = tokenise(value, Kind::Siv, "phone");
+        let Err(AnswerError::Forbidden(said)) = vault.tokenise("capture", 4, &swapped) else { panic!("forbidden") };
+        assert!(!said.error.contains("9876"), "{said:?}");
+        let why = TokeniseRequest { purpose: format!("for {value}"), ..tokenise("phone", Kind::Siv, "1") };
+        assert!(matches!(vault.tokenise("capture", 5, &why), Err(AnswerError::Refused(_))));
+        let part = ResolvePart { tokens: vec!["s1_00".to_owned()], ..resolve.parts[0].clone() };
+        let guess = ResolveRequest { parts: vec![part], ..resolve };
+        assert!(matches!(vault.resolve("courier", 6, &guess), Err(AnswerError::Refused(_))));
         vault.uses().seal().unwrap();
+        drop(vault);
+        let key = dir.path().join("signing");
+        std::fs::rename(&key, dir.path().join("elsewhere")).unwrap();
+        assert!(matches!(Uses::open(&dir.path().join("uses"), &key, 7), Err(UsesError::KeyGone { .. })));
+        std::fs::rename(dir.path().join("elsewhere"), &key).unwrap();
         let mut told = Vec::new();
         let mut text = String::new();
         let keys = SigningKeys::load(&dir.path().join("signing")).unwrap();
@@ -243,17 +314,21 @@ mod tests {
             told.extend(serde_json::from_slice::<Vec<Use>>(entry.payload).unwrap());
         })
         .unwrap();
-        let who: Vec<_> = told.iter().map(|one| (one.caller.as_str(), one.action, one.count, one.allowed)).collect();
+        let who: Vec<_> = told.iter().map(|one| (one.caller.as_str(), one.action, one.allowed, one.failed)).collect();
         let (made, opened) = (Action::Tokenise, Action::Resolve);
         assert_eq!(
             who,
             [
-                ("capture", made, 1, true),
-                ("courier", opened, 1, true),
-                ("capture", opened, 1, false),
-                ("edge", opened, 1, false)
+                ("capture", made, true, false),
+                ("courier", opened, true, false),
+                ("capture", opened, false, false),
+                ("edge", opened, false, false),
+                ("capture", made, false, false),
+                ("courier", opened, true, false),
+                ("courier", opened, true, true),
             ]
         );
+        assert_eq!(told[4].field, "?");
         assert!(!text.contains("9876"));
     }
 

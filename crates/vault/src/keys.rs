@@ -1,9 +1,9 @@
 //! Key files: one per field, all its versions in it, readable by its owner only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use naru_runtime::durable::replace_file;
+use naru_runtime::durable::{DirectoryLock, replace_file};
 use naru_runtime::hex::to_hex;
 use naru_runtime::keys::{KeyError, refuse_exposed};
 use ring::rand::{SecureRandom as _, SystemRandom};
@@ -53,6 +53,9 @@ pub enum KeysError {
     /// There is no such field.
     #[error("there is no field {0}: naru vault key add makes one")]
     Unknown(String),
+    /// Another process changes keys there. A retry helps when it has ended.
+    #[error("keys in {0} are being changed by another process: run this again")]
+    Busy(PathBuf),
     /// There are too many.
     #[error("{0} is the most that a vault keeps")]
     TooMany(usize),
@@ -129,10 +132,26 @@ fn read(path: &Path) -> Result<FieldFile, KeysError> {
     if file.format != FORMAT {
         return Err(malformed(format!("has format {}, and this program reads {FORMAT}", file.format)));
     }
+    // A copy beside it would take its place, whichever the directory names last.
+    if path.file_stem().is_none_or(|stem| stem != file.field.as_str()) {
+        return Err(malformed(format!("has the keys of the field {}: remove it, or call it {0}.json", file.field)));
+    }
+    let versions: BTreeSet<u32> = file.versions.iter().map(|entry| entry.version).collect();
+    if versions.len() != file.versions.len() || versions.contains(&0) {
+        return Err(malformed("has a version twice, or a version 0".to_owned()));
+    }
     if file.versions.is_empty() || file.versions.len() > VERSIONS_MAX {
         return Err(malformed(format!("has {} versions, and 1 to {VERSIONS_MAX} can be", file.versions.len())));
     }
     Ok(file)
+}
+
+/// Keeps others from changing the directory's keys: of two changes at once one would be lost, with tokens made by it.
+fn lock(directory: &Path) -> Result<DirectoryLock, KeysError> {
+    DirectoryLock::take(directory).map_err(|source| match source.kind() {
+        std::io::ErrorKind::WouldBlock => KeysError::Busy(directory.to_owned()),
+        _ => KeysError::Io { path: directory.to_owned(), action: "written", source },
+    })
 }
 
 fn write(path: &Path, file: &FieldFile) -> Result<(), KeysError> {
@@ -163,14 +182,10 @@ pub fn add(
     now_unix_ms: i64,
 ) -> Result<(), KeysError> {
     let path = path(directory, field)?;
+    let _lock = lock(directory)?;
     if path.exists() {
         return Err(KeysError::Exists(field.to_owned()));
     }
-    std::fs::create_dir_all(directory).map_err(|source| KeysError::Io {
-        path: directory.to_owned(),
-        action: "written",
-        source,
-    })?;
     let versions = vec![entry(1, now_unix_ms)?];
     write(&path, &FieldFile { format: FORMAT, field: field.to_owned(), kinds: kinds.to_vec(), alphabet, versions })
 }
@@ -184,6 +199,7 @@ pub fn rotate(directory: &Path, field: &str, now_unix_ms: i64) -> Result<u32, Ke
     if !path.exists() {
         return Err(KeysError::Unknown(field.to_owned()));
     }
+    let _lock = lock(directory)?;
     let mut file = read(&path)?;
     if file.versions.len() == VERSIONS_MAX {
         return Err(KeysError::TooMany(VERSIONS_MAX));
@@ -249,6 +265,26 @@ mod tests {
         assert_ne!(token(field, 2), old);
         let opened = resolve(Kind::Siv, field.keys(1).unwrap(), "phone", Alphabet::Digits, &old);
         assert_eq!(opened.as_deref(), Ok("010"));
+    }
+
+    #[test]
+    fn no_key_takes_the_place_of_another() {
+        let dir = tempfile::tempdir().unwrap();
+        add(dir.path(), "phone", &[Kind::Siv], Alphabet::Digits, 0).unwrap();
+        let file = dir.path().join("phone.json");
+        let spare = dir.path().join("phone-backup.json");
+        std::fs::copy(&file, &spare).unwrap();
+        let refused = load(dir.path()).unwrap_err().to_string();
+        assert!(refused.contains("phone-backup.json") && refused.contains("phone.json"), "{refused}");
+        std::fs::remove_file(spare).unwrap();
+        let held = lock(dir.path()).unwrap();
+        assert!(matches!(rotate(dir.path(), "phone", 1), Err(KeysError::Busy(_))));
+        assert!(matches!(add(dir.path(), "name", &[Kind::Hmac], Alphabet::Digits, 1), Err(KeysError::Busy(_))));
+        drop(held);
+        rotate(dir.path(), "phone", 1).unwrap();
+        let twice = std::fs::read_to_string(&file).unwrap().replace("\"version\": 2", "\"version\": 1");
+        std::fs::write(&file, twice).unwrap();
+        assert!(load(dir.path()).unwrap_err().to_string().contains("version twice"));
     }
 
     #[test]

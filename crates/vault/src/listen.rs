@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,11 +11,14 @@ use axum::serve::{IncomingStream, Listener};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, Sleep};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 /// How long a caller may take to show who it is.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
+/// How long a caller may be silent between and within its requests: longer than any answer takes, and capture comes again.
+const IDLE_MAX: Duration = Duration::from_secs(60);
 /// Between two tries after the system refused a connection: it lacks descriptors or memory.
 const REFUSED_WAIT: Duration = Duration::from_millis(100);
 
@@ -39,7 +43,19 @@ pub struct RoleListener {
 /// A connection that counts against the bound while it lives.
 pub struct Connection {
     stream: TlsStream<TcpStream>,
+    /// When it has been silent for too long.
+    idle: Pin<Box<Sleep>>,
     _room: OwnedSemaphorePermit,
+}
+
+impl Connection {
+    fn new(stream: TlsStream<TcpStream>, room: OwnedSemaphorePermit) -> Self {
+        Self { stream, idle: Box::pin(tokio::time::sleep(IDLE_MAX)), _room: room }
+    }
+
+    fn moved(&mut self) {
+        self.idle.as_mut().reset(Instant::now() + IDLE_MAX);
+    }
 }
 
 impl RoleListener {
@@ -62,7 +78,7 @@ impl RoleListener {
             };
             let known: Vec<&str> = roles.iter().map(String::as_str).collect();
             let role = naru_runtime::mtls::peer_role(stream.get_ref().1.peer_certificates(), &known)?.to_owned();
-            Some((Connection { stream, _room: room }, Peer { address, role }))
+            Some((Connection::new(stream, room), Peer { address, role }))
         });
     }
 }
@@ -108,34 +124,41 @@ impl Connected<IncomingStream<'_, RoleListener>> for Peer {
 
 impl tokio::io::AsyncRead for Connection {
     fn poll_read(
-        mut self: std::pin::Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         context: &mut std::task::Context<'_>,
         buffer: &mut tokio::io::ReadBuf<'_>,
     ) -> std::task::Poll<io::Result<()>> {
-        std::pin::Pin::new(&mut self.stream).poll_read(context, buffer)
+        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if polled.is_ready() {
+            self.moved();
+        } else if self.idle.as_mut().poll(context).is_ready() {
+            return std::task::Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        polled
     }
 }
 
 impl tokio::io::AsyncWrite for Connection {
     fn poll_write(
-        mut self: std::pin::Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         context: &mut std::task::Context<'_>,
         bytes: &[u8],
     ) -> std::task::Poll<io::Result<usize>> {
-        std::pin::Pin::new(&mut self.stream).poll_write(context, bytes)
+        let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
+        if polled.is_ready() {
+            self.moved();
+        }
+        polled
     }
 
-    fn poll_flush(
-        mut self: std::pin::Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<io::Result<()>> {
-        std::pin::Pin::new(&mut self.stream).poll_flush(context)
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut std::task::Context<'_>) -> std::task::Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
     }
 
     fn poll_shutdown(
-        mut self: std::pin::Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         context: &mut std::task::Context<'_>,
     ) -> std::task::Poll<io::Result<()>> {
-        std::pin::Pin::new(&mut self.stream).poll_shutdown(context)
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

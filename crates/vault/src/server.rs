@@ -2,9 +2,9 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{ConnectInfo, DefaultBodyLimit, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequest as _, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
@@ -14,6 +14,7 @@ use naru_runtime::clocks::{SystemClock, WallClock};
 use naru_runtime::mtls::{MtlsError, server_config};
 use naru_runtime::tasks::Tasks;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
@@ -27,6 +28,9 @@ use crate::uses::{Uses, UsesError};
 
 /// The vault's own role, which its certificate names.
 pub const ROLE: &str = "vault";
+
+/// How long the body of a request may take to come: 4 MiB on a slow line within a house.
+const BODY_WITHIN: Duration = Duration::from_secs(10);
 
 /// Why a vault could not be opened. The operator's side.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +61,7 @@ pub enum OpenError {
 struct Shared {
     vault: Vault,
     clock: Box<dyn WallClock>,
-    requests: Semaphore,
+    requests: Arc<Semaphore>,
 }
 
 /// A vault that serves; seal its record when it has stopped.
@@ -98,7 +102,7 @@ pub async fn serve(config: &VaultConfig, tasks: &Tasks) -> Result<Serving, OpenE
     let address = tcp.local_addr().map_err(bind)?;
     let connections_max = usize::try_from(config.connections_max).unwrap_or(1);
     let listener = RoleListener::new(tcp, TlsAcceptor::from(tls), roles, connections_max);
-    let requests = Semaphore::new(usize::try_from(config.requests_max).unwrap_or(1));
+    let requests = Arc::new(Semaphore::new(usize::try_from(config.requests_max).unwrap_or(1)));
     let shared = Arc::new(Shared { vault, clock: Box::new(clock), requests });
     let router = Router::new()
         .route("/v1/tokenise", post(tokenise))
@@ -121,39 +125,49 @@ async fn openapi() -> Response {
 async fn tokenise(
     State(shared): State<Arc<Shared>>,
     ConnectInfo(peer): ConnectInfo<Peer>,
-    request: Result<Json<TokeniseRequest>, JsonRejection>,
+    request: Request,
 ) -> Response {
-    answer(shared, request, move |shared, request| shared.vault.tokenise(&peer.role, shared.clock.unix_ms(), &request))
-        .await
+    let work = move |shared: &Shared, request: TokeniseRequest| {
+        shared.vault.tokenise(&peer.role, shared.clock.unix_ms(), &request)
+    };
+    answer(shared, request, work).await
 }
 
 async fn resolve(
     State(shared): State<Arc<Shared>>,
     ConnectInfo(peer): ConnectInfo<Peer>,
-    request: Result<Json<ResolveRequest>, JsonRejection>,
+    request: Request,
 ) -> Response {
-    answer(shared, request, move |shared, request| shared.vault.resolve(&peer.role, shared.clock.unix_ms(), &request))
-        .await
+    let work = move |shared: &Shared, request: ResolveRequest| {
+        shared.vault.resolve(&peer.role, shared.clock.unix_ms(), &request)
+    };
+    answer(shared, request, work).await
 }
 
 /// The work of a request, on a thread that may block: the record is on the disk before there is an answer.
-async fn answer<R: Send + 'static, A: Serialize + Send + 'static>(
+async fn answer<R: DeserializeOwned + Send + 'static, A: Serialize + Send + 'static>(
     shared: Arc<Shared>,
-    request: Result<Json<R>, JsonRejection>,
+    request: Request,
     work: impl FnOnce(&Shared, R) -> Result<A, AnswerError> + Send + 'static,
 ) -> Response {
-    let Json(request) = match request {
-        Ok(request) => request,
-        // Its own words may quote what was sent.
-        Err(rejection) => {
-            return refuse(rejection.status(), "the request is not as docs/api/vault.json has it, or too large");
-        }
-    };
-    let Ok(_room) = shared.requests.try_acquire() else {
+    // Before the body is read: bodies are what takes memory.
+    let Ok(room) = shared.requests.clone().try_acquire_owned() else {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "too many requests at once, come again");
     };
-    let on = shared.clone();
-    match tokio::task::spawn_blocking(move || work(&on, request)).await {
+    let request = match tokio::time::timeout(BODY_WITHIN, Json::<R>::from_request(request, &())).await {
+        Ok(Ok(Json(request))) => request,
+        // Its own words may quote what was sent.
+        Ok(Err(rejection)) => {
+            return refuse(rejection.status(), "the request is not as docs/api/vault.json has it, or too large");
+        }
+        Err(_) => return refuse(StatusCode::REQUEST_TIMEOUT, "the request did not come in time"),
+    };
+    let work = move || {
+        // As long as it works, whether or not the caller still waits.
+        let _room = room;
+        work(&shared, request)
+    };
+    match tokio::task::spawn_blocking(work).await {
         Ok(Ok(answer)) => Json(answer).into_response(),
         Ok(Err(AnswerError::Forbidden(refused))) => (StatusCode::FORBIDDEN, Json(refused)).into_response(),
         Ok(Err(AnswerError::Refused(refused))) => (StatusCode::UNPROCESSABLE_ENTITY, Json(refused)).into_response(),

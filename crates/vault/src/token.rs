@@ -16,6 +16,10 @@ pub const SECRET_BYTES: usize = 32;
 /// a million, since a smaller domain can be tried out.
 pub const DOMAIN_MIN: f64 = 1_000_000.0;
 
+/// Most letters of a format-preserving token: far more than a card, an account or a phone number has. The work of FF1 grows
+/// with their square.
+pub const LETTERS_MAX: usize = 256;
+
 /// What stands between digits and letters and stays where it is.
 const SEPARATORS: &[char] = &['-', ' ', '.', '/', '(', ')', '+', ':'];
 
@@ -73,6 +77,9 @@ pub enum TokenError {
         "has too few letters of its alphabet: a token of it could be found by trying (NIST SP 800-38G wants a million values)"
     )]
     TooSmall,
+    /// More letters than anything whose shape matters.
+    #[error("has more than {LETTERS_MAX} letters of its alphabet")]
+    TooLong,
     /// A letter that is neither of the alphabet nor a separator.
     #[error("has a letter that its field's alphabet does not have")]
     Alphabet,
@@ -163,11 +170,13 @@ fn shaped(
     alphabet: Alphabet,
     change: impl FnOnce(Vec<u16>) -> Result<Vec<u16>, TokenError>,
 ) -> Result<String, TokenError> {
-    let mut numerals = Vec::with_capacity(text.len());
+    let mut numerals = Vec::with_capacity(text.len().min(LETTERS_MAX));
     for letter in text.chars().filter(|letter| !SEPARATORS.contains(letter)) {
+        if numerals.len() == LETTERS_MAX {
+            return Err(TokenError::TooLong);
+        }
         numerals.push(alphabet.numeral(letter).ok_or(TokenError::Alphabet)?);
     }
-    // No more letters than memory can be asked for in one value; far more than any phone or card number has.
     let letters = i32::try_from(numerals.len()).unwrap_or(i32::MAX);
     if f64::from(alphabet.radix()).powi(letters) < DOMAIN_MIN {
         return Err(TokenError::TooSmall);
@@ -253,6 +262,9 @@ mod tests {
         check(Alphabet::Digits, "12345", TokenError::TooSmall);
         check(Alphabet::Alphanumeric, "abc", TokenError::TooSmall);
         check(Alphabet::Digits, "", TokenError::TooSmall);
+        let (long, longer) = ("1".repeat(LETTERS_MAX), "1".repeat(LETTERS_MAX + 1));
+        assert!(token(Alphabet::Digits, &long).is_ok());
+        check(Alphabet::Digits, &longer, TokenError::TooLong);
         check(Alphabet::Digits, "12345a", TokenError::Alphabet);
         check(Alphabet::Alphanumeric, "홍길동1234567", TokenError::Alphabet);
     }

@@ -1,6 +1,6 @@
 //! The record of every use: who, why, which field, how many, and never a value.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use naru_runtime::keys::{KeyError, SigningKeys};
@@ -26,8 +26,12 @@ pub struct Use {
     pub kind: Kind,
     /// Values or tokens asked about.
     pub count: usize,
-    /// Whether it was answered; else it was refused.
+    /// Whether the caller may do that; else it was refused.
     pub allowed: bool,
+    /// Whether it was allowed and not answered all the same: a value or token of the part was at fault. Stands in an entry
+    /// of its own behind that of the request.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub failed: bool,
 }
 
 /// What is asked.
@@ -46,9 +50,30 @@ pub enum UsesError {
     /// The signing key.
     #[error("signing key of the log of uses")]
     Key(#[from] KeyError),
+    /// The key that signed the chain is gone. Another one would begin a chain that nothing joins to the old one.
+    #[error(
+        "the log of uses in {directory} is there, and its signing key {key} is not: give the key back from the backup"
+    )]
+    KeyGone {
+        /// The chain.
+        directory: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+    },
     /// The chain.
     #[error("the log of uses")]
     Chain(#[from] SegmentError),
+}
+
+/// Whether a chain was begun there.
+fn has_segments(directory: &Path) -> Result<bool, UsesError> {
+    let io = |source| SegmentError::Io { path: directory.to_owned(), action: "read", source };
+    let mut found = match std::fs::read_dir(directory) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        found => found.map_err(io)?,
+    };
+    let is_segment = |path: &Path| path.extension().is_some_and(|extension| extension == "segment");
+    found.try_fold(false, |any, entry| Ok(any || is_segment(&entry.map_err(io)?.path())))
 }
 
 /// Appends uses to the chain. Calls block on the disk.
@@ -58,13 +83,16 @@ pub struct Uses {
 }
 
 impl Uses {
-    /// Opens the chain, and makes a signing key if there is none.
+    /// Opens the chain, and makes a signing key if neither is there yet.
     ///
     /// # Errors
     /// When key or chain cannot be had; another process may write it.
     pub fn open(directory: &Path, signing_key: &Path, now_unix_ms: i64) -> Result<Self, UsesError> {
         let keys = match signing_key.exists() {
             true => SigningKeys::load(signing_key)?,
+            false if has_segments(directory)? => {
+                return Err(UsesError::KeyGone { directory: directory.to_owned(), key: signing_key.to_owned() });
+            }
             false => SigningKeys::generate(signing_key, now_unix_ms)?,
         };
         std::fs::create_dir_all(directory).map_err(|source| SegmentError::Io {

@@ -52,6 +52,12 @@ pub enum Unfit {
     /// The text is not what the server writes for this type.
     #[error("is no text form of {0}")]
     Malformed(&'static str),
+    /// A plain value where a token must stand.
+    #[error("is plain, and its column leaves as a token")]
+    Plain,
+    /// A column of the key without a value.
+    #[error("belongs to the key and has no value")]
+    Missing,
     /// The bytes are no UTF-8; a database with the encoding SQL_ASCII keeps such.
     #[error("is not UTF-8")]
     NotUtf8,
@@ -245,11 +251,15 @@ fn era(text: &[u8]) -> (&[u8], bool) {
     text.strip_suffix(b" BC").map_or((text, false), |text| (text, true))
 }
 
-/// A number of at least `digits_min` digits, and what follows.
-fn number(text: &[u8], digits_min: usize) -> Option<(i64, &[u8])> {
+/// The digits of the last year that a date of PostgreSQL can hold, 5874897; a timestamp's has fewer.
+const YEAR_DIGITS_MAX: usize = 7;
+/// Digits of a second's fraction.
+const FRACTION_DIGITS_MAX: usize = 6;
+
+/// A number of so many digits, and what follows.
+fn number(text: &[u8], digits_min: usize, digits_max: usize) -> Option<(i64, &[u8])> {
     let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    // A year of PostgreSQL has at most six digits.
-    if digits < digits_min || digits > 6 {
+    if digits < digits_min || digits > digits_max {
         return None;
     }
     let value = text[..digits].iter().fold(0, |value, byte| value * 10 + i64::from(byte - b'0'));
@@ -258,9 +268,9 @@ fn number(text: &[u8], digits_min: usize) -> Option<(i64, &[u8])> {
 
 /// Days since 1970 of `year-month-day`, and what follows; the algorithm counts eras of 400 years from 1 March.
 fn civil(text: &[u8], before_christ: bool) -> Option<(i64, &[u8])> {
-    let (year, rest) = number(text, 4)?;
-    let (month, rest) = number(rest.strip_prefix(b"-")?, 2)?;
-    let (day, rest) = number(rest.strip_prefix(b"-")?, 2)?;
+    let (year, rest) = number(text, 4, YEAR_DIGITS_MAX)?;
+    let (month, rest) = number(rest.strip_prefix(b"-")?, 2, 2)?;
+    let (day, rest) = number(rest.strip_prefix(b"-")?, 2, 2)?;
     if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
         return None;
     }
@@ -276,12 +286,12 @@ fn civil(text: &[u8], before_christ: bool) -> Option<(i64, &[u8])> {
 
 /// Microseconds since midnight of `17:00:00.25`, and what follows.
 fn time_of_day(text: &[u8]) -> Option<(i64, &[u8])> {
-    let (hours, rest) = number(text, 2)?;
-    let (minutes, rest) = number(rest.strip_prefix(b":")?, 2)?;
-    let (seconds, rest) = number(rest.strip_prefix(b":")?, 2)?;
+    let (hours, rest) = number(text, 2, 2)?;
+    let (minutes, rest) = number(rest.strip_prefix(b":")?, 2, 2)?;
+    let (seconds, rest) = number(rest.strip_prefix(b":")?, 2, 2)?;
     let (micros, rest) = match rest.strip_prefix(b".") {
         Some(fraction) => {
-            let (value, after) = number(fraction, 1)?;
+            let (value, after) = number(fraction, 1, FRACTION_DIGITS_MAX)?;
             let digits = u32::try_from(fraction.len() - after.len()).ok()?;
             (value * 10i64.pow(6 - digits), after)
         }
@@ -314,6 +324,7 @@ mod tests {
         check(Kind::Date, "0001-01-01", -719_162);
         check(Kind::Date, "0001-12-31 BC", -719_163);
         check(Kind::Date, "10000-01-01", 2_932_897);
+        check(Kind::Date, "5874897-12-31", 2_145_042_905);
         check(Kind::Timestamp, "1970-01-01 00:00:01.5+00", 1_500_000);
         check(Kind::Timestamp, "2026-11-23 17:00:00+00", 1_795_453_200_000_000);
         check(Kind::LocalTimestamp, "1969-12-31 23:59:59.999999", -1);

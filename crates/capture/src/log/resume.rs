@@ -8,7 +8,7 @@ use naru_kafka::client::{Client, ClientError, TopicPartition};
 use serde::{Deserialize, Serialize};
 
 use super::topics::Topic;
-use crate::change::{Place, read_place};
+use crate::change::{Place, read_fingerprint, read_place};
 
 /// Records looked at from the end of a partition. One is enough but for marks of a process that was killed, which may
 /// reach the log behind the first ones of the next process; those in flight then were a few.
@@ -34,6 +34,32 @@ pub struct Mark {
     /// Why nothing more is written to a topic.
     #[serde(default)]
     pub stopped: BTreeMap<String, String>,
+    /// What each topic's copy was made of and into.
+    #[serde(default)]
+    pub tables: BTreeMap<String, Copied>,
+}
+
+impl Mark {
+    /// Whether it says nothing beside another one that stands in front of it. Sessions that began before either had
+    /// written a mark have one number; then the higher position is right.
+    fn is_before(&self, other: &Self) -> bool {
+        (self.session, self.position) < (other.session, other.position)
+    }
+
+    /// Forgets that a topic has a whole copy.
+    pub fn forget_copy(&mut self, topic: &str) {
+        self.copies.remove(topic);
+        self.tables.remove(topic);
+    }
+}
+
+/// A copy's two ends: where one of them changes, the copy is none any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Copied {
+    /// The table's number in the database.
+    pub number: u32,
+    /// The topic's partitions.
+    pub partitions: usize,
 }
 
 /// Why the log cannot be gone on with.
@@ -59,38 +85,58 @@ impl ResumeError {
     }
 }
 
-/// The values of a partition's last records.
-async fn last_values(client: &Client, at: &TopicPartition) -> Result<Vec<bytes::Bytes>, ResumeError> {
+/// Gives the values of a partition's last records, one at a time; the offset behind the last, 0 if there never was one.
+async fn last_values(client: &Client, at: &TopicPartition, mut take: impl FnMut(&[u8])) -> Result<i64, ResumeError> {
     let end = client.list_offset(at, OffsetAt::Latest).await?.offset.unwrap_or(0);
     let start = client.list_offset(at, OffsetAt::Earliest).await?.offset.unwrap_or(0);
-    let mut last = Vec::new();
     let from = start.max(end - LOOKED_BACK_MAX);
     if from < end {
         let consume = |record: naru_kafka::wire::Record| {
-            last.extend(record.value);
+            record.value.as_deref().into_iter().for_each(&mut take);
             Ok(())
         };
         client.read_records(at, from, end, &ReadOptions::default(), consume).await?;
     }
-    Ok(last)
+    Ok(end)
 }
 
-/// The place of the last record of each partition.
+/// How a topic ends.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ends {
+    /// The place of the last record of each partition.
+    pub places: Vec<Option<Place>>,
+    /// The fingerprint of the topic's last record: that of the highest place.
+    pub fingerprint: Option<u64>,
+    /// Whether no record was ever written: the topic is new.
+    pub is_new: bool,
+}
+
+/// Looks at the end of each partition.
 ///
 /// # Errors
 /// The log's, or that the topic is not ours.
-pub async fn last_places(client: &Client, topic: &Topic) -> Result<Vec<Option<Place>>, ResumeError> {
-    let mut places = Vec::with_capacity(topic.partitions);
+pub async fn ends(client: &Client, topic: &Topic) -> Result<Ends, ResumeError> {
+    let mut ends = Ends { is_new: true, ..Ends::default() };
+    let mut highest = None;
     for partition in 0..topic.partitions {
         let at = TopicPartition::new(topic.name.clone(), i32::try_from(partition).unwrap_or(i32::MAX));
-        let mut last = None;
-        for value in last_values(client, &at).await? {
-            let (_, place) = read_place(&value).ok_or_else(|| foreign(&at, "change record"))?;
-            last = last.max(Some(place));
+        let (mut last, mut is_foreign) = (None, false);
+        let take = |value: &[u8]| match read_place(value).zip(read_fingerprint(value)) {
+            Some(((_, place), print)) => {
+                last = last.max(Some(place));
+                // Of equal places, which stand in every partition, the definition is one.
+                highest = highest.max(Some((place, print)));
+            }
+            None => is_foreign = true,
+        };
+        ends.is_new &= last_values(client, &at, take).await? == 0;
+        if is_foreign {
+            return Err(foreign(&at, "change record"));
         }
-        places.push(last);
+        ends.places.push(last);
     }
-    Ok(places)
+    ends.fingerprint = highest.map(|(_, print)| print);
+    Ok(ends)
 }
 
 /// The last mark.
@@ -99,14 +145,14 @@ pub async fn last_places(client: &Client, topic: &Topic) -> Result<Vec<Option<Pl
 /// The log's, or that the topic is not ours.
 pub async fn last_mark(client: &Client, topic: &str) -> Result<Option<Mark>, ResumeError> {
     let at = TopicPartition::new(topic, 0);
-    let mut last: Option<Mark> = None;
-    for value in last_values(client, &at).await? {
-        let mark: Mark = serde_json::from_slice(&value).map_err(|_| foreign(&at, "mark"))?;
-        if last.as_ref().is_none_or(|last| last.session <= mark.session) {
-            last = Some(mark);
-        }
-    }
-    Ok(last)
+    let (mut last, mut is_foreign): (Option<Mark>, bool) = (None, false);
+    let take = |value: &[u8]| match serde_json::from_slice::<Mark>(value) {
+        Ok(mark) if last.as_ref().is_none_or(|last| !mark.is_before(last)) => last = Some(mark),
+        Ok(_) => {}
+        Err(_) => is_foreign = true,
+    };
+    last_values(client, &at, take).await?;
+    if is_foreign { Err(foreign(&at, "mark")) } else { Ok(last) }
 }
 
 fn foreign(at: &TopicPartition, what: &'static str) -> ResumeError {

@@ -8,7 +8,7 @@ use sqlx::postgres::PgConnection;
 use crate::config::{CaptureConfig, ColumnConfig, ColumnPolicy, TableConfig, topic};
 use crate::error::CaptureError;
 use crate::personal;
-use crate::table::{Column, Leaves, Table, Token};
+use crate::table::{Column, Leaves, Table, Token, quoted};
 
 /// A table's number and definition.
 #[derive(Debug, Clone)]
@@ -17,6 +17,8 @@ pub struct Found {
     pub oid: u32,
     /// Whether it is the root of partitions.
     pub partitioned: bool,
+    /// Whether row security keeps rows back from us.
+    pub row_security: bool,
     /// How rows are identified: `d` by the primary key, `f` by all columns, `i` by an index, `n` not at all.
     pub identity: char,
     /// Its columns, without generated and dropped ones, in their order.
@@ -50,7 +52,7 @@ pub async fn find(session: &mut PgConnection, schema: &str, name: &str) -> Resul
         "select c.oid::int8, c.relkind::text = 'p', c.relreplident::text, \
          coalesce((select array_agg(k.attnum order by k.ord) from pg_index i, \
            unnest(i.indkey::int2[]) with ordinality as k(attnum, ord) \
-           where i.indrelid = c.oid and i.indisprimary), '{}')::int2[] \
+           where i.indrelid = c.oid and i.indisprimary), '{}')::int2[], row_security_active(c.oid) \
          from pg_class c join pg_namespace n on n.oid = c.relnamespace \
          where n.nspname = $1 and c.relname = $2 and c.relkind in ('r', 'p')",
     )
@@ -84,6 +86,7 @@ pub async fn find(session: &mut PgConnection, schema: &str, name: &str) -> Resul
     Ok(Some(Found {
         oid,
         partitioned: row.try_get(1).map_err(read)?,
+        row_security: row.try_get(4).map_err(read)?,
         identity: identity.chars().next().unwrap_or('d'),
         columns: columns.iter().map(column).collect::<Result<_, sqlx::Error>>().map_err(read)?,
         key: row.try_get(3).map_err(read)?,
@@ -103,8 +106,18 @@ pub struct Refusal {
     pub fix: String,
 }
 
-/// How each column of a table leaves, in the order of the source; none leaves that nobody decided about. A column of
-/// `before` keeps what was decided about it, whatever it is called now.
+/// What the records of a table so far say about its columns.
+#[derive(Debug, Clone, Copy)]
+pub enum Before<'t> {
+    /// There are none.
+    Nothing,
+    /// Records go on behind them: what was decided about a column holds.
+    GoesOn(&'t Table),
+    /// They are voided by a copy: the configuration decides, and what was protected leaves plain only if it says so.
+    Anew(&'t Table),
+}
+
+/// How each column of a table leaves, in the order of the source; none leaves that nobody decided about.
 ///
 /// # Errors
 /// Everything that stands in the way.
@@ -113,7 +126,7 @@ pub fn table(
     said: &TableConfig,
     columns: &[FoundColumn],
     key: &[i16],
-    before: Option<&Table>,
+    before: Before<'_>,
 ) -> Result<Arc<Table>, Vec<Refusal>> {
     let name = format!("{}.{}", said.schema, said.name);
     let mut refusals = Vec::new();
@@ -124,7 +137,7 @@ pub fn table(
         });
     }
     let missing = |policy: &&ColumnConfig| !columns.iter().any(|column| column.name == policy.name);
-    if before.is_none() {
+    if !matches!(before, Before::GoesOn(_)) {
         refusals.extend(said.columns.iter().filter(missing).map(|policy| Refusal {
             what: format!("the table {name} has no column {}", policy.name),
             fix: "remove it from [[table.column]], or name the column as it is called now".to_owned(),
@@ -132,8 +145,20 @@ pub fn table(
     }
     let (mut kept, mut omitted) = (Vec::new(), Vec::new());
     for column in columns {
-        let decided = before.and_then(|before| before.decided(column.number));
-        let decided = decided.map_or_else(|| decide(said, &name, column, key), Ok);
+        let by_name = said.columns.iter().find(|policy| policy.name == column.name);
+        let decided = match before {
+            Before::Nothing => decide(by_name, &name, column, key),
+            Before::GoesOn(before) => match before.decided(column.number) {
+                // Under another name it may be something else; what is protected stays so.
+                Some(Leaves::Plain) if before.name_of(column.number) == Some(&column.name) => Ok(Leaves::Plain),
+                Some(Leaves::Plain) | None => decide(by_name, &name, column, key),
+                Some(decided) => Ok(decided),
+            },
+            Before::Anew(before) => match before.decided(column.number) {
+                Some(Leaves::Token(_) | Leaves::Not) if by_name.is_none() => Err(unprotected(&name, column)),
+                _ => decide(by_name, &name, column, key),
+            },
+        };
         match decided {
             Ok(Leaves::Not) => omitted.push(column.number),
             Ok(Leaves::Plain) => kept.push((column, None)),
@@ -158,9 +183,44 @@ pub fn table(
     Ok(Arc::new(Table::new(topic.into(), named, columns.collect(), ordinals, omitted)))
 }
 
-/// How a column leaves by the configuration.
-fn decide(said: &TableConfig, table: &str, column: &FoundColumn, key: &[i16]) -> Result<Leaves, Refusal> {
-    let Some(policy) = said.columns.iter().find(|policy| policy.name == column.name) else {
+/// Whether the configuration says otherwise than what was decided about the columns of a table's records: then the table
+/// is copied anew, or refused there.
+pub fn decided_otherwise(said: &TableConfig, found: &Found, before: &Table) -> Option<String> {
+    let name = format!("{}.{}", said.schema, said.name);
+    let is_there = |name: &str| found.columns.iter().any(|column| column.name == name);
+    for column in &found.columns {
+        let Some(was) = before.decided(column.number) else { continue };
+        let mut policy = said.columns.iter().find(|policy| policy.name == column.name);
+        if was != Leaves::Plain && policy.is_none() {
+            // It was renamed while capture ran, and the policy follows it. Of a column that does not leave no name is kept.
+            policy = said.columns.iter().find(|policy| match before.name_of(column.number) {
+                Some(former) => policy.name == *former && !is_there(former),
+                None => policy.policy == ColumnPolicy::Omit && !is_there(&policy.name),
+            });
+            if policy.is_none() {
+                return Some(unprotected(&name, column).what);
+            }
+        }
+        if decide(policy, &name, column, &found.key) != Ok(was) {
+            return Some(format!("the configuration has another policy for the column {}", column.name));
+        }
+    }
+    None
+}
+
+fn unprotected(table: &str, column: &FoundColumn) -> Refusal {
+    Refusal {
+        what: format!("the column {} of the table {table} was protected and has no policy any more", column.name),
+        fix: format!(
+            "say under [[table.column]] what is meant: name = {:?}, with the policy that it had, or policy = \"plain\"",
+            column.name
+        ),
+    }
+}
+
+/// How a column leaves by its policy, if it has one.
+fn decide(policy: Option<&ColumnConfig>, table: &str, column: &FoundColumn, key: &[i16]) -> Result<Leaves, Refusal> {
+    let Some(policy) = policy else {
         let Some(looks) = personal::looks(&column.name) else { return Ok(Leaves::Plain) };
         return Err(Refusal {
             what: format!("the column {} of the table {table} looks personal ({looks}) and has no policy", column.name),
@@ -195,6 +255,15 @@ fn decide(said: &TableConfig, table: &str, column: &FoundColumn, key: &[i16]) ->
     }
 }
 
+/// That row security keeps rows back: a copy would be short of them.
+pub fn row_security(config: &CaptureConfig, said: &TableConfig) -> Refusal {
+    let user = &config.database.user;
+    Refusal {
+        what: format!("row security of the table {}.{} keeps rows back from the user {user}", said.schema, said.name),
+        fix: format!("run ALTER ROLE {} BYPASSRLS", quoted(user)),
+    }
+}
+
 /// What is wrong with how the table's rows are identified in the stream.
 pub fn identity(said: &TableConfig, found: &Found) -> Vec<Refusal> {
     let name = format!("{}.{}", said.schema, said.name);
@@ -207,5 +276,94 @@ pub fn identity(said: &TableConfig, found: &Found) -> Vec<Refusal> {
             ),
             fix: format!("run ALTER TABLE {name} REPLICA IDENTITY DEFAULT"),
         }],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // a test panics on failure
+
+    use naru_runtime::config::Sources;
+
+    use super::*;
+
+    fn config(columns: &str) -> CaptureConfig {
+        let text = format!(
+            "source = 'pay'\n[database]\ndatabase = 'd'\n[log]\nbootstrap = ['h:1']\n[vault]\naddress = 'h:1'\n[vault.tls]\n\
+             authority = 'a'\ncertificate = 'b'\nkey = 'c'\n[[table]]\nname = 'users'\n{columns}"
+        );
+        Sources::default().document("capture.toml", text).load().unwrap()
+    }
+
+    fn found(names: &[(i16, &str)]) -> Found {
+        let column = |(number, name): &(i16, &str)| FoundColumn {
+            number: *number,
+            name: (*name).to_owned(),
+            type_oid: 25,
+            modifier: -1,
+            filled: false,
+        };
+        let columns = names.iter().map(column).collect();
+        Found { oid: 1, partitioned: false, row_security: false, identity: 'd', columns, key: vec![1] }
+    }
+
+    const SIV: &str = "[[table.column]]\nname = 'memo'\npolicy = 'siv'\nfield = 'name'\n";
+    const ROTATED: &str = "[[table.column]]\nname = 'memo'\npolicy = 'siv'\nfield = 'name'\nversion = 1\n";
+    const OMIT: &str = "[[table.column]]\nname = 'memo'\npolicy = 'omit'\n";
+    const PLAIN: &str = "[[table.column]]\nname = 'memo'\npolicy = 'plain'\n";
+
+    #[test]
+    fn a_policy_that_is_not_what_the_records_have_is_seen_and_none_is_lost_silently() {
+        // Written by one configuration, started with another: is it seen, and what does a copy do?
+        let check = |was: &str, now: &str, memo: &str, is_seen: bool, copied: Result<Leaves, &str>| {
+            let (was, now) = (config(was), config(now));
+            let first = found(&[(1, "id"), (2, "memo")]);
+            let before = table(&was, &was.tables[0], &first.columns, &first.key, Before::Nothing).unwrap();
+            let current = found(&[(1, "id"), (2, memo)]);
+            let seen = decided_otherwise(&now.tables[0], &current, &before);
+            assert_eq!(seen.is_some(), is_seen, "{memo}: {seen:?}");
+            let anew = table(&now, &now.tables[0], &current.columns, &current.key, Before::Anew(&before));
+            match (anew, copied) {
+                (Ok(table), Ok(expect)) => assert_eq!(table.decided(2), Some(expect)),
+                (Err(refusals), Err(expect)) => assert!(refusals[0].what.contains(expect), "{refusals:?}"),
+                (other, _) => panic!("{other:?}"),
+            }
+        };
+        let token =
+            |version| Leaves::Token(Token { kind: crate::table::TokenKind::Siv, field: "name".to_owned(), version });
+        check("", "", "memo", false, Ok(Leaves::Plain));
+        check("", SIV, "memo", true, Ok(token(None)));
+        check("", OMIT, "memo", true, Ok(Leaves::Not));
+        check(SIV, SIV, "memo", false, Ok(token(None)));
+        check(SIV, ROTATED, "memo", true, Ok(token(Some(1))));
+        check(SIV, PLAIN, "memo", true, Ok(Leaves::Plain));
+        check(SIV, "", "memo", true, Err("was protected"));
+        check(OMIT, "", "memo", true, Err("was protected"));
+        check(OMIT, PLAIN, "memo", true, Ok(Leaves::Plain));
+        // Renamed while capture ran: the policy follows, until the table is copied.
+        check(SIV, SIV, "remark", false, Err("no column memo"));
+        check(OMIT, OMIT, "remark", false, Err("no column memo"));
+        check("", "", "phone", true, Err("looks personal"));
+        check("", "", "remark", false, Ok(Leaves::Plain));
+    }
+
+    #[test]
+    fn a_column_that_is_renamed_while_it_is_captured_keeps_its_protection_and_no_other_gets_through() {
+        let check = |was: &str, name: &str, expect: Result<Leaves, &str>| {
+            let config = config(was);
+            let first = found(&[(1, "id"), (2, "memo")]);
+            let said = &config.tables[0];
+            let before = table(&config, said, &first.columns, &first.key, Before::Nothing).unwrap();
+            let now = found(&[(1, "id"), (2, name)]);
+            let goes_on = table(&config, said, &now.columns, &now.key, Before::GoesOn(&before));
+            match (goes_on, expect) {
+                (Ok(table), Ok(expect)) => assert_eq!(table.decided(2), Some(expect)),
+                (Err(refusals), Err(expect)) => assert!(refusals[0].what.contains(expect), "{refusals:?}"),
+                (other, _) => panic!("{other:?}"),
+            }
+        };
+        check(OMIT, "phone", Ok(Leaves::Not));
+        check("", "remark", Ok(Leaves::Plain));
+        check("", "phone", Err("looks personal"));
     }
 }

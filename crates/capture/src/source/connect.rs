@@ -13,19 +13,41 @@ use crate::error::CaptureError;
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// How often the server hears of us: well within the default wal_sender_timeout of 60 s.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
-/// Events between the socket and us. What they hold is bounded by the memory of the session: each is one row.
-const EVENTS_MAX: usize = 2048;
-/// The largest row: the server's own limit of a value is 1 GB; what the log takes is far less.
-const ROW_BYTES_MAX: usize = 256 << 20;
+/// Events between the socket and us: each is a whole row, so few. What is gathered behind them is bounded by its bytes.
+const EVENTS_MAX: usize = 32;
+/// The largest row: the server's own limit of a message is 1 GB, and a row that the log does not take stops its table, no
+/// other.
+const ROW_BYTES_MAX: usize = 1 << 30;
+/// An answer of the catalogue takes at most this, or the database is away: an address that is gone says nothing.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 /// What makes text forms the same everywhere: docs/formats/changes.md promises them.
-const FORMS: [(&str, &str); 5] = [
+/// And what makes rows that row security would keep back an error, in place of a copy without them.
+const FORMS: [(&str, &str); 6] = [
+    ("row_security", "off"),
     ("datestyle", "ISO"),
     ("timezone", "UTC"),
     ("intervalstyle", "postgres"),
     ("bytea_output", "hex"),
     ("extra_float_digits", "3"),
 ];
+
+/// How the server finds out within half a minute that we are gone without a word: until then our lock keeps others out.
+const ALIVE: [(&str, &str); 3] =
+    [("tcp_keepalives_idle", "10"), ("tcp_keepalives_interval", "5"), ("tcp_keepalives_count", "4")];
+
+/// Waits for an answer of the database, within bounds.
+///
+/// # Errors
+/// The answer's own, or that none came.
+pub async fn within<T>(
+    asked: &'static str,
+    answer: impl Future<Output = Result<T, CaptureError>>,
+) -> Result<T, CaptureError> {
+    let late = || sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer in time"));
+    let answered = tokio::time::timeout(ANSWER_WITHIN, answer).await;
+    answered.unwrap_or_else(|_| Err(CaptureError::database(asked)(late())))
+}
 
 fn application(config: &CaptureConfig) -> String {
     format!("naru capture {}", config.source)
@@ -56,7 +78,7 @@ pub async fn statements(config: &CaptureConfig) -> Result<PgConnection, CaptureE
     let late = |_| sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, "no session in time"));
     let opened = opening.await.map_err(late).and_then(|opened| opened);
     let mut session = opened.map_err(CaptureError::database(asked))?;
-    for (name, value) in FORMS {
+    for (name, value) in FORMS.into_iter().chain(ALIVE) {
         let statement = format!("set {name} to '{value}'");
         session.execute(statement.as_str()).await.map_err(CaptureError::database(asked))?;
     }

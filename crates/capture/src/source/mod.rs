@@ -5,3 +5,4 @@ pub mod connect;
 pub mod copy;
 pub mod pgoutput;
 pub mod slot;
+pub mod standing;

@@ -5,12 +5,17 @@ use sqlx::postgres::PgConnection;
 use sqlx::{Executor as _, Row as _};
 
 use super::connect;
-use crate::config::CaptureConfig;
+use super::standing::{Stand, Standing};
+use crate::avro::crc64;
+use crate::config::{CaptureConfig, TableConfig, topic};
 use crate::error::CaptureError;
 use crate::table::quoted;
 
 /// What is published: everything that changes rows.
 const PUBLISHED: &str = "publish = 'insert, update, delete, truncate', publish_via_partition_root = true";
+
+/// What the server says to one who does not own what it would change (`insufficient_privilege`).
+const FORBIDDEN: &str = "42501";
 
 /// A slot as the server describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,35 +28,66 @@ pub struct Slot {
     pub wal_status: String,
 }
 
-/// Makes the publication, or gives it the tables that the configuration names.
+/// Makes the publication, or gives it the tables that the configuration names, as far as they are there.
 ///
 /// # Errors
 /// The database's: the user must own the tables, or somebody makes the publication for it.
-pub async fn ensure_publication(session: &mut PgConnection, config: &CaptureConfig) -> Result<(), CaptureError> {
-    let asked = "its publications";
-    let name = config.publication();
-    let mut published: Vec<(String, String)> =
-        sqlx::query_as("select schemaname::text, tablename::text from pg_publication_tables where pubname = $1")
-            .bind(&name)
-            .fetch_all(&mut *session)
-            .await
-            .map_err(CaptureError::database(asked))?;
-    let exists: bool = sqlx::query_scalar("select exists (select from pg_publication where pubname = $1)")
-        .bind(&name)
-        .fetch_one(&mut *session)
-        .await
-        .map_err(CaptureError::database(asked))?;
-    let mut wanted: Vec<_> = config.tables.iter().map(|table| (table.schema.clone(), table.name.clone())).collect();
-    published.sort();
-    wanted.sort();
-    let statement = match exists {
-        true if published == wanted => return Ok(()),
-        true => format!("alter publication {} set table {}", quoted(&name), table_list(&wanted)),
-        false => create_publication(config),
+pub async fn ensure_publication(
+    session: &mut PgConnection,
+    config: &CaptureConfig,
+    standing: &Standing,
+) -> Result<(), CaptureError> {
+    let name = quoted(&config.publication());
+    let is_there =
+        |(table, stand): &(&TableConfig, &Stand)| stand.number.map(|_| (table.schema.clone(), table.name.clone()));
+    let stands = config
+        .tables
+        .iter()
+        .filter_map(|table| Some((table, standing.tables.get(&topic(&config.source, &table.schema, &table.name))?)));
+    let stands: Vec<_> = stands.collect();
+    let wanted: Vec<_> = stands.iter().filter_map(is_there).collect();
+    let of_tables = if wanted.is_empty() { String::new() } else { format!(" for table {}", table_list(&wanted)) };
+    let Some(publication) = standing.publication else {
+        return set(session, &format!("create publication {name}{of_tables} with ({PUBLISHED})")).await;
     };
-    session.execute(statement.as_str()).await.map_err(CaptureError::database("a publication with the tables"))?;
-    tracing::info!(publication = name, tables = wanted.len(), "publication set");
+    let is_partitioned = stands.iter().any(|(_, stand)| stand.partitioned);
+    if !publication.whole || (is_partitioned && !publication.via_root) {
+        set(session, &format!("alter publication {name} set ({PUBLISHED})")).await?;
+    }
+    let is_short = |(_, stand): &(&TableConfig, &Stand)| stand.number.is_some() && (!stand.published || stand.narrowed);
+    if !publication.all_tables && !wanted.is_empty() && (publication.others || stands.iter().any(is_short)) {
+        set(session, &format!("alter publication {name} set table {}", table_list(&wanted))).await?;
+    }
     Ok(())
+}
+
+async fn set(session: &mut PgConnection, statement: &str) -> Result<(), CaptureError> {
+    match session.execute(statement).await {
+        Ok(_) => {
+            tracing::info!(statement, "publication set");
+            Ok(())
+        }
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(FORBIDDEN) => Err(CaptureError::Refused {
+            what: format!("capture's user may not set the publication: {}", error.message()),
+            fix: format!("as the tables' owner run {statement}"),
+        }),
+        Err(error) => Err(CaptureError::database("a publication with the tables")(error)),
+    }
+}
+
+/// Holds the source for this process as long as the session lives: without it a second process would write while the first
+/// copies, and what it writes would stand above the copy's rows.
+///
+/// # Errors
+/// The database's, or that another process holds it.
+pub async fn hold(session: &mut PgConnection, config: &CaptureConfig) -> Result<(), CaptureError> {
+    let slot = config.slot();
+    let held: bool = sqlx::query_scalar("select pg_try_advisory_lock($1)")
+        .bind(crc64(format!("naru capture {slot}").as_bytes()).cast_signed())
+        .fetch_one(session)
+        .await
+        .map_err(CaptureError::database("its lock"))?;
+    if held { Ok(()) } else { Err(CaptureError::Held { slot }) }
 }
 
 /// The statement that makes the publication.

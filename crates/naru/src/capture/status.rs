@@ -50,8 +50,8 @@ pub fn run(args: &Args) -> ExitCode {
 }
 
 fn is_well(report: &Report) -> bool {
-    let stopped = report.tables.values().any(|table| table.stopped.is_some());
-    report.phase == "streaming" && report.alarms.is_empty() && !stopped
+    let captured = report.tables.values().all(|table| table.stopped.is_none() && table.copied.is_some());
+    report.phase == "streaming" && report.alarms.is_empty() && captured
 }
 
 fn said(report: &Report) -> String {

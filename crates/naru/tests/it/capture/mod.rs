@@ -1,6 +1,7 @@
 //! `naru capture` from a real PostgreSQL to a log, judged by a reader of its own.
 
 mod changes;
+mod keeps;
 mod kills;
 pub(crate) mod log;
 pub(crate) mod process;

@@ -151,7 +151,8 @@ impl Capture {
         Self { child, out, log, status: None }
     }
 
-    async fn ready(&mut self) {
+    /// Waits until it serves its status.
+    pub(crate) async fn ready(&mut self) {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let said = std::fs::read_to_string(&self.out).unwrap_or_default();

@@ -127,6 +127,11 @@ async fn personal_values_are_nowhere_and_an_absent_vault_holds_them_back() {
     capture.until("the insert", |report| report.tables["pay.users"].records == 6 && report.alarms.is_empty()).await;
     world.postgres.run("delete from users where phone = '010-1111-2222'").await;
     capture.until("the delete", |report| report.tables["pay.users"].records == 7).await;
+    // One value that is more than the vault takes stops its table, and nothing else.
+    world.postgres.run("insert into users values ('010-7777-8888', repeat('성춘향', 600000), null)").await;
+    let stopped = |report: &naru_capture::status::Report| report.tables["pay.users"].stopped.is_some();
+    let report = capture.until("a stopped table", stopped).await;
+    assert!(report.tables["pay.users"].stopped.as_ref().unwrap().contains("413"), "{report:?}");
     assert!(capture.stop().await.success());
     let log = world.log().await;
     let rows = log.rows("pay.users");
