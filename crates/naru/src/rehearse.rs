@@ -18,7 +18,8 @@ use naru_runtime::telemetry::{LogFormat, Telemetry, TelemetryConfig};
 use tokio_util::sync::CancellationToken;
 
 /// The scenarios that the binary carries, by name; the first is played when none is named.
-const BUILT_IN: [(&str, &str); 5] = [
+const BUILT_IN: [(&str, &str); 6] = [
+    ("1111", include_str!("../../../scenarios/1111.toml")),
     ("first", include_str!("../../../scenarios/first.toml")),
     ("takeover", include_str!("../../../scenarios/takeover.toml")),
     ("burst", include_str!("../../../scenarios/burst.toml")),
@@ -39,7 +40,7 @@ const EXIT_NO_VERDICT: u8 = 3;
     after_help = "Exit code: 0 every check holds, 1 some check does not, 2 bad input, 3 no verdict, or another load than the planned one was sent."
 )]
 pub struct Args {
-    /// A scenario file, or a name: `first`, `takeover`, `burst`, `lossy`, `misrouted`, or NAME for scenarios/NAME.toml; without one, `first`
+    /// A scenario file, or a name: `1111`, `first`, `takeover`, `burst`, `lossy`, `misrouted`, or NAME for scenarios/NAME.toml; without one, `1111`
     scenario: Option<PathBuf>,
     /// What plays the log
     #[arg(long, value_enum, default_value_t = Log::StandIn)]
@@ -162,7 +163,7 @@ fn logs() -> TelemetryConfig {
 
 /// There is no such scenario; another path or name helps.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot read {} (the names first, takeover, burst, lossy and misrouted are built in)", path.display())]
+#[error("cannot read {} (the names 1111, first, takeover, burst, lossy and misrouted are built in)", path.display())]
 struct NoScenario {
     path: PathBuf,
     #[source]
@@ -295,6 +296,30 @@ fn figures(report: &Report) -> String {
     if let Some(edge) = &report.edge {
         edge_figures(&mut text, edge).expect("writing to a string cannot fail");
     }
+    if let Some(campaign) = &report.campaign {
+        let plan = &campaign.plan;
+        let [_, middle, high, _] = plan.peak;
+        write!(
+            text,
+            "\ncampaign: forecast peak {middle:.0} units/s, one in ten above {high:.0}; wanted {:.0}; {} nodes rented ahead for {} won (always-peak {}, autoscale-only {} at a risk of {:.1} %)",
+            campaign.peak,
+            plan.nodes,
+            plan.committed_won,
+            plan.always_peak_won,
+            plan.autoscale_only_won,
+            f64::from(plan.autoscale_only_risk_ppm) / 1e4
+        )
+        .expect("writing to a string cannot fail");
+    }
+    if let Some(tables) = &report.tables {
+        let behind = tables.behind.map_or(String::new(), |behind| {
+            let (p50, p99, max) = (millis(behind.p50_us), millis(behind.p99_us), millis(behind.max_us));
+            format!("; behind p50 {p50:.0} ms, p99 {p99:.0} ms, max {max:.0} ms")
+        });
+        let (rows, won, unanswered) = (tables.rows, tables.amount_minor, tables.unanswered);
+        write!(text, "\nby SQL: {rows} rows, {won} won{behind}; {unanswered} questions without an answer")
+            .expect("writing to a string cannot fail");
+    }
     if let Some(whole) = report.consumers.whole {
         let (p50, p99, max) = (millis(whole.p50_us), millis(whole.p99_us), millis(whole.max_us));
         write!(text, "\nto the consumers: p50 {p50:.1} ms, p99 {p99:.0} ms, max {max:.0} ms")
@@ -360,7 +385,7 @@ mod tests {
             let found = scenario_text(named.map(Path::new)).map(|(file, _)| file).map_err(|error| error.path);
             assert_eq!(found, expect.map(str::to_owned).map_err(PathBuf::from));
         };
-        check(None, Ok("scenarios/first.toml"));
+        check(None, Ok("scenarios/1111.toml"));
         check(Some("lossy"), Ok("scenarios/lossy.toml"));
         check(Some("takeover"), Ok("scenarios/takeover.toml"));
         check(Some("absent"), Err("scenarios/absent.toml"));

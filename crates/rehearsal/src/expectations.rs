@@ -253,6 +253,7 @@ pub fn subject(scenario: &Scenario, kind: FaultKind) -> String {
         FaultKind::Kill { victim: Victim::Relay, .. } | FaultKind::Pause { victim: Victim::Relay } => {
             "relay".to_owned()
         }
+        FaultKind::Kill { victim: Victim::Lake, .. } | FaultKind::Pause { victim: Victim::Lake } => "lake".to_owned(),
         FaultKind::Kill { victim: Victim::Site(site), .. } | FaultKind::Pause { victim: Victim::Site(site) } => {
             format!("site {}", OWNED_SITES[site])
         }

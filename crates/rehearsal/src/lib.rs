@@ -7,6 +7,7 @@
 //! processes met at their HTTP contract and at their topic.
 
 pub mod away;
+pub mod campaign;
 pub mod check;
 pub mod children;
 pub mod clock;
@@ -28,3 +29,4 @@ pub mod run;
 pub mod scenario;
 pub mod service_process;
 pub mod state;
+pub mod tables;

@@ -96,6 +96,8 @@ a = "a"
 b = "b"
 group = "pay"
 
+[lake]
+
 [[service]]
 name = "payment"
 users = 50
@@ -120,6 +122,13 @@ phase = "steady"
 at_seconds = 1.5
 jitter_seconds = 0.5
 lasts_seconds = 1.5
+
+[[fault]]
+kind = "kill"
+lake = true
+phase = "steady"
+at_seconds = 8
+lasts_seconds = 1
 
 [[fault]]
 kind = "switch"
@@ -219,7 +228,18 @@ fn a_takeover_and_a_planned_switch_lose_nothing() {
     let report = report(dir.path());
     let checks: Vec<&str> =
         report["verdicts"].as_array().unwrap().iter().map(|verdict| verdict["check"].as_str().unwrap()).collect();
-    for check in ["RELAY-1", "RELAY-4", "sends", "in-sync", "takeover", "switch-stall", "rejoin"] {
+    for check in [
+        "RELAY-1",
+        "RELAY-4",
+        "sends",
+        "in-sync",
+        "takeover",
+        "switch-stall",
+        "rejoin",
+        "lake-rows",
+        "lake-money",
+        "lake-steady",
+    ] {
         assert!(checks.contains(&check), "{check} is not among {checks:?}");
     }
     let away = report["away"].as_array().unwrap();
@@ -230,7 +250,9 @@ fn a_takeover_and_a_planned_switch_lose_nothing() {
     let mut turns = active.clone();
     turns.dedup();
     assert_eq!(turns, ["a", "b", "a"], "the sides took turns");
-    assert!(fs::read_to_string(dir.path().join("out/report.html")).unwrap().contains("The two sides"));
+    assert_eq!(report["tables"]["rows"], report["log_records"], "every record is a row");
+    let page = fs::read_to_string(dir.path().join("out/report.html")).unwrap();
+    assert!(page.contains("The two sides") && page.contains("Asked by SQL"));
 }
 
 #[test]

@@ -5,8 +5,11 @@ use super::chart::{Chart, Scale, micros, thousands};
 use crate::crowd::{EdgeFigures, EdgeSecond};
 use crate::measure::{Percentiles, ServiceFigures};
 use crate::recorder::StandingSample;
+use crate::tables::{Behind, TableFigures};
 
 const HEIGHT: f64 = 230.0;
+/// The foot of the picture of the tables: nothing is queried sooner.
+const TABLES_US_MIN: u64 = 10_000;
 
 /// Percentiles as they are drawn: class, label, value.
 type Pick = (&'static str, &'static str, fn(&Percentiles) -> u64);
@@ -153,6 +156,27 @@ pub(super) fn sides(report: &Report) -> String {
             let lag = sample.standing.as_ref().and_then(|standing| standing.lag);
             let lacks = lag.map_or("unknown".to_owned(), thousands);
             format!("second {second}\n{}\nthe other side lacks {lacks}", class(sample).1)
+        }
+    });
+    chart.finish()
+}
+
+/// How far the lake's tables were behind what clients had been told.
+pub(super) fn tables(report: &Report, tables: &TableFigures) -> String {
+    // A question that found nothing missing is drawn at the foot.
+    let shown = |behind: &Behind| behind.behind_us.map(|us| us.max(TABLES_US_MIN));
+    let values = tables.asked.iter().filter_map(shown);
+    let describe = "How long the first acknowledged request that was no row yet had been acknowledged";
+    let mut chart = Chart::new(describe, HEIGHT, seconds(report), Scale::micros(values), &report.phases);
+    chart.marks(&report.marks);
+    let points = tables.asked.iter().map(|asked| (asked.at_us as f64 / 1e6, shown(asked).map(|us| us as f64)));
+    chart.curve("lag", "behind", &points.collect::<Vec<_>>());
+    chart.tooltips(|second| {
+        let own = tables.asked.iter().filter(|asked| asked.at_us / 1_000_000 == second as u64);
+        match own.map(|asked| asked.behind_us).max() {
+            None => format!("second {second}\nnot asked"),
+            Some(None) => format!("second {second}\nno answer"),
+            Some(Some(us)) => format!("second {second}\nat most {} behind", micros(us)),
         }
     });
     chart.finish()

@@ -13,11 +13,13 @@ use serde::{Deserialize, Serialize};
 pub use page::render;
 
 use crate::away::Away;
+use crate::campaign::CampaignFigures;
 use crate::check::Verdict;
 use crate::crowd::EdgeFigures;
 use crate::expectations::LOAD;
 use crate::measure::{ConsumerFigures, Percentiles, ServiceFigures};
 use crate::recorder::{BacklogSample, Mark, StandingSample};
+use crate::tables::TableFigures;
 
 /// Version of the JSON document; rises when a field changes its meaning or goes away.
 pub const SCHEMA: u32 = 1;
@@ -60,6 +62,12 @@ pub struct Report {
     /// The edge, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub edge: Option<EdgeFigures>,
+    /// The campaign, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub campaign: Option<CampaignFigures>,
+    /// The lake's tables, if there is a lake.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tables: Option<TableFigures>,
     /// Records that the group was given more than once, as often as it was.
     #[serde(default)]
     pub read_again: u64,

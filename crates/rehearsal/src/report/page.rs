@@ -6,6 +6,7 @@ use super::chart::{micros, thousands};
 use super::svg::escape;
 use super::{Conclusion, Report, charts};
 use crate::away::{AwayKind, Pause};
+use crate::campaign::scale;
 use crate::check::Verdict;
 use crate::pulse;
 use crate::recorder::{Mark, MarkKind};
@@ -67,8 +68,10 @@ pub fn render(report: &Report) -> String {
     );
     figure(&mut page, "records", &charts::backlog(report));
     put!(page, "</section>");
+    campaign(&mut page, report);
     edge(&mut page, report);
     sides(&mut page, report);
+    tables(&mut page, report);
     environment(&mut page, report);
     put!(page, "</main>\n</body>\n</html>");
     page
@@ -180,6 +183,34 @@ fn figure(page: &mut String, caption: &str, picture: &str) {
     put!(page, "<figure><figcaption>{}</figcaption>{picture}</figure>", escape(caption));
 }
 
+/// The plan, and what came.
+fn campaign(page: &mut String, report: &Report) {
+    let Some(campaign) = &report.campaign else { return };
+    let plan = &campaign.plan;
+    put!(page, "<section>\n<h2>The campaign</h2>");
+    put!(
+        page,
+        "<p class=\"lead\">What the planner said before the run, and what came; at the event day's size: {} times the \
+         people, {} times the rates.</p>\n<table class=\"environment\"><tbody>",
+        scale::PEOPLE,
+        scale::RATE
+    );
+    let mut row = |name: &str, value: String| put!(page, "<tr><th>{name}</th><td>{value}</td></tr>");
+    let (told, came) = (campaign.click_rate_forecast * 100.0, campaign.click_rate * 100.0);
+    row("Messages", format!("{}; forecast {told:.2} % come, {came:.2} % came", thousands(campaign.recipients)));
+    let [low, middle, high, most] = plan.peak.map(|units| thousands(units as u64));
+    row("Peak, forecast", format!("{middle} units/s; 80 % between {low} and {high}, 99 % below {most}"));
+    row("Peak, wanted", format!("{} units/s", thousands(campaign.peak as u64)));
+    let percent = |ppm: u32| f64::from(ppm) / 1e4;
+    let (nodes, price, risk) = (plan.nodes, thousands(plan.committed_won), percent(plan.risk_ppm));
+    row("Rented ahead", format!("{nodes} nodes, ₩{price}; risk of overload left {risk:.1} %"));
+    row("Always-peak, all day", format!("₩{}", thousands(plan.always_peak_won)));
+    let (price, risk) = (thousands(plan.autoscale_only_won), percent(plan.autoscale_only_risk_ppm));
+    row("Autoscale only", format!("₩{price}; risk of overload {risk:.1} %"));
+    row("Plan", format!("<code>{}</code>", escape(&plan.hash)));
+    put!(page, "</tbody></table>\n</section>");
+}
+
 /// What the edge did with the promotion, and what gifts noticed of it.
 fn edge(page: &mut String, report: &Report) {
     let Some(edge) = &report.edge else { return };
@@ -253,6 +284,29 @@ fn sides(page: &mut String, report: &Report) {
         pulse::EVERY.as_millis(),
         thousands(report.read_again)
     );
+}
+
+/// What SQL said while the load ran.
+fn tables(page: &mut String, report: &Report) {
+    let Some(tables) = &report.tables else { return };
+    put!(page, "<section>\n<h2>Asked by SQL</h2>");
+    put!(
+        page,
+        "<p class=\"lead\">The lake makes tables of what the services publish. While the load ran, the judge asked for rows \
+         and money as any client would: how long the first acknowledged request that was no row yet had been acknowledged \
+         (<span class=\"key lag\">behind</span>; interrupted while there was no answer).</p>"
+    );
+    figure(page, "behind", &charts::tables(report, tables));
+    put!(page, "<table class=\"environment\"><tbody>");
+    let mut row = |name: &str, value: String| put!(page, "<tr><th>{name}</th><td>{value}</td></tr>");
+    let won = thousands(u64::try_from(tables.amount_minor).unwrap_or(0));
+    row("At the end", format!("{} rows, ₩{won}", thousands(tables.rows)));
+    if let Some(behind) = tables.behind {
+        let (p50, p99, max) = (micros(behind.p50_us), micros(behind.p99_us), micros(behind.max_us));
+        row("Behind", format!("p50 {p50}, p99 {p99}, at most {max}, in {} answers", thousands(behind.count)));
+    }
+    row("Questions without an answer", thousands(tables.unanswered));
+    put!(page, "</tbody></table>\n</section>");
 }
 
 fn environment(page: &mut String, report: &Report) {

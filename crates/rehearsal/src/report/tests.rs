@@ -2,11 +2,13 @@
 
 use super::*;
 use crate::away::{AwayKind, Pause};
+use crate::campaign::{CampaignFigures, Planned};
 use crate::check::Verdict;
 use crate::crowd::{EdgeFigures, EdgeSecond};
 use crate::measure::{Percentiles, Second};
 use crate::recorder::MarkKind;
 use crate::relay_status::Standing;
+use crate::tables::{Behind, TableFigures};
 
 fn sample() -> Report {
     let latency = |us: u64| Some(Percentiles { count: 9, p50_us: us, p90_us: us * 2, p99_us: us * 5, max_us: us * 9 });
@@ -66,6 +68,33 @@ fn sample() -> Report {
             gift: Percentiles::of([120_000].into_iter()),
             gifts_repeated: 0,
             received_by_rented: 2,
+        }),
+        campaign: Some(CampaignFigures {
+            recipients: 1_500_000,
+            click_rate: 0.1152,
+            click_rate_forecast: 0.06,
+            peak: 3_456.0,
+            plan: Planned {
+                hash: "ab12".to_owned(),
+                peak: [1_000.0, 2_000.0, 3_000.0, 4_000.0],
+                nodes: 12,
+                risk_ppm: 4_000,
+                committed_won: 7_200,
+                always_peak_won: 90_000,
+                autoscale_only_won: 5_000,
+                autoscale_only_risk_ppm: 274_000,
+            },
+        }),
+        tables: Some(TableFigures {
+            asked: vec![
+                Behind { at_us: 500_000, behind_us: Some(0) },
+                Behind { at_us: 1_500_000, behind_us: None },
+                Behind { at_us: 2_500_000, behind_us: Some(800_000) },
+            ],
+            behind: Percentiles::of([0, 800_000].into_iter()),
+            unanswered: 1,
+            rows: 29,
+            amount_minor: 1_234_500,
         }),
         read_again: 41,
         verdicts: vec![lost],

@@ -47,6 +47,9 @@ pub enum RehearsalError {
         #[source]
         source: KafkaError,
     },
+    /// The campaign was not planned.
+    #[error("the campaign has no plan")]
+    Plan(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A consumer could not be made.
     #[error("cannot start the observers")]
     Observers(#[source] Box<dyn std::error::Error + Send + Sync>),

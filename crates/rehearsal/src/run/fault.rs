@@ -8,6 +8,7 @@ use tokio::sync::Mutex;
 
 use super::clusters::{self, Nodes, lose_unflushed_tail, loses_tail};
 use super::copier::Failover;
+use super::lake;
 use super::relay::{self, Asker};
 use super::services::Services;
 use super::sites::{self, Pages};
@@ -19,10 +20,13 @@ use crate::plan::PlannedFault;
 use crate::progress::Progress;
 use crate::recorder::{MarkKind, Recorder};
 use crate::scenario::{FaultKind, Scenario, Victim};
-use crate::service_process::ServiceError;
+use crate::service_process::{ServiceError, ServiceProcess};
 
 /// Processes that ended before the plan meant them to.
 pub(super) type Endings = Arc<Mutex<Vec<Ended>>>;
+
+/// How playing a fault ended.
+type Played = Result<(), RehearsalError>;
 
 /// One fault being played.
 pub(super) struct Act {
@@ -33,6 +37,7 @@ pub(super) struct Act {
     pub(super) services: Services,
     pub(super) pages: Option<Pages>,
     pub(super) relay: Option<(relay::Process, Asker)>,
+    pub(super) lake: Option<lake::Process>,
     pub(super) failover: Option<Arc<Failover>>,
     pub(super) endings: Endings,
     pub(super) observers: Arc<Mutex<Observers>>,
@@ -42,7 +47,7 @@ pub(super) struct Act {
 
 impl Act {
     /// Waits for its time, does it, waits for its end, and undoes it.
-    pub(super) async fn play(self) -> Result<(), RehearsalError> {
+    pub(super) async fn play(self) -> Played {
         tokio::time::sleep_until(self.recorder.clock().moment(self.fault.at)).await;
         match self.fault.kind {
             FaultKind::Kill { victim: Victim::Cluster(cluster), lose_disk } => {
@@ -67,27 +72,10 @@ impl Act {
                 self.mark(MarkKind::Answering);
             }
             FaultKind::Kill { victim: Victim::Service(service), .. } => {
-                let error = |source| self.service_error(service, source);
-                let mut process = self.services[service].lock().await;
-                if let Some(status) = process.kill().map_err(error)? {
-                    self.ended_early(children::ENDS_WELL, Some(status)).await;
-                }
-                self.mark(MarkKind::Killed);
-                tokio::time::sleep(self.fault.lasts).await;
-                process.restart().await.map_err(error)?;
-                self.mark(MarkKind::Answering);
+                self.kill(&self.services[service], |source| self.service_error(service, source)).await?;
             }
-            FaultKind::Kill { victim: Victim::Relay, .. } => {
-                let (process, _) = self.relay()?;
-                let mut process = process.lock().await;
-                if let Some(status) = process.kill().map_err(relay::error)? {
-                    self.ended_early(children::ENDS_WELL, Some(status)).await;
-                }
-                self.mark(MarkKind::Killed);
-                tokio::time::sleep(self.fault.lasts).await;
-                process.restart().await.map_err(relay::error)?;
-                self.mark(MarkKind::Answering);
-            }
+            FaultKind::Kill { victim: Victim::Relay, .. } => self.kill(&self.relay()?.0, relay::error).await?,
+            FaultKind::Kill { victim: Victim::Lake, .. } => self.kill(self.lake()?, lake::error).await?,
             FaultKind::Kill { victim: Victim::Site(site), .. } => {
                 let pages = self.pages()?;
                 if let Some(status) = sites::kill(pages, site).await? {
@@ -102,14 +90,8 @@ impl Act {
             FaultKind::Pause { victim: Victim::Site(_) } => {
                 return Err(RehearsalError::Unfit("a site can be lost, and not be paused".to_owned()));
             }
-            FaultKind::Pause { victim: Victim::Relay } => {
-                let (process, _) = self.relay()?;
-                process.lock().await.signal(Signal::SIGSTOP).map_err(relay::error)?;
-                self.mark(MarkKind::Paused);
-                tokio::time::sleep(self.fault.lasts).await;
-                process.lock().await.signal(Signal::SIGCONT).map_err(relay::error)?;
-                self.mark(MarkKind::Continued);
-            }
+            FaultKind::Pause { victim: Victim::Relay } => self.pause(&self.relay()?.0, relay::error).await?,
+            FaultKind::Pause { victim: Victim::Lake } => self.pause(self.lake()?, lake::error).await?,
             FaultKind::Switch { to } => {
                 let (_, asker) = self.relay()?;
                 let side = self.scenario.relay.as_ref().and_then(|relay| relay.side_of(to));
@@ -123,13 +105,7 @@ impl Act {
                 }
             }
             FaultKind::Pause { victim: Victim::Service(service) } => {
-                let error = |source| self.service_error(service, source);
-                let process = self.services[service].lock().await;
-                process.signal(Signal::SIGSTOP).map_err(error)?;
-                self.mark(MarkKind::Paused);
-                tokio::time::sleep(self.fault.lasts).await;
-                process.signal(Signal::SIGCONT).map_err(error)?;
-                self.mark(MarkKind::Continued);
+                self.pause(&self.services[service], |source| self.service_error(service, source)).await?;
             }
             FaultKind::Pause { victim: Victim::Cluster(cluster) } => {
                 let error = |source| self.node_error(cluster, source);
@@ -151,6 +127,29 @@ impl Act {
         Ok(())
     }
 
+    /// SIGKILL to a child, and its start where it was on the same data.
+    async fn kill(&self, process: &Mutex<ServiceProcess>, error: impl Fn(ServiceError) -> RehearsalError) -> Played {
+        let mut process = process.lock().await;
+        if let Some(status) = process.kill().map_err(&error)? {
+            self.ended_early(children::ENDS_WELL, Some(status)).await;
+        }
+        self.mark(MarkKind::Killed);
+        tokio::time::sleep(self.fault.lasts).await;
+        process.restart().await.map_err(&error)?;
+        self.mark(MarkKind::Answering);
+        Ok(())
+    }
+
+    /// SIGSTOP to a child, and SIGCONT.
+    async fn pause(&self, process: &Mutex<ServiceProcess>, error: impl Fn(ServiceError) -> RehearsalError) -> Played {
+        process.lock().await.signal(Signal::SIGSTOP).map_err(&error)?;
+        self.mark(MarkKind::Paused);
+        tokio::time::sleep(self.fault.lasts).await;
+        process.lock().await.signal(Signal::SIGCONT).map_err(&error)?;
+        self.mark(MarkKind::Continued);
+        Ok(())
+    }
+
     /// The control's clients leave a cluster that is lost.
     async fn give_up(&self, cluster: usize) -> Result<(), RehearsalError> {
         let (Some(failover), Some(copier)) = (&self.failover, self.scenario.copier) else { return Ok(()) };
@@ -163,6 +162,11 @@ impl Act {
 
     fn relay(&self) -> Result<&(relay::Process, Asker), RehearsalError> {
         self.relay.as_ref().ok_or_else(|| self.no_relay())
+    }
+
+    fn lake(&self) -> Result<&lake::Process, RehearsalError> {
+        let none = || RehearsalError::Unfit(format!("the scenario has no lake to {}", self.fault.kind.name()));
+        self.lake.as_ref().ok_or_else(none)
     }
 
     fn pages(&self) -> Result<&Pages, RehearsalError> {

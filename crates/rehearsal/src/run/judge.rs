@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use super::{KAFKA_OLDER, KAFKA_VERSION, LogKind, Options};
 use crate::away;
+use crate::campaign::CampaignFigures;
 use crate::check::{self, Verdict};
 use crate::crowd::EdgeFigures;
 use crate::expectations::{self, Settled};
@@ -14,6 +15,7 @@ use crate::plan::Plan;
 use crate::recorder::Recorder;
 use crate::relay_status::Standing;
 use crate::report::{Environment, PhaseSpan, Report, SCHEMA};
+use crate::tables::TableFigures;
 
 /// What was seen beside the history.
 pub(super) struct Seen {
@@ -21,6 +23,8 @@ pub(super) struct Seen {
     pub(super) standing: Option<Standing>,
     pub(super) children: Verdict,
     pub(super) edge: Option<(Vec<Verdict>, EdgeFigures)>,
+    pub(super) tables: Option<(Vec<Verdict>, TableFigures)>,
+    pub(super) campaign: Option<(Vec<Verdict>, CampaignFigures)>,
 }
 
 /// Every verdict, and the report that holds them.
@@ -54,6 +58,14 @@ pub(super) fn judge(
         verdicts.extend(own);
         figures
     });
+    let tables = seen.tables.map(|(own, figures)| {
+        verdicts.extend(own);
+        figures
+    });
+    let campaign = seen.campaign.map(|(own, figures)| {
+        verdicts.extend(own);
+        figures
+    });
     expectations::refuse_empty(&mut verdicts, plan);
     let phases = scenario.phases.iter().zip(&plan.phases).map(|(phase, (from, to))| PhaseSpan {
         name: phase.name.clone(),
@@ -77,6 +89,8 @@ pub(super) fn judge(
         standings: recorder.standings(),
         away,
         edge,
+        campaign,
+        tables,
         read_again: measure::read_again(history),
         verdicts,
         log_records: history.log.len() as u64,

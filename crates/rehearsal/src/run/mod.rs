@@ -1,11 +1,14 @@
 //! One rehearsal from start to verdict.
 
+mod aftermath;
 mod backlog;
+mod campaign;
 mod clusters;
 mod copier;
 mod error;
 mod fault;
 mod judge;
+mod lake;
 mod operations;
 mod relay;
 mod services;
@@ -19,6 +22,7 @@ use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use self::aftermath::{killed, read_logs, troubles};
 use self::backlog::{Backlog, StatusProbe};
 use self::clusters::Nodes;
 use self::copier::Failover;
@@ -28,23 +32,23 @@ use self::judge::{Seen, judge};
 use self::relay::Asker;
 use self::services::Services;
 use self::sites::Sites;
-use crate::children::{self, Trouble};
+use crate::campaign::CampaignFigures;
+use crate::children;
 use crate::clock::RunClock;
 use crate::crowd::judge::Evidence;
 use crate::crowd::{self, CrowdPlan, CrowdRecorder, EdgeFigures};
 use crate::expectations::Settled;
-use crate::history::{History, SideCopy};
 use crate::load::{self, Target};
 use crate::observe::{LagProbe, Observers, Shared};
 use crate::plan::Plan;
 use crate::progress::{Before, Progress, TICK};
 use crate::pulse;
-use crate::read_back::{self, Wanted};
-use crate::recorder::{Mark, MarkKind, Recorder, topics};
+use crate::recorder::{Recorder, topics};
 use crate::relay_status::Standing;
 use crate::report::Report;
 use crate::scenario::{Relay, Scenario, Via};
-use crate::state::{State, StateError};
+use crate::state::State;
+use crate::tables::{self, Said, TableFigures, TableRecorder};
 
 /// Partitions of every topic: more than the group has members, so that a rebalance moves some and leaves others.
 const PARTITIONS: i32 = 4;
@@ -183,9 +187,21 @@ async fn play(
         Via::Cluster(cluster) => bootstraps[cluster].clone(),
         Via::Relay => relay_at.clone(),
     };
+    let lake = match scenario.lake {
+        Some(_) => Some(lake::start(options, &state, &address(scenario.consumers.via)).await?),
+        None => None,
+    };
     let (services, mut targets) = services::start(options, &state, address).await?;
+    let planned = match &scenario.campaign {
+        Some(campaign) => {
+            progress.stage("asking for the campaign's plan");
+            Some(campaign::plan(options, &state, campaign, plan.seed).await?)
+        }
+        None => None,
+    };
     let mut sites = match &scenario.edge {
         Some(edge) => {
+            let edge = &campaign::rented(edge, planned.as_ref());
             progress.stage("starting sites, rented nodes and the edge");
             Some(sites::start(options, &state, &services, &mut targets, edge, plan.seed).await?)
         }
@@ -198,6 +214,7 @@ async fn play(
         let people = CrowdPlan::draw(scenario, &plan);
         (Arc::new(CrowdRecorder::new(clock, &people)), people)
     });
+    let told = Arc::new(TableRecorder::default());
     let readers = Arc::new(watch::Sender::new(address(scenario.consumers.via)));
     let shared = Shared {
         bootstrap: readers.subscribe(),
@@ -227,6 +244,8 @@ async fn play(
         sites: sites.as_ref(),
         crowd: crowd.as_ref(),
         relay: relay.clone().zip(asker),
+        lake: lake.clone(),
+        told: &told,
         failover: failover.map(Arc::new),
         bootstraps: &bootstraps,
         endings: Endings::default(),
@@ -244,28 +263,48 @@ async fn play(
     endings.extend(services::stop(scenario, &services).await?);
     let read_at = readers.borrow().clone();
     read_logs(scenario, &shared, &read_at, &bootstraps, standing.as_ref(), &mut history).await?;
+    let said: Option<Said> = match &lake {
+        Some(lake) => {
+            progress.stage("reading the tables");
+            let client = lake::Client::new(lake).await;
+            let said = client.finish(clock, &told, &history, scenario.settle_max).await;
+            endings.push(lake::stop(lake).await?);
+            Some(said)
+        }
+        None => None,
+    };
     if let Some(relay) = &relay {
         endings.push(relay::stop(relay).await?);
     }
     endings.extend(clusters::stop(options.log, scenario, &nodes).await?);
-    let troubles = troubles(scenario, &nodes, &services, sites.as_ref(), relay.as_ref()).await?;
+    let troubles =
+        troubles(scenario, &nodes, &services, sites.as_ref(), [(relay::NAME, &relay), (lake::NAME, &lake)]).await?;
 
     progress.stage("judging");
     let ended = children::check(&endings, &troubles);
-    let crowd = crowd.map(|(seen, _)| seen.take());
+    let (crowd, people) = crowd.map(|(seen, people)| (seen.take(), people)).unzip();
     let edge = match (&sites, &crowd) {
         (Some(sites), Some(crowd)) => {
             let (nodes, audit) = (sites.node_logs()?, sites.audit().await);
             let gift_p99_max = scenario.expect.service_p99_max;
-            let marks = recorder.marks();
-            let lost = |mark: &&Mark| mark.kind == MarkKind::Killed && mark.subject.starts_with("site ");
-            let lost_us: Vec<u64> = marks.iter().filter(lost).map(|mark| mark.at_us).collect();
+            let lost_us = killed(&recorder.marks(), |subject| subject.starts_with("site "));
             let evidence = Evidence { crowd, nodes: &nodes, audit: &audit, gift_p99_max, lost_us: &lost_us };
             Some((crowd::judge::judge(&evidence), EdgeFigures::of(&evidence)))
         }
         _ => None,
     };
-    let seen = Seen { settled, standing, children: ended, edge };
+    let tables = said.map(|said| {
+        let killed_us = killed(&recorder.marks(), |subject| subject == lake::NAME);
+        (tables::judge::judge(&said, &history, &killed_us), TableFigures::of(&said, &history))
+    });
+    let campaign = match (&scenario.campaign, &scenario.edge, planned, &people, &sites) {
+        (Some(campaign), Some(edge), Some(planned), Some(people), Some(sites)) => {
+            let figures = CampaignFigures::of(scenario, campaign, edge, planned, people);
+            Some((crate::campaign::judge(&figures, sites.nodes()), figures))
+        }
+        _ => None,
+    };
+    let seen = Seen { settled, standing, children: ended, edge, tables, campaign };
     let report = judge(options, &plan, &recorder, &history, seen, began);
     let mut files = vec![
         state.write("report.html", |out| out.write_all(crate::report::render(&report).as_bytes()))?,
@@ -278,70 +317,6 @@ async fn play(
     Ok(Rehearsed { report, files })
 }
 
-/// Reads the log as clients are shown it, and each side of a relay that is in sync by itself.
-async fn read_logs(
-    scenario: &Scenario,
-    shared: &Shared,
-    shown_at: &str,
-    bootstraps: &[String],
-    standing: Option<&Standing>,
-    history: &mut History,
-) -> Result<(), RehearsalError> {
-    let topics = topics();
-    let wanted = Wanted {
-        topics: &topics,
-        partitions: PARTITIONS,
-        group: &shared.group,
-        pulses: shared.pulses,
-        seed: shared.seed,
-        operations: shared.operations,
-    };
-    let cluster = |cluster: usize| format!("cluster {}", scenario.clusters[cluster].name);
-    let from = bootstraps.iter().position(|at| at == shown_at).map_or(relay::NAME.to_owned(), cluster);
-    let read = async |from: String, at: &str| {
-        let held = read_back::read(at, wanted).await;
-        held.map_err(|source| RehearsalError::ReadBack { from, source: Box::new(source) })
-    };
-    let shown = read(from.clone(), shown_at).await?;
-    (history.log, history.log_starts, history.committed) = (shown.log, shown.log_starts, shown.committed);
-    history.pulse_logs.push((from, shown.pulses));
-    let sides = standing.iter().flat_map(|standing| &standing.in_sync);
-    for side in sides.filter_map(|side| scenario.relay.as_ref()?.cluster_of(side)) {
-        let name = cluster(side);
-        let held = read(name.clone(), &bootstraps[side]).await?;
-        history.pulse_logs.push((name.clone(), held.pulses));
-        history.sides.push(SideCopy { name, log: held.log, log_starts: held.log_starts, committed: held.committed });
-    }
-    Ok(())
-}
-
-/// What the children wrote that somebody must look at.
-async fn troubles(
-    scenario: &Scenario,
-    nodes: &Nodes,
-    services: &Services,
-    sites: Option<&Sites>,
-    relay: Option<&relay::Process>,
-) -> Result<Vec<Trouble>, StateError> {
-    let mut logs = Vec::with_capacity(nodes.len() + services.len() + 1);
-    if let Some(relay) = relay {
-        logs.push((relay::NAME.to_owned(), relay.lock().await.log_path()));
-    }
-    if let Some(sites) = sites {
-        logs.extend(sites.logs().await);
-    }
-    for (cluster, node) in scenario.clusters.iter().zip(nodes.iter()) {
-        logs.push((format!("cluster {}", cluster.name), node.lock().await.log_path()));
-    }
-    for (service, process) in scenario.services.iter().zip(services.iter()) {
-        logs.push((format!("service {}", service.kind.name()), process.lock().await.log_path()));
-    }
-    let read = |(child, path): (String, PathBuf)| {
-        children::trouble_of(&child, &path).map_err(|source| StateError::File { path, source })
-    };
-    logs.into_iter().map(read).collect()
-}
-
 /// What is on the stage while the phases run.
 struct Cast<'a> {
     log: LogKind,
@@ -352,6 +327,8 @@ struct Cast<'a> {
     sites: Option<&'a Sites>,
     crowd: Option<&'a (Arc<CrowdRecorder>, CrowdPlan)>,
     relay: Option<(relay::Process, Asker)>,
+    lake: Option<lake::Process>,
+    told: &'a Arc<TableRecorder>,
     failover: Option<Arc<Failover>>,
     bootstraps: &'a [String],
     endings: Endings,
@@ -396,6 +373,7 @@ impl Cast<'_> {
                 services: Arc::clone(self.services),
                 pages: self.sites.map(|sites| Arc::clone(&sites.pages)),
                 relay: self.relay.clone(),
+                lake: self.lake.clone(),
                 failover: self.failover.clone(),
                 endings: Arc::clone(&self.endings),
                 observers: Arc::clone(&observers),
@@ -408,6 +386,10 @@ impl Cast<'_> {
         sampling.spawn(backlog.clone().sample(over.clone()));
         if let Some((_, asker)) = &self.relay {
             sampling.spawn(asker.clone().sample(Arc::clone(recorder), over.clone()));
+        }
+        if let (Some(process), Some(lake)) = (&self.lake, scenario.lake) {
+            let client = lake::Client::new(process).await;
+            sampling.spawn(client.sample((recorder.clock(), lake.ask_every), Arc::clone(self.told), over.clone()));
         }
         let mut pulsing = JoinSet::new();
         let pulses_over = over.child_token();

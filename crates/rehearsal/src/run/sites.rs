@@ -200,6 +200,11 @@ fn decision_keys(dir: &Path) -> PathBuf {
 }
 
 impl Sites {
+    /// How many nodes are rented.
+    pub(super) fn nodes(&self) -> u32 {
+        u32::try_from(self.nodes.len()).unwrap_or(u32::MAX)
+    }
+
     /// Where the load goes.
     pub(super) fn url(&self) -> String {
         format!("http://{}", self.edge.address())

@@ -25,7 +25,7 @@ pub struct Edge {
     pub slots: u32,
     /// What of them open requests never get.
     pub core_reserve: u32,
-    /// Rented nodes, of one slot each.
+    /// Rented nodes, of one slot each. With a [`super::Campaign`] its plan says how many, up to these.
     pub nodes: u32,
     /// How many pages a visitor of the promotion looks at.
     pub visit_requests: u32,

@@ -51,7 +51,9 @@ impl<'a, 'i> Fields<'a, 'i> {
     }
 
     pub(super) fn find(&mut self, key: &'static str) -> Option<&'a Value<'i>> {
-        self.known.push(key);
+        if !self.known.contains(&key) {
+            self.known.push(key);
+        }
         self.table.iter().find(|(name, _)| name.get_ref().as_ref() == key).map(|(_, value)| value)
     }
 

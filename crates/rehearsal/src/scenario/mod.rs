@@ -3,15 +3,19 @@
 //! A scenario is TOML. [`Scenario::parse`] reports every mistake of the file at once, each with line, column and fix,
 //! and refuses unknown keys: a misspelt fault that is silently not injected would be a rehearsal that proves nothing.
 
+mod campaign;
 mod edge;
 mod fields;
+mod lake;
 mod mistake;
 mod read;
 mod relay;
 
 use std::time::Duration;
 
+pub use campaign::{Campaign, Delay};
 pub use edge::{Crowd, Edge, GiftClass, OWNED_SITES, SERVICES_AT};
+pub use lake::Lake;
 pub use mistake::{Mistake, Mistakes};
 pub use relay::{Copier, Relay};
 
@@ -58,6 +62,10 @@ pub struct Scenario {
     pub copier: Option<Copier>,
     /// The gateway in front of the services, with sites and nodes behind it, if there is one.
     pub edge: Option<Edge>,
+    /// Messages that bring visitors to the edge, if there are any.
+    pub campaign: Option<Campaign>,
+    /// What makes tables of what the services publish, if anything does.
+    pub lake: Option<Lake>,
     /// The services that take the load.
     pub services: Vec<Service>,
     /// The consumer group.
@@ -219,6 +227,8 @@ pub enum Victim {
     Service(usize),
     /// The relay.
     Relay,
+    /// The lake.
+    Lake,
     /// The pages of an owned site: index into [`OWNED_SITES`].
     Site(usize),
 }

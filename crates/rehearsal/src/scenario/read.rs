@@ -6,8 +6,10 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::DeTable;
 
+use super::campaign::campaign;
 use super::edge::{self, OWNED_SITES, SERVICES_AT};
 use super::fields::{Fields, Reader, choice, flag, list, number, table, tables};
+use super::lake::lake;
 use super::relay::{self, Relay};
 use super::{
     CLUSTERS_MAX, Cluster, Consumers, Expect, FAULTS_MAX, Fault, FaultKind, Flush, LATENESS_MAX, MEMBERS_MAX, Mistakes,
@@ -66,6 +68,13 @@ fn root_table(reader: &mut Reader<'_>, root: &Spanned<DeTable<'_>>) -> Option<Sc
     });
     let has_edge = fields.find("edge").is_some();
     let edge = has_edge.then(|| table(reader, &mut fields, "edge", "[edge]", edge::edge));
+    let campaign = fields.find("campaign").is_some().then(|| {
+        table(reader, &mut fields, "campaign", "[campaign]", |reader, fields| {
+            campaign(reader, fields, (&phase_names, has_edge))
+        })
+    });
+    let has_lake = fields.find("lake").is_some();
+    let lake = has_lake.then(|| table(reader, &mut fields, "lake", "[lake]", lake));
     let services = tables(reader, &mut fields, "service", "[[service]]", 1..=SERVICES_MAX, |reader, fields| {
         service(reader, fields, &cluster_names, has_relay)
     });
@@ -87,6 +96,7 @@ fn root_table(reader: &mut Reader<'_>, root: &Spanned<DeTable<'_>>) -> Option<Sc
                 phases: &phase_names,
                 has_relay,
                 has_edge,
+                has_lake,
                 relay: relay.as_ref().and_then(Option::as_ref),
             },
             &lasts,
@@ -160,6 +170,14 @@ fn root_table(reader: &mut Reader<'_>, root: &Spanned<DeTable<'_>>) -> Option<Sc
         Some(read) => Some(read?),
         None => None,
     };
+    let campaign = match campaign {
+        Some(read) => Some(read?),
+        None => None,
+    };
+    let lake = match lake {
+        Some(read) => Some(read?),
+        None => None,
+    };
     Some(Scenario {
         name: name?,
         title: title?,
@@ -168,6 +186,8 @@ fn root_table(reader: &mut Reader<'_>, root: &Spanned<DeTable<'_>>) -> Option<Sc
         relay,
         copier: None,
         edge,
+        campaign,
+        lake,
         services: services?,
         consumers: consumers?,
         phases: phases?,
@@ -313,6 +333,7 @@ struct Names<'a> {
     phases: &'a [String],
     has_relay: bool,
     has_edge: bool,
+    has_lake: bool,
     relay: Option<&'a Relay>,
 }
 
@@ -329,18 +350,18 @@ fn site(reader: &mut Reader<'_>, fields: &mut Fields<'_, '_>, names: &Names<'_>)
     Some(Victim::Site(site))
 }
 
-/// The one process that a fault names by `cluster`, by `service` or by `relay = true`.
+/// The one process that a fault names by `cluster`, by `service`, by `relay = true` or by `lake = true`.
 fn victim(reader: &mut Reader<'_>, fields: &mut Fields<'_, '_>, names: &Names<'_>) -> Option<Victim> {
     let named = (fields.find("cluster").is_some(), fields.find("service").is_some());
-    if flag(reader, fields, "relay")? {
-        if named != (false, false) {
-            reader.mistake(
-                fields.span_of("relay"),
-                "the fault names both the `relay` and another process",
-                "write one [[fault]] for each",
-            );
+    let (relay, lake) = (flag(reader, fields, "relay")?, flag(reader, fields, "lake")?);
+    for (key, victim, is_meant) in [("relay", Victim::Relay, relay), ("lake", Victim::Lake, lake)] {
+        if is_meant {
+            if named != (false, false) || (relay && lake) {
+                let what = format!("the fault names both the `{key}` and another process");
+                reader.mistake(fields.span_of(key), what, "write one [[fault]] for each");
+            }
+            return Some(victim);
         }
-        return Some(Victim::Relay);
     }
     match named {
         (true, true) => {
@@ -390,6 +411,9 @@ fn fault(
                 (Some(Victim::Relay), Some(true)) => {
                     Some("a relay that loses its disk forgets which side counts: another fault, and not one of these")
                 }
+                (Some(Victim::Lake), Some(true)) => {
+                    Some("a lake that loses its disk begins anew, and what it showed before is gone")
+                }
                 _ => None,
             };
             if let Some(why) = why {
@@ -399,7 +423,7 @@ fn fault(
         }
         // The kind decides which of them are known; do not blame the others for it.
         None => {
-            fields.known.extend(["cluster", "service", "relay", "site", "lose_disk", "member", "to"]);
+            fields.known.extend(["cluster", "service", "relay", "lake", "site", "lose_disk", "member", "to"]);
             None
         }
     };
@@ -412,15 +436,19 @@ fn fault(
             format!("members are numbered from 0 to {}", members.saturating_sub(1)),
         );
     }
-    let of_a_relay = match kind {
-        Some(FaultKind::Switch { .. }) => Some("to"),
+    let (needed, is_there) = match kind {
+        Some(FaultKind::Switch { .. }) => (Some(("to", "relay")), names.has_relay),
         Some(FaultKind::Kill { victim: Victim::Relay, .. } | FaultKind::Pause { victim: Victim::Relay }) => {
-            Some("relay")
+            (Some(("relay", "relay")), names.has_relay)
         }
-        _ => None,
+        Some(FaultKind::Kill { victim: Victim::Lake, .. } | FaultKind::Pause { victim: Victim::Lake }) => {
+            (Some(("lake", "lake")), names.has_lake)
+        }
+        _ => (None, true),
     };
-    if let Some(key) = of_a_relay.filter(|_| !names.has_relay) {
-        reader.mistake(fields.span_of(key), "the scenario has no relay", "add a [relay] table");
+    if let Some((key, part)) = needed.filter(|_| !is_there) {
+        let (what, fix) = (format!("the scenario has no {part}"), format!("add a [{part}] table"));
+        reader.mistake(fields.span_of(key), what, fix);
     }
     let phase = fields.refers(reader, "phase", "phase", names.phases, None);
     let at = fields.seconds(reader, "at_seconds", Some(0.0));

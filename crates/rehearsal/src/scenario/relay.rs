@@ -48,10 +48,11 @@ impl Relay {
 impl Scenario {
     /// The control: the same load without the relay. Services write to side a alone, a copier follows it, and when a is
     /// lost the clients are pointed at what the copier has brought to b. What comes after the first loss of a, and what
-    /// only a relay can do, is left out. `None` without a relay to leave out.
+    /// only a relay can do, is left out; so is the lake. `None` without a relay to leave out.
     #[must_use]
     pub fn as_control(mut self) -> Option<Self> {
         let relay = self.relay.take()?;
+        self.lake = None;
         self.copier = Some(Copier { from: relay.a, to: relay.b });
         for service in &mut self.services {
             service.via = Via::Cluster(relay.a);
@@ -61,13 +62,14 @@ impl Scenario {
         order.sort_by_key(|fault| (fault.phase, fault.at));
         let loss = order.into_iter().find(|fault| is_loss_of(fault.kind, relay.a)).cloned();
         self.faults.retain(|fault| {
-            let of_a_relay = matches!(fault.kind, FaultKind::Switch { .. })
+            let of_no_control = matches!(fault.kind, FaultKind::Switch { .. })
                 || matches!(
                     fault.kind,
-                    FaultKind::Kill { victim: Victim::Relay, .. } | FaultKind::Pause { victim: Victim::Relay }
+                    FaultKind::Kill { victim: Victim::Relay | Victim::Lake, .. }
+                        | FaultKind::Pause { victim: Victim::Relay | Victim::Lake }
                 );
             let later = loss.as_ref().is_some_and(|loss| (fault.phase, fault.at) > (loss.phase, loss.at));
-            !of_a_relay && !later
+            !of_no_control && !later
         });
         self.expect.takeover_max = None;
         self.expect.switch_stall_max = None;

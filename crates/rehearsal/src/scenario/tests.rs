@@ -38,6 +38,10 @@ fn the_scenarios_of_the_repository_hold_together() {
     );
     let kinds: Vec<&str> = takeover.faults.iter().map(|fault| fault.kind.name()).collect();
     assert_eq!(kinds, ["kill", "switch", "kill"]);
+    let day = Scenario::parse("1111.toml", include_str!("../../../../scenarios/1111.toml")).unwrap();
+    assert!(day.lake.is_some());
+    assert!(day.campaign.as_ref().is_some_and(|campaign| day.phases[campaign.phase].name == "send"));
+    assert!(day.faults.iter().any(|fault| fault.kind == FaultKind::Kill { victim: Victim::Lake, lose_disk: false }));
     let lossy = Scenario::parse("lossy.toml", include_str!("../../../../scenarios/lossy.toml")).unwrap();
     assert_eq!(lossy.clusters[0].flush, Flush::Write);
     assert!(lossy.clusters[0].lose_unflushed_tail);
@@ -89,6 +93,30 @@ lasts_seconds = 1
             (26, "`kind` is \"explode\""),
             (27, "no phase is called \"stedy\""),
         ],
+    );
+}
+
+#[test]
+fn a_campaign_and_a_lake_are_held_to_their_bounds() {
+    let day = include_str!("../../../../scenarios/1111.toml");
+    let refused = |from: &str, to: &str, expect: &str| {
+        assert!(day.contains(from), "{from:?}");
+        let mistakes = Scenario::parse("s.toml", &day.replacen(from, to, 1)).unwrap_err();
+        assert!(mistakes.list.iter().any(|mistake| mistake.what.contains(expect)), "{expect:?}: {mistakes}");
+    };
+    refused("share = 0.45", "share = 0.55", "the shares of `delays` add up to 1.1");
+    refused("click_rate = 0.1152", "click_rate = 1.5", "`click_rate` is out of bounds");
+    refused("click_rate_forecast = 0.04\n", "", "[campaign] has no `click_rate_forecast`");
+    refused("phase = \"send\"\nrecipients", "phase = \"sent\"\nrecipients", "no phase is called \"sent\"");
+    refused("recipients = 15_000\nseconds = 30", "recipients = 15_000\nseconds = 0", "sending takes no time");
+    refused("[lake]", "[lake]\nask_every_ms = 5", "makes the judge a part of the load");
+    refused("[lake]", "", "the scenario has no lake");
+    refused("lake = true", "lake = true\nlose_disk = true", "a lake that loses its disk begins anew");
+    refused("lake = true", "lake = true\nrelay = true", "names both the `relay` and another process");
+    refused(
+        "slots = 20\ncore_reserve = 12\nnodes = 64\nvisit_requests = 8\nvisit_seconds = 6",
+        "nodes = 65",
+        "`nodes` is out of bounds",
     );
 }
 
