@@ -262,6 +262,7 @@ impl Gateway {
             ("tls", config.tls != before.config.tls),
             ("keys", config.keys != before.config.keys),
             ("access_log", config.access_log != before.config.access_log),
+            ("sharing", config.sharing != before.config.sharing),
             ("threads", config.threads != before.config.threads),
             ("waiting_room.line", config.waiting_room.line != before.config.waiting_room.line),
         ];
@@ -311,6 +312,11 @@ impl Gateway {
         self.write_room()?;
         *is_handed_over = true;
         Ok(())
+    }
+
+    /// Whether another process has the state directory.
+    pub fn is_handed_over(&self) -> bool {
+        *self.is_handed_over.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The state directory is ours again.

@@ -7,6 +7,7 @@
 //! `policy` decides: pure, no I/O, no clock, no randomness; a time and a random number are given with every event.
 //! `plan` is what control rents, signed: it can add rented servers and nothing else.
 //! `decision` keeps what was decided, signed, and proves residency from it.
+//! `sharing` deals a site's slots out among gateways: pure but for the message's tag.
 //! `page` is what people and programs see who wait: pure, facts in, an answer out.
 //! `request` refuses what two readers could take for different requests: pure as well, bytes in, a verdict out.
 //! `gateway` is what the threads of one process share; `adapter` carries requests on it, and is the only place that knows
@@ -21,3 +22,4 @@ pub mod page;
 pub mod plan;
 pub mod policy;
 pub mod request;
+pub mod sharing;

@@ -16,7 +16,7 @@ use naru_edge::gateway::{Gateway, GatewayError, Lane};
 use naru_edge::operations::doors::Doors;
 use naru_edge::operations::handover::{self, Handover, HandoverError};
 use naru_edge::operations::reload::Reload;
-use naru_edge::operations::{health, meters};
+use naru_edge::operations::{health, meters, sharing};
 use naru_runtime::clocks::SystemClock;
 use naru_runtime::config::{ConfigErrors, Flags, Sources, process_environment};
 use naru_runtime::shutdown::{Signals, run_until_stopped};
@@ -114,6 +114,7 @@ async fn serve(config: EdgeConfig, flags: &Flags<EdgeConfig>, takeover: bool) ->
     let handover = Handover::new(&gateway, &front, &doors, &listener)?;
     meters::show(&gateway, &front, telemetry.metrics());
     gateway.keep_time(&tasks);
+    sharing::keep_asking(&gateway, &tasks).await?;
     health::keep_asking(&gateway, &tasks);
     reload.keep_reading(&tasks);
     front.serve(listener, &tasks);

@@ -17,8 +17,9 @@ use naru_runtime::telemetry::TelemetryConfig;
 
 pub use scalar::{ClassName, KindName, RoutePath, SiteName};
 
-use crate::policy::blueprint::{MembersDraft, PeerDraft, PoolDraft, RouteDraft, SiteDraft};
+use crate::policy::blueprint::{MembersDraft, PeerDraft, PoolDraft, RouteDraft, Sharing, SiteDraft};
 use crate::policy::limit::Bounds;
+use crate::policy::share::WHOLE;
 use crate::policy::{Blueprint, Network, OwnedNetworks, Part, Pattern, Policy, Refusal, Room, Slots, Tier};
 
 naru_runtime::config! {
@@ -133,6 +134,40 @@ naru_runtime::config! {
 }
 
 naru_runtime::config! {
+    /// Gateways that send to the same sites: together they never take more than a site has.
+    #[derive(PartialEq, Eq)]
+    #[check(is_one_of_them)]
+    pub struct SharingConfig {
+        /// Where leases are given out: `coordinate` of one of the gateways, as the others reach it.
+        pub coordinator: SocketAddr,
+        /// Address on which this gateway gives them out; on one gateway only. UDP, signed by `keys.tokens`.
+        pub coordinate: Option<SocketAddr>,
+        /// Number of this gateway, from 1.
+        #[range("1", "64")]
+        pub number: u32,
+        /// How many gateways there are; the same everywhere. Raise it on all before one more is started.
+        #[range("1", "64")]
+        pub gateways: u32,
+        /// What of its even part a gateway has without a lease, percent; the same everywhere. The rest goes where requests
+        /// are.
+        #[range("1", "100")]
+        pub safe_percent: u32 = "50",
+        /// How long slots of a gateway that is not heard of any more are still counted behind the end of its lease: the
+        /// longest that a request may be in hand.
+        #[range("0s", "1h")]
+        pub settle: Duration = "30s",
+    }
+}
+
+impl SharingConfig {
+    /// What part of each site a gateway has without a lease.
+    pub fn safe(&self) -> u32 {
+        let hundredths = u64::from(WHOLE) * u64::from(self.safe_percent) / u64::from(self.gateways.max(1));
+        u32::try_from(hundredths / 100).unwrap_or(WHOLE)
+    }
+}
+
+naru_runtime::config! {
     /// TLS on the listener, files in PEM, read again when they change.
     #[derive(PartialEq, Eq)]
     pub struct ListenerTls {
@@ -220,6 +255,8 @@ naru_runtime::config! {
         pub autoscaled_slots_max: Slots = "0",
         /// The waiting room.
         pub waiting_room: WaitingRoomConfig,
+        /// Other gateways in front of the same sites; without it, there are none.
+        pub sharing: Option<SharingConfig>,
         /// What clients may ask.
         pub limits: LimitsConfig,
         /// Files of keys.
@@ -243,6 +280,15 @@ fn is_loopback(address: &SocketAddr) -> Result<(), Mistake> {
     }
     let what = format!("is {address}, which others can reach, and it has no authentication");
     Err(Mistake::new(what, format!("use 127.0.0.1:{}", address.port())))
+}
+
+fn is_one_of_them(sharing: &SharingConfig) -> Result<(), Mistake> {
+    let SharingConfig { number, gateways, .. } = sharing;
+    if number <= gateways {
+        return Ok(());
+    }
+    let what = format!("has `number` {number} of {gateways} gateways");
+    Err(Mistake::new(what, "number them from 1, each with its own"))
 }
 
 // The configuration hands a check the field as it is declared.
@@ -302,6 +348,7 @@ impl EdgeConfig {
             routes: self.routes.iter().map(route).collect(),
             autoscaled_slots_max: self.autoscaled_slots_max,
             visit_units: self.waiting_room.visit_units,
+            sharing: self.sharing.as_ref().map(|sharing| Sharing { gateways: sharing.gateways, safe: sharing.safe() }),
         }
     }
 

@@ -1,4 +1,4 @@
-//! The ports for operators: admin, and metrics where they are wanted. They close and open by themselves, apart from the
+//! The ports for operators: admin, metrics where they are wanted, and leases for other gateways. They close and open by themselves, apart from the
 //! clients' port, since only one process at a time can have them.
 
 use std::io;
@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use naru_runtime::tasks::Tasks;
 use naru_runtime::telemetry::Metrics;
 
-use super::admin;
+use super::{admin, sharing};
 use crate::adapter::Front;
 use crate::gateway::Gateway;
 
@@ -49,6 +49,7 @@ impl Doors {
                 Some(address) => Some(self.metrics.serve(address, &tasks).await?),
                 None => None,
             };
+            sharing::coordinate(&self.gateway, &tasks).await?;
             Ok(Addresses { admin, metrics })
         };
         let opened = opened.await;

@@ -40,6 +40,8 @@ pub struct SiteState {
     pub kind: SiteKind,
     /// When it is used: `owned`, `pre_rented` or `autoscaled`.
     pub tier: &'static str,
+    /// What of it is this gateway's, in millionths; where sites are not shared, all of it.
+    pub part: u32,
     /// What may be in flight now.
     pub limit: u32,
     /// Where the limit stops falling.
@@ -148,6 +150,7 @@ impl SiteState {
             name: site.id().as_str().to_owned(),
             kind: site.tier().kind(),
             tier: tier(site.tier()),
+            part: site.part(),
             limit: gate.limit().thousandths(),
             floor: bounds.floor.thousandths(),
             ceiling: bounds.ceiling.thousandths(),

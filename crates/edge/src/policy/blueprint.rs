@@ -7,6 +7,7 @@ use naru_model::{Class, SiteId};
 use super::limit::Bounds;
 use super::residency::{NotAPeer, OwnedNetworks};
 use super::route::Pattern;
+use super::share::WHOLE;
 use super::site::Tier;
 use super::slots::Slots;
 
@@ -28,6 +29,24 @@ pub struct Blueprint {
     pub autoscaled_slots_max: Slots,
     /// Units of work of one visit, all its requests together.
     pub visit_units: f64,
+    /// Other gateways that send to the same sites; none when there is no other.
+    pub sharing: Option<Sharing>,
+}
+
+/// How sites are shared among gateways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sharing {
+    /// How many there are.
+    pub gateways: u32,
+    /// What part of each site this one has without a lease.
+    pub safe: u32,
+}
+
+impl Blueprint {
+    /// What part of each site this gateway has without a lease.
+    pub fn safe(&self) -> u32 {
+        self.sharing.map_or(WHOLE, |sharing| sharing.safe)
+    }
 }
 
 /// A site to be.

@@ -13,6 +13,7 @@ use super::residency::{CorePeer, OwnedNetworks, Peer, RentedPeer};
 use super::retry::RetryBudgets;
 use super::room::Room;
 use super::sender::Sender;
+use super::share::{WHOLE, bounds_of, slots_of};
 use super::site::{Members, Site, Tier};
 use super::slots::{Gate, Slots};
 use super::upstream::Upstream;
@@ -44,7 +45,7 @@ fn build(blueprint: &Blueprint, former: Option<&Policy>, room: Arc<Room>) -> Res
         return Err(refusals);
     }
     let sites: BTreeMap<SiteId, Arc<Site>> =
-        blueprint.sites.iter().map(|draft| (draft.id.clone(), site(draft, former))).collect();
+        blueprint.sites.iter().map(|draft| (draft.id.clone(), site(draft, former, blueprint.safe()))).collect();
     let mut owned = BTreeMap::new();
     let mut rented = BTreeMap::new();
     for draft in &blueprint.pools {
@@ -88,7 +89,9 @@ fn build(blueprint: &Blueprint, former: Option<&Policy>, room: Arc<Room>) -> Res
         Some(former) => former.autoscaled.clone(),
         None => Arc::new(Gate::new(Slots::ZERO, Slots::ZERO)),
     };
-    autoscaled.set_limit(blueprint.autoscaled_slots_max);
+    // Money is divided evenly, without leases: what one gateway does not spend is no loss.
+    let budget_part = blueprint.sharing.map_or(WHOLE, |sharing| WHOLE / sharing.gateways.max(1));
+    autoscaled.set_limit(slots_of(budget_part, blueprint.autoscaled_slots_max));
     Ok(Policy {
         networks: blueprint.networks.clone(),
         routes,
@@ -108,16 +111,16 @@ fn site_of_kind(sites: &BTreeMap<SiteId, Arc<Site>>, members: &MembersDraft, kin
 }
 
 /// The site of the policy before, if it is the same place: what is in flight there stays counted.
-fn site(draft: &SiteDraft, former: Option<&Policy>) -> Arc<Site> {
+fn site(draft: &SiteDraft, former: Option<&Policy>, safe: u32) -> Arc<Site> {
     let known = former.and_then(|former| {
         former.sites.iter().find(|site| *site.id() == draft.id && site.tier().kind() == draft.tier.kind())
     });
     match known {
         Some(site) if site.tier() == draft.tier => {
-            site.change(draft.bounds, draft.reserve);
+            site.change(draft.bounds, draft.reserve, safe);
             site.clone()
         }
-        _ => Arc::new(Site::new(draft.id.clone(), draft.tier, draft.bounds, draft.reserve)),
+        _ => Arc::new(Site::new(draft.id.clone(), draft.tier, draft.bounds, draft.reserve, safe)),
     }
 }
 
@@ -226,9 +229,13 @@ fn flaws(blueprint: &Blueprint) -> Vec<Refusal> {
                 refuse(part, Flaw::CoreNowhere { pool: pool() });
             }
         }
-        let fits = |site: &SiteDraft| match route.class {
-            Class::Core => route.cost <= site.bounds.floor,
-            Class::Open => route.cost <= site.bounds.floor.minus(site.reserve),
+        // By the part that is there without a lease: else a route would be gone as long as no lease can be had.
+        let fits = |site: &SiteDraft| {
+            let floor = bounds_of(blueprint.safe(), site.bounds).floor;
+            match route.class {
+                Class::Core => route.cost <= floor,
+                Class::Open => route.cost <= floor.minus(slots_of(blueprint.safe(), site.reserve)),
+            }
         };
         if route.cost == Slots::ZERO || (owned().next().is_some() && !owned().any(|(site, _)| fits(site))) {
             refuse(part, Flaw::Cost { cost: route.cost });

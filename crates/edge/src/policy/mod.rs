@@ -6,7 +6,7 @@
 //!
 //! The files follow a request: `route` (which class), `residency` (who may serve that class at all), `decide` (which site),
 //! `slots` and `site` (whether there is room), `upstream` (which server), `room` (the waiting room) with `visit` (what the
-//! browser carries), `retry`. Every 100 ms `step` moves limits, calls those who wait, and looks at what the sender is
+//! browser carries), `retry`; `share` says what of a site is this process's. Every 100 ms `step` moves limits, calls those who wait, and looks at what the sender is
 //! told. `explain` says in words what `decide` does.
 
 pub mod blueprint;
@@ -20,6 +20,7 @@ pub mod retry;
 pub mod room;
 pub mod route;
 pub mod sender;
+pub mod share;
 pub mod site;
 pub mod slots;
 mod step;

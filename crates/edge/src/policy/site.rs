@@ -1,13 +1,15 @@
 //! A site, and the servers of one pool there.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use naru_model::{Class, SiteId, SiteKind};
 
 use super::Millis;
-use super::limit::Bounds;
+use super::limit::{self, Bounds};
 use super::residency::Peer;
+use super::share::{Share, WHOLE, bounds_of, part_of, slots_of};
 use super::slots::{Gate, Slots};
 use super::upstream::{Choice, Upstream, choose};
 use super::visit::SiteKey;
@@ -43,11 +45,29 @@ pub struct Site {
     floor: AtomicU32,
     ceiling: AtomicU32,
     is_draining: AtomicBool,
+    /// Held while the limit moves.
+    own: Mutex<Own>,
 }
 
+/// What of a site is this process's.
+#[derive(Debug)]
+struct Own {
+    share: Share,
+    /// Of the whole site.
+    reserve: Slots,
+    /// Between what the limit moves: of this share.
+    bounds: Bounds,
+    /// What requests wanted of late.
+    demand: Slots,
+}
+
+/// What of a demand is left a step later, in hundredths: a share does not follow single quiet steps.
+const DEMAND_LEFT_PERCENT: u64 = 90;
+
 impl Site {
-    pub(super) fn new(id: SiteId, tier: Tier, bounds: Bounds, reserve: Slots) -> Self {
-        Self {
+    pub(super) fn new(id: SiteId, tier: Tier, bounds: Bounds, reserve: Slots, safe: u32) -> Self {
+        let own = Own { share: Share::of(WHOLE), reserve, bounds, demand: Slots::ZERO };
+        let site = Self {
             key: SiteKey::of(&id),
             id,
             tier,
@@ -55,18 +75,126 @@ impl Site {
             floor: AtomicU32::new(bounds.floor.thousandths()),
             ceiling: AtomicU32::new(bounds.ceiling.thousandths()),
             is_draining: AtomicBool::new(false),
-        }
+            own: Mutex::new(own),
+        };
+        site.share(|share| share.safe = safe);
+        site
+    }
+
+    fn own(&self) -> MutexGuard<'_, Own> {
+        // Changed by assignments of numbers, each of which leaves it sound.
+        self.own.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes other bounds; the limit goes with the ceiling if it stood there, else it stays as far as the bounds let it.
-    pub(super) fn change(&self, bounds: Bounds, reserve: Slots) {
-        let before = self.bounds();
+    pub(super) fn change(&self, bounds: Bounds, reserve: Slots, safe: u32) {
+        let mut own = self.own();
         self.floor.store(bounds.floor.thousandths(), Ordering::Relaxed);
         self.ceiling.store(bounds.ceiling.thousandths(), Ordering::Relaxed);
-        let limit = self.gate.limit();
-        let limit = if limit >= before.ceiling { bounds.ceiling } else { limit };
-        self.gate.set_limit(limit.min(bounds.ceiling).max(bounds.floor));
+        own.reserve = reserve;
+        own.share.safe = safe;
+        self.fit(&mut own, |limit, _, _| limit);
+    }
+
+    /// Changes what of it is this process's. The limit keeps its place between floor and ceiling.
+    fn share(&self, change: impl FnOnce(&mut Share)) {
+        let mut own = self.own();
+        let before = own.share;
+        change(&mut own.share);
+        if own.share == before {
+            return;
+        }
+        self.fit(&mut own, |limit, before, after| {
+            let scaled = u64::from(limit.thousandths()) * u64::from(after.thousandths());
+            let scaled = scaled / u64::from(before.thousandths().max(1));
+            Slots::from_thousandths(u32::try_from(scaled).unwrap_or(u32::MAX))
+        });
+    }
+
+    /// Puts bounds, limit and reserve where the share has them.
+    fn fit(&self, own: &mut Own, moved: impl FnOnce(Slots, Slots, Slots) -> Slots) {
+        let (whole, before, limit) = (self.bounds(), own.bounds, self.gate.limit());
+        let (leased, unleased) = (own.share.leased(), own.share.unleased());
+        own.bounds = bounds_of(leased, whole);
+        let ceiling = own.bounds.ceiling;
+        let limit = if limit >= before.ceiling { ceiling } else { moved(limit, before.ceiling, ceiling) };
+        let (limit, reserve) = (limit.min(ceiling).max(own.bounds.floor), slots_of(leased, own.reserve));
+        let fall = || {
+            let behind = (slots_of(unleased, whole.ceiling), slots_of(unleased, own.reserve));
+            self.gate.fall_at(own.share.ends(), behind.0, behind.1);
+        };
+        // A limit that falls does so before its end is moved, and one that rises behind it: a request that comes in between
+        // finds the lower one.
+        let falls = limit < self.gate.limit();
+        if !falls {
+            fall();
+        }
+        self.gate.set_limit(limit);
         self.gate.set_reserve(reserve);
+        if falls {
+            fall();
+        }
+    }
+
+    /// Moves the limit, and ends a lease whose time is over. Due every [`limit::STEP_MS`].
+    pub(super) fn step(&self, now: Millis, queueing: Option<Duration>) {
+        let peak = self.gate.take_peak();
+        let wanted = peak.plus(self.gate.take_refused());
+        let left = |demand: Slots| (u64::from(demand.thousandths()) * DEMAND_LEFT_PERCENT / 100) as u32;
+        {
+            let mut own = self.own();
+            own.demand = wanted.max(Slots::from_thousandths(left(own.demand)));
+            if self.tier.kind() == SiteKind::Owned {
+                self.gate.set_limit(limit::step(self.gate.limit(), own.bounds, queueing, peak));
+            }
+        }
+        self.share(|share| share.lease = share.lease.filter(|(_, ends)| now < *ends));
+    }
+
+    /// Takes a lease of a part of it until then.
+    pub fn lease(&self, part: u32, ends: Millis) {
+        self.share(|share| share.lease = Some((part.min(WHOLE), ends)));
+    }
+
+    /// Says what part of it the process before this one holds; none when that one has ended.
+    pub fn hold_elsewhere(&self, part: u32) {
+        self.share(|share| share.elsewhere = part.min(WHOLE));
+    }
+
+    /// Keeps no more than this part of it, since another process takes over; all of the share again without one.
+    pub fn keep(&self, part: Option<u32>) {
+        self.share(|share| share.kept = part);
+    }
+
+    /// What of it this process may have, also while its lease runs.
+    pub fn part(&self) -> u32 {
+        self.own().share.leased()
+    }
+
+    /// What this gateway may have of it now, together with a process before it that still drains.
+    pub fn granted(&self, now: Millis) -> u32 {
+        self.own().share.granted(now)
+    }
+
+    /// When its lease ends, if it has one.
+    pub fn leased_until(&self) -> Option<Millis> {
+        self.own().share.lease.map(|(_, ends)| ends)
+    }
+
+    /// The most that requests of this gateway may hold of it from here on if its share does not grow.
+    pub fn held(&self) -> u32 {
+        let own = self.own();
+        part_of(self.gate.held(), self.bounds().ceiling).saturating_add(own.share.elsewhere).min(WHOLE)
+    }
+
+    /// What part of it requests wanted of late.
+    pub fn demand(&self) -> u32 {
+        part_of(self.own().demand, self.bounds().ceiling)
+    }
+
+    /// What part of it is in flight.
+    pub fn in_flight(&self) -> u32 {
+        part_of(self.gate.in_flight().total(), self.bounds().ceiling)
     }
 
     /// Its name.
@@ -88,7 +216,7 @@ impl Site {
         &self.gate
     }
 
-    /// Between what its limit moves.
+    /// Between what its limit moves, were all of it this process's.
     pub fn bounds(&self) -> Bounds {
         let slots = |of: &AtomicU32| Slots::from_thousandths(of.load(Ordering::Relaxed));
         Bounds { floor: slots(&self.floor), ceiling: slots(&self.ceiling) }
@@ -135,11 +263,11 @@ impl<P: Peer> Members<P> {
 
     /// Takes slots of the site, of the budget that pays for it if there is one, and of one server.
     pub(super) fn enter(&self, asked: &Entry, budget: Option<&Arc<Gate>>) -> Option<Place<P>> {
-        if self.site.is_draining() || !self.site.gate.enter(asked.class, asked.choice.cost) {
+        if self.site.is_draining() || !self.site.gate.enter(asked.class, asked.choice.cost, asked.choice.now) {
             return None;
         }
         let budget = match budget {
-            Some(budget) if !budget.enter(asked.class, asked.choice.cost) => {
+            Some(budget) if !budget.enter(asked.class, asked.choice.cost, asked.choice.now) => {
                 self.site.gate.leave(asked.class, asked.choice.cost);
                 return None;
             }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use naru_model::Class;
 
+use super::Millis;
 use super::mutant::mutant;
 
 /// Slots, in thousandths: one view of a promotion page holds one.
@@ -98,6 +99,11 @@ pub struct Gate {
     peak: AtomicU32,
     limit: AtomicU32,
     reserve: AtomicU32,
+    /// Slots refused since the last look.
+    refused: AtomicU32,
+    /// When the limit ends, and reserve and limit from then on, in one word.
+    ends: AtomicU64,
+    behind: AtomicU64,
 }
 
 impl Gate {
@@ -108,6 +114,9 @@ impl Gate {
             peak: AtomicU32::new(0),
             limit: AtomicU32::new(limit.0),
             reserve: AtomicU32::new(reserve.0),
+            refused: AtomicU32::new(0),
+            ends: AtomicU64::new(Millis::MAX),
+            behind: AtomicU64::new(0),
         }
     }
 
@@ -129,6 +138,35 @@ impl Gate {
     /// Changes the reserve.
     pub fn set_reserve(&self, reserve: Slots) {
         self.reserve.store(reserve.0, Ordering::Relaxed);
+    }
+
+    /// Lets limit and reserve fall to these at a time, without anybody who would have to come and do it: a process that
+    /// was stopped for a while finds them fallen at its first request.
+    pub(super) fn fall_at(&self, ends: Millis, limit: Slots, reserve: Slots) {
+        self.behind.store(u64::from(reserve.0) << 32 | u64::from(limit.0), Ordering::Relaxed);
+        self.ends.store(ends, Ordering::Release);
+    }
+
+    /// Limit and reserve at a time.
+    fn bounds_at(&self, now: Millis) -> (Slots, Slots) {
+        let (limit, reserve) = (self.limit(), self.reserve());
+        if now < self.ends.load(Ordering::Acquire) {
+            return (limit, reserve);
+        }
+        let behind = self.behind.load(Ordering::Relaxed);
+        (limit.min(Slots(behind as u32)), reserve.min(Slots((behind >> 32) as u32)))
+    }
+
+    /// The most that requests may hold from here on if the limit does not rise: what is in flight counts also where the limit
+    /// fell below it, and core may still take its reserve beside open requests.
+    pub fn held(&self) -> Slots {
+        let InFlight { core, open } = self.in_flight();
+        self.limit().max(open.plus(core.max(self.reserve())))
+    }
+
+    /// Slots that were refused since this was asked last.
+    pub(super) fn take_refused(&self) -> Slots {
+        Slots(self.refused.swap(0, Ordering::Relaxed).min(Slots::MAX.0))
     }
 
     /// What is in flight.
@@ -155,8 +193,8 @@ impl Gate {
 
     /// Takes slots, or says that there is no room for this request.
     #[must_use]
-    pub fn enter(&self, class: Class, cost: Slots) -> bool {
-        let (limit, reserve) = (self.limit(), self.reserve());
+    pub fn enter(&self, class: Class, cost: Slots, now: Millis) -> bool {
+        let (limit, reserve) = self.bounds_at(now);
         let admit = |word| {
             let mut next = InFlight::unpack(word);
             if cost > room(class, next, limit, reserve) {
@@ -168,10 +206,13 @@ impl Gate {
         };
         let entered = self.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, admit);
         if let Ok(before) = entered {
-            let now = InFlight::unpack(before).total().plus(cost);
-            if now.0 > self.peak.load(Ordering::Relaxed) {
-                self.peak.fetch_max(now.0, Ordering::Relaxed);
+            let total = InFlight::unpack(before).total().plus(cost);
+            if total.0 > self.peak.load(Ordering::Relaxed) {
+                self.peak.fetch_max(total.0, Ordering::Relaxed);
             }
+        } else {
+            // Wraps after two million slots within one look, which says "many" as well.
+            self.refused.fetch_add(cost.0, Ordering::Relaxed);
         }
         entered.is_ok()
     }
@@ -212,13 +253,13 @@ mod tests {
     fn check(limit: u32, reserve: u32, before: &[(Class, u32)], class: Class, expect: u32) {
         let gate = Gate::new(Slots::whole(limit.max(100)), Slots::ZERO);
         for (class, cost) in before {
-            assert!(gate.enter(*class, Slots::whole(*cost)));
+            assert!(gate.enter(*class, Slots::whole(*cost), 0));
         }
         gate.set_limit(Slots::whole(limit));
         gate.set_reserve(Slots::whole(reserve));
         assert_eq!(gate.room(class), Slots::whole(expect), "{limit} {reserve} {before:?} {class:?}");
-        assert!(!gate.enter(class, Slots::whole(expect).plus(Slots::from_thousandths(1))));
-        assert!(gate.enter(class, Slots::whole(expect)));
+        assert!(!gate.enter(class, Slots::whole(expect).plus(Slots::from_thousandths(1)), 0));
+        assert!(gate.enter(class, Slots::whole(expect), 0));
     }
 
     #[test]
@@ -242,11 +283,24 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_that_ends_falls_without_anybody_who_lets_it() {
+        let gate = Gate::new(Slots::whole(10), Slots::whole(4));
+        gate.fall_at(100, Slots::whole(5), Slots::whole(2));
+        assert!(gate.enter(Open, Slots::whole(4), 99));
+        assert!(!gate.enter(Open, Slots::ONE, 100) && gate.enter(Core, Slots::ONE, 100));
+        assert!(gate.enter(Core, Slots::ONE, 99), "the lease runs");
+        assert_eq!(gate.held(), Slots::whole(10));
+        gate.set_limit(Slots::whole(5));
+        assert_eq!(gate.held(), Slots::whole(8), "four of open requests, and core's reserve beside them");
+        assert_eq!((gate.take_refused(), gate.take_refused()), (Slots::ONE, Slots::ZERO));
+    }
+
+    #[test]
     fn what_is_given_back_can_be_taken_again() {
         let gate = Gate::new(Slots::whole(2), Slots::ZERO);
-        assert!(gate.enter(Open, Slots::whole(2)) && !gate.enter(Core, Slots::ONE));
+        assert!(gate.enter(Open, Slots::whole(2), 0) && !gate.enter(Core, Slots::ONE, 0));
         gate.leave(Open, Slots::whole(2));
-        assert!(gate.enter(Core, Slots::ONE));
+        assert!(gate.enter(Core, Slots::ONE, 0));
         assert_eq!(gate.in_flight(), InFlight { core: Slots::ONE, open: Slots::ZERO });
         assert_eq!((gate.take_peak(), gate.take_peak()), (Slots::whole(2), Slots::ONE));
     }
@@ -259,7 +313,7 @@ mod tests {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for _ in 0..20_000 {
-                        if gate.enter(Open, Slots::ONE) {
+                        if gate.enter(Open, Slots::ONE, 0) {
                             assert!(taken.fetch_add(1, Ordering::SeqCst) < 5);
                             taken.fetch_sub(1, Ordering::SeqCst);
                             gate.leave(Open, Slots::ONE);

@@ -32,11 +32,7 @@ impl Policy {
             }
         }
         for (site, (count, sum_us)) in self.sites.iter().zip(queueing) {
-            let peak = site.gate().take_peak();
-            if site.tier().kind() == SiteKind::Owned {
-                let mean = (count > 0).then(|| Duration::from_micros(sum_us / count));
-                site.gate().set_limit(limit::step(site.gate().limit(), site.bounds(), mean, peak));
-            }
+            site.step(now, (count > 0).then(|| Duration::from_micros(sum_us / count)));
         }
         let began = self.window_began.load(Ordering::Relaxed);
         if now.abs_diff(began) >= BASE_WINDOW_MS {

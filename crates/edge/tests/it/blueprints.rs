@@ -85,6 +85,7 @@ pub fn sound(rng: &mut ChaCha8Rng) -> Blueprint {
         routes,
         autoscaled_slots_max: Slots::whole(rng.random_range(0..=8)),
         visit_units: 4.0,
+        sharing: None,
     }
 }
 

@@ -51,6 +51,7 @@ fn blueprint() -> Blueprint {
         ],
         autoscaled_slots_max: Slots::ZERO,
         visit_units: 8.0,
+        sharing: None,
     }
 }
 

@@ -32,6 +32,7 @@ fn blueprint() -> Blueprint {
         routes: vec![route(None, "/promo", Class::Open, "promo", Slots::ONE)],
         autoscaled_slots_max: Slots::ZERO,
         visit_units: f64::from(VISIT),
+        sharing: None,
     }
 }
 

@@ -3,6 +3,7 @@
 mod load;
 mod process;
 mod settings;
+mod sharing;
 mod under_load;
 
 use nix::sys::signal::Signal;

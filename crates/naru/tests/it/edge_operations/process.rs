@@ -91,7 +91,10 @@ fn free_address() -> SocketAddr {
 
 impl Place {
     pub(super) fn new(servers: &[&Server]) -> Self {
-        let servers = servers.iter().map(|server| server.address).collect();
+        Self::at(servers.iter().map(|server| server.address).collect())
+    }
+
+    pub(super) fn at(servers: Vec<SocketAddr>) -> Self {
         Self { dir: tempfile::tempdir().unwrap(), servers, listen: free_address(), admin: free_address() }
     }
 
@@ -101,20 +104,26 @@ impl Place {
 
     /// Writes the configuration: `top` before every table, `tables` behind.
     pub(super) fn configure(&self, top: &str, tables: &str) {
+        self.configure_with(top, tables, 1000, None);
+    }
+
+    /// The same with so many slots of the site, a fifth of which is core's, and with a key of tokens that others have.
+    pub(super) fn configure_with(&self, top: &str, tables: &str, slots: u32, tokens: Option<&Path>) {
         let at = |name: &str| self.dir.path().join(name).display().to_string();
+        let tokens = tokens.map_or_else(|| at("tokens"), |shared| shared.display().to_string());
+        let reserve = slots / 5;
         let peers: Vec<String> = self.servers.iter().map(|peer| format!("'{peer}'")).collect();
         let text = format!(
             "listen = '{}'\nadmin_listen = '{}'\nstate = '{}'\nowned_networks = ['127.0.0.0/16']\n{top}\n\
-             keys = {{ tokens = '{}', decisions = '{}', pseudonyms = '{}' }}\n\
+             keys = {{ tokens = '{tokens}', decisions = '{}', pseudonyms = '{}' }}\n\
              telemetry = {{ metrics = '127.0.0.1:0' }}\n\
-             [[site]]\nname = 'idc-1'\nkind = 'owned'\nslots = 1000\ncore_reserve = 200\n\
+             [[site]]\nname = 'idc-1'\nkind = 'owned'\nslots = {slots}\ncore_reserve = {reserve}\n\
              [[pool]]\nname = 'pay'\nmembers = [{{ site = 'idc-1', peers = [{}] }}]\n\
              health = {{ interval = '100ms', timeout = '2s' }}\n\
              [[route]]\npath = '/pay'\nclass = 'core'\npool = 'pay'\n{tables}\n",
             self.listen,
             self.admin,
             at("state"),
-            at("tokens"),
             at("decisions"),
             at("pseudonyms"),
             peers.join(", "),
