@@ -6,6 +6,7 @@
 
 mod error;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,7 +29,7 @@ use crate::operations::rate::Rates;
 use crate::operations::reload::Reloads;
 use crate::plan::{Offered, PlanBook, PlanRefused};
 use crate::policy::limit::STEP_MS;
-use crate::policy::{Blueprint, Millis, OwnedNetworks, Policy, Refusal, Room, RoomSnapshot};
+use crate::policy::{Blueprint, Millis, OwnedNetworks, Policy, Refusal, Room, RoomSnapshot, Slots};
 use crate::request;
 
 pub use error::GatewayError;
@@ -319,8 +320,30 @@ impl Gateway {
         *self.is_handed_over.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The state directory is ours again.
+    /// Keeps of each site what requests still need here while another process takes over, never more than before, and says
+    /// what that is: what they hold and may come to hold, so all else is the other's.
+    pub fn let_go(&self) -> BTreeMap<String, u32> {
+        let in_force = self.in_force();
+        let sites = in_force.policy.sites().iter();
+        sites.map(|site| (site.id().as_str().to_owned(), site.let_go())).collect()
+    }
+
+    /// Says what of each site a process holds from which this one took over; nothing of one that is not named.
+    pub fn hold_elsewhere(&self, parts: &BTreeMap<String, u32>) {
+        let in_force = self.in_force();
+        for site in in_force.policy.sites() {
+            site.hold_elsewhere(parts.get(site.id().as_str()).copied().unwrap_or_default());
+        }
+    }
+
+    /// Whether a request holds a slot of any site.
+    pub fn is_busy(&self) -> bool {
+        self.in_force().policy.sites().iter().any(|site| site.gate().in_flight().total() > Slots::ZERO)
+    }
+
+    /// The state directory is ours again, and all slots with it.
     pub fn take_back(&self) {
+        self.in_force().policy.sites().iter().for_each(|site| site.keep(None));
         *self.is_handed_over.lock().unwrap_or_else(PoisonError::into_inner) = false;
     }
 

@@ -117,10 +117,11 @@ async fn serve(config: EdgeConfig, flags: &Flags<EdgeConfig>, takeover: bool) ->
     sharing::keep_asking(&gateway, &tasks).await?;
     health::keep_asking(&gateway, &tasks);
     reload.keep_reading(&tasks);
-    front.serve(listener, &tasks);
     if let Some(taken) = taken {
-        taken.serving()?;
+        // What the process before still needs of each site is known before the first request comes.
+        taken.serving(&gateway)?.follow(&gateway, &tasks)?;
     }
+    front.serve(listener, &tasks);
     handover.keep_ready(&tasks);
     let metrics = addresses.metrics.map(|address| format!(" metrics={address}")).unwrap_or_default();
     writeln!(std::io::stdout(), "ready listen={listening} admin={}{metrics}", addresses.admin)?;

@@ -6,10 +6,14 @@
 //! directory and serves; then the one before ends with the requests that it has. If the new one does not come so far, the
 //! one before goes on as if nothing had been.
 //!
+//! While the one before drains, a site's slots are divided: it keeps what its requests need, less and less of it, and says so
+//! over the same socket after it has let go; the new one has the rest, and all of it when the socket closes.
+//!
 //! A decision log has one writer, and the one before writes until its last request has ended. So there are two chains,
 //! and the new process writes the one that the process before does not.
 
-use std::io::{self, BufRead as _, BufReader, IoSlice, IoSliceMut, Read as _, Write as _};
+use std::collections::BTreeMap;
+use std::io::{self, IoSlice, IoSliceMut, Read as _, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
@@ -19,7 +23,9 @@ use std::time::Duration;
 
 use naru_runtime::tasks::Tasks;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, UnixAddr, recvmsg, sendmsg};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, UnixListener};
+use tokio::time::Instant;
 
 use super::doors::Doors;
 use crate::adapter::Front;
@@ -31,7 +37,13 @@ pub const SOCKET: &str = "handover.sock";
 const STEP_MAX: Duration = Duration::from_secs(10);
 /// Longest line between the two.
 const LINE_BYTES_MAX: u64 = 64;
-const TAKE: &str = "take 1\n";
+/// The same where it says what of each site it keeps: as many sites as a policy has, with their names.
+const PARTS_BYTES_MAX: u64 = 64 << 10;
+/// How often the process before lets go of what its requests need no more.
+const LET_GO_EVERY: Duration = Duration::from_millis(50);
+/// How long after its `drain_max` the process before must have ended: then its requests are cut.
+const END_MARGIN: Duration = Duration::from_secs(1);
+const TAKE: &str = "take 2\n";
 const SERVING: &str = "serving\n";
 
 /// Why a handover did not happen.
@@ -83,14 +95,69 @@ pub fn take(state: &Path) -> Result<Taken, HandoverError> {
     Ok(Taken { listener: socket.into(), lane: busy.other(), stream })
 }
 
+/// The process before, while it drains.
+#[derive(Debug)]
+pub struct Predecessor {
+    stream: UnixStream,
+}
+
 impl Taken {
-    /// Tells the process before that it may end. Blocks.
+    /// Tells the process before that it may end, and hears what of each site it keeps for now. Blocks.
     ///
     /// # Errors
-    /// When it has gone already; then it serves no more either.
-    pub fn serving(mut self) -> Result<(), HandoverError> {
-        self.stream.write_all(SERVING.as_bytes()).map_err(HandoverError::Other)
+    /// When it has gone already, or does not say; then it goes on.
+    pub fn serving(mut self, gateway: &Gateway) -> Result<Predecessor, HandoverError> {
+        self.stream.write_all(SERVING.as_bytes()).map_err(HandoverError::Other)?;
+        let line = read_line(&self.stream, PARTS_BYTES_MAX).map_err(HandoverError::Other)?;
+        gateway.hold_elsewhere(&read_parts(&line).map_err(HandoverError::Other)?);
+        Ok(Predecessor { stream: self.stream })
     }
+}
+
+impl Predecessor {
+    /// Takes what it lets go of, and everything when it has ended.
+    ///
+    /// # Errors
+    /// When the system refuses the socket.
+    pub fn follow(self, gateway: &Arc<Gateway>, tasks: &Tasks) -> io::Result<()> {
+        self.stream.set_nonblocking(true)?;
+        let stream = tokio::net::UnixStream::from_std(self.stream)?;
+        let (gateway, stop) = (gateway.clone(), tasks.stop_token());
+        tasks.spawn("predecessor", async move {
+            let until = Instant::now() + gateway.in_force().config.drain_max + END_MARGIN;
+            let followed = tokio::time::timeout_at(until, follow(stream, &gateway));
+            match stop.run_until_cancelled(followed).await {
+                None | Some(Ok(Ok(()))) => {}
+                Some(Ok(Err(error))) => tracing::warn!(%error, "the process before cannot be understood any more"),
+                Some(Err(_)) => tracing::warn!("the process before has not ended in its time"),
+            }
+            gateway.hold_elsewhere(&BTreeMap::new());
+        });
+        Ok(())
+    }
+}
+
+/// Ends with the process before.
+async fn follow(stream: tokio::net::UnixStream, gateway: &Gateway) -> io::Result<()> {
+    let mut reader = tokio::io::BufReader::new(stream);
+    loop {
+        let mut line = String::new();
+        if (&mut reader).take(PARTS_BYTES_MAX).read_line(&mut line).await? == 0 {
+            return Ok(());
+        }
+        gateway.hold_elsewhere(&read_parts(&line)?);
+    }
+}
+
+/// What of each site a process keeps, by name.
+type Parts = BTreeMap<String, u32>;
+
+fn write_parts(parts: &Parts) -> String {
+    serde_json::to_string(parts).expect("names and numbers") + "\n"
+}
+
+fn read_parts(line: &str) -> io::Result<Parts> {
+    serde_json::from_str(line).map_err(io::Error::other)
 }
 
 /// The side that runs.
@@ -125,15 +192,19 @@ impl Handover {
     /// Waits to be asked.
     pub fn keep_ready(self, tasks: &Tasks) {
         let (stop, all) = (tasks.stop_token(), tasks.clone());
+        let (gateway, front) = (self.gateway.clone(), self.front.clone());
         tasks.spawn("handover", async move {
-            if stop.run_until_cancelled(self.run()).await.is_some() {
-                all.stop();
+            let Some(successor) = stop.run_until_cancelled(self.run()).await else { return };
+            all.stop();
+            if let Err(error) = let_go(successor, &gateway, &front).await {
+                // It has what it was told last, until this process ends.
+                tracing::warn!(%error, "the process that took over cannot be told what is free");
             }
         });
     }
 
-    /// Ends when another process serves.
-    async fn run(mut self) {
+    /// Ends when another process serves: it hears over this what is free.
+    async fn run(mut self) -> UnixStream {
         let mut socket = self.socket.take();
         let this = Arc::new(self);
         loop {
@@ -147,7 +218,10 @@ impl Handover {
             };
             tracing::info!("another process takes over");
             match this.give(asked).await {
-                Ok(()) => return tracing::info!("another process serves"),
+                Ok(successor) => {
+                    tracing::info!("another process serves");
+                    return successor;
+                }
                 Err(error) => {
                     tracing::warn!(
                         error = &error as &dyn std::error::Error,
@@ -176,7 +250,7 @@ impl Handover {
         }
     }
 
-    async fn give(self: &Arc<Self>, stream: UnixStream) -> Result<(), HandoverError> {
+    async fn give(self: &Arc<Self>, stream: UnixStream) -> Result<UnixStream, HandoverError> {
         let asked = stream.try_clone().map_err(HandoverError::Other)?;
         blocking(move || expect(&asked, TAKE)).await.map_err(HandoverError::Other)?;
         self.front.pause(true);
@@ -189,7 +263,10 @@ impl Handover {
                 Lane::Second => 2,
             };
             send(&stream, &format!("given {number}\n"), &this.listener).map_err(HandoverError::Other)?;
-            expect(&stream, SERVING).map_err(HandoverError::Other)
+            expect(&stream, SERVING).map_err(HandoverError::Other)?;
+            let parts = write_parts(&this.gateway.let_go());
+            (&stream).write_all(parts.as_bytes()).map_err(HandoverError::Other)?;
+            Ok(stream)
         })
         .await
     }
@@ -204,6 +281,23 @@ impl Handover {
             tracing::error!(%error, "the ports for operators cannot be opened again");
         }
     }
+}
+
+/// Keeps less and less of each site for the requests that are left, until the last connection has ended.
+async fn let_go(successor: UnixStream, gateway: &Gateway, front: &Front) -> io::Result<()> {
+    successor.set_nonblocking(true)?;
+    let mut successor = tokio::net::UnixStream::from_std(successor)?;
+    let mut said = Parts::new();
+    while front.connections() > 0 || gateway.is_busy() {
+        let parts = gateway.let_go();
+        if parts != said {
+            // Falls before it is said, so that it is never had twice.
+            successor.write_all(write_parts(&parts).as_bytes()).await?;
+            said = parts;
+        }
+        tokio::time::sleep(LET_GO_EVERY).await;
+    }
+    Ok(())
 }
 
 /// The socket at a path; without it the edge serves as well, but cannot hand over.
@@ -224,10 +318,21 @@ async fn blocking<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -
     }
 }
 
+fn read_line(stream: &UnixStream, bytes_max: u64) -> io::Result<String> {
+    // Byte by byte: what comes behind the line is for whoever reads next.
+    let mut read = Vec::new();
+    for byte in stream.take(bytes_max).bytes() {
+        read.push(byte?);
+        if read.ends_with(b"\n") {
+            break;
+        }
+    }
+    String::from_utf8(read).map_err(io::Error::other)
+}
+
 /// Reads a line, which must be this one.
 fn expect(stream: &UnixStream, line: &str) -> io::Result<()> {
-    let mut read = String::new();
-    BufReader::new(stream.take(LINE_BYTES_MAX)).read_line(&mut read)?;
+    let read = read_line(stream, LINE_BYTES_MAX)?;
     if read == line { Ok(()) } else { Err(io::Error::other(format!("it said {read:?}, not {line:?}"))) }
 }
 

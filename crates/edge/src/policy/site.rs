@@ -64,6 +64,11 @@ struct Own {
 /// What of a demand is left a step later, in hundredths: a share does not follow single quiet steps.
 const DEMAND_LEFT_PERCENT: u64 = 90;
 
+/// What a process that drains keeps beside what its requests wanted: those who ask once more on connections that stand.
+const DRAIN_MARGIN_PERCENT: u64 = 5;
+/// What it keeps of what they wanted.
+const DRAIN_DEMAND_PERCENT: u64 = 125;
+
 impl Site {
     pub(super) fn new(id: SiteId, tier: Tier, bounds: Bounds, reserve: Slots, safe: u32) -> Self {
         let own = Own { share: Share::of(WHOLE), reserve, bounds, demand: Slots::ZERO };
@@ -164,6 +169,17 @@ impl Site {
     /// Keeps no more than this part of it, since another process takes over; all of the share again without one.
     pub fn keep(&self, part: Option<u32>) {
         self.share(|share| share.kept = part);
+    }
+
+    /// Keeps what requests need here while another process takes over: what they wanted of late and a margin, no more
+    /// than half where they do not hold more, and never more than before. Answers with what they may still come to hold.
+    pub fn let_go(&self) -> u32 {
+        let (demand, in_flight) = (u64::from(self.demand()), self.in_flight());
+        let margin = u64::from(WHOLE) * DRAIN_MARGIN_PERCENT / 100;
+        let wanted = demand * DRAIN_DEMAND_PERCENT / 100 + margin;
+        let wanted = u32::try_from(wanted).unwrap_or(WHOLE).min(in_flight.max(WHOLE / 2));
+        self.share(|share| share.kept = Some(share.kept.map_or(wanted, |kept| kept.min(wanted))));
+        part_of(self.gate.held(), self.bounds().ceiling)
     }
 
     /// What of it this process may have, also while its lease runs.

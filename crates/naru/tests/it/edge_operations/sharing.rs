@@ -251,3 +251,26 @@ fn a_gateway_alone_has_its_safe_part() {
     assert_eq!((&state["sites"][0]["limit"], &state["sites"][0]["reserve"]), (&250_000.into(), &50_000.into()));
     assert_eq!(edge.ask("listen", "GET /pay", "").0, 200);
 }
+
+#[test]
+fn two_processes_of_a_takeover_never_take_more_than_the_site_has() {
+    let server = Holding::start();
+    let place = Place::at(vec![server.address]);
+    place.configure_with("limits = { requests_per_client_s = 1000000 }", "timeout = '60s'\n", SLOTS, None);
+    let mut edge = place.start(&[]);
+    let crowd = Crowd::start(edge.address("listen"), CLIENTS);
+    until("all slots are taken", || (server.now() == SLOTS).then_some(()));
+    let next = place.start(&["--takeover"]);
+    // The one before still holds everything, so there is nothing for those who come.
+    let before = crowd.asked();
+    until("the crowd asks on", || (crowd.asked() > before + 200).then_some(()));
+    assert_eq!(server.take_most(), SLOTS);
+    server.let_go(true);
+    assert!(edge.ended().success(), "{}", edge.log());
+    until("all of the site is the new one's", || (part(&next) == 1_000_000).then_some(()));
+    assert!(server.take_most() <= SLOTS);
+    server.let_go(false);
+    until("all slots are taken again", || (server.now() == SLOTS).then_some(()));
+    assert_eq!(server.take_most(), SLOTS);
+    server.let_go(true);
+}
