@@ -140,7 +140,10 @@ pub fn fuzz(args: &FuzzArgs) -> Result<(), TaskError> {
         let (found, seeds) = (format!("fuzz/corpus.work/{target}"), format!("fuzz/corpus/{target}"));
         std::fs::create_dir_all(crate::shell::root().join(&found))
             .map_err(|source| TaskError::File { path: found.clone().into(), source })?;
-        let words = ["fuzz", "run", target, &found, &seeds, "--", &seconds, "-rss_limit_mb=2048", "-timeout=10"];
+        let own = ["--no-default-features", "--features", target];
+        let run_one = ["fuzz", "run", target, &found, &seeds];
+        let bounds = ["--", &seconds, "-rss_limit_mb=2048", "-timeout=10"];
+        let words = [&run_one[..], &own, &bounds].concat();
         let mut fuzz = command(&cargo_fuzz, &words);
         fuzz.env("RUSTUP_TOOLCHAIN", "nightly");
         run(fuzz)?;
