@@ -118,7 +118,7 @@ fn a_process_that_gives_up_a_takeover_changes_nothing() {
     place.configure("", "");
     let edge = place.start(&[]);
     let socket = place.dir.path().join("state/handover.sock");
-    for said in ["take 1\n", "give\n", ""] {
+    for said in ["take 2\n", "take 1\n", ""] {
         let mut other = until("the edge can be asked", || UnixStream::connect(&socket).ok());
         other.write_all(said.as_bytes()).unwrap();
         other.shutdown(Shutdown::Write).unwrap();
