@@ -318,8 +318,8 @@ async fn blocking<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -
     }
 }
 
+#[expect(clippy::unbuffered_bytes, reason = "what comes behind the line is for whoever reads next")]
 fn read_line(stream: &UnixStream, bytes_max: u64) -> io::Result<String> {
-    // Byte by byte: what comes behind the line is for whoever reads next.
     let mut read = Vec::new();
     for byte in stream.take(bytes_max).bytes() {
         read.push(byte?);
