@@ -46,6 +46,9 @@ naru_runtime::config! {
         /// Longest wait for an answer.
         #[range("1s", "5m")]
         pub request_timeout: Duration = "30s",
+        /// Whether topics may have other ids than the tables know: the same topics behind another address, such as a relay in
+        /// front of their cluster. Without it, a topic that was made anew stops its table.
+        pub other_topic_ids: bool = "false",
     }
 }
 

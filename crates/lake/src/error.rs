@@ -29,6 +29,27 @@ pub enum LakeError {
         /// The first offset that the table has not got.
         needed: i64,
     },
+    /// The topic is another one than the table was made of.
+    #[error(
+        "the topic {topic} was made anew (its id is {now}, it was {before}): its offsets are others. Take the table away, or \
+         set log.other_topic_ids = true if it is the same topic behind another address"
+    )]
+    OtherTopic {
+        /// The topic.
+        topic: String,
+        /// Its id as the table's snapshot has it.
+        before: String,
+        /// Its id now.
+        now: String,
+    },
+    /// Rows of a mirror are missing in the log.
+    #[error("{at}: {what}; let capture copy the table anew (--copy-anew)")]
+    Incomplete {
+        /// The partition.
+        at: String,
+        /// What is missing.
+        what: &'static str,
+    },
     /// Files of a table cannot be read or written.
     #[error("the files of a table")]
     Files(#[from] iceberg::Error),
@@ -103,6 +124,8 @@ impl LakeError {
             Self::Files(_) | Self::Parquet(_) | Self::Catalogue(_) | Self::System { .. } => true,
             Self::Batch { .. }
             | Self::Gone { .. }
+            | Self::OtherTopic { .. }
+            | Self::Incomplete { .. }
             | Self::Columns { .. }
             | Self::Change { .. }
             | Self::Schema { .. }

@@ -1,6 +1,6 @@
 //! A lake as a process: its tables, its ports, its end.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ use crate::config::{CHANGES, EventsConfig, LakeConfig, LogConfig, LogMechanism, 
 use crate::error::LakeError;
 use crate::events::dead::DeadLetters;
 use crate::events::plan::Plan;
-use crate::ingest::status::Stage;
+use crate::ingest::status::{Stage, Status};
 use crate::ingest::{ChangeInput, EventInput, Ingest, Input, Limits};
 use crate::rest;
 use crate::sql::server::{SqlError, SqlServer};
@@ -107,6 +107,7 @@ impl Lake {
             idle_commit_interval: config.idle_commit_interval,
             hot_bytes_max: size(config.hot_bytes_max),
             fetch_bytes_max: size(config.fetch_bytes_max),
+            other_topic_ids: config.log.other_topic_ids,
         };
         let sql = SqlServer::open(config.listen, config.sql.clone(), tables.clone())?;
         let shared = Shared {
@@ -184,6 +185,9 @@ impl Shared {
                 Ok(metadata) => {
                     for topic in metadata.topics {
                         let Some(table) = source.table_of(&topic.name) else { continue };
+                        if self.is_of_events(&topic.name) {
+                            continue;
+                        }
                         if known.len() < TABLES_MAX && known.insert(topic.name.to_string()) {
                             self.take_in_changes(&source, &schemas, &marks, &topic.name, table);
                         }
@@ -195,6 +199,11 @@ impl Shared {
                 () = tokio::time::sleep(self.config.discovery_interval) => {}
             }
         }
+    }
+
+    /// Whether a topic has events, or dead letters of events: neither holds changes of a source.
+    fn is_of_events(&self, topic: &str) -> bool {
+        self.config.events.iter().any(|events| events.topic == topic || events.dead_letters() == topic)
     }
 
     fn take_in_changes(
@@ -219,7 +228,18 @@ impl Shared {
         let (published, reader) = watch::channel(None);
         let status = Arc::default();
         let entry = Entry { kind, topic: topic.to_owned(), published: reader, status: Arc::clone(&status) };
-        self.tables.add((namespace.to_owned(), name.to_owned()), entry);
+        if let Err(other) = self.tables.add((namespace.to_owned(), name.to_owned()), entry) {
+            // Two committers of one table would end each other for ever.
+            let reason = format!("the topics {} and {topic} would both be the table {namespace}.{name}", other.topic);
+            tracing::error!(topic, reason, "a topic becomes no table");
+            let status: Arc<Status> = Arc::default();
+            status.stops(reason);
+            let entry = Entry { kind, topic: topic.to_owned(), published: watch::channel(None).1, status };
+            // Its topic tells it apart; no table of SQL can have such a name.
+            let taken = self.tables.add((namespace.to_owned(), format!("{name} of {topic}")), entry);
+            taken.unwrap_or_else(|_| tracing::error!(topic, "and was so before"));
+            return;
+        }
         let ingest = Ingest {
             table: TableIdent::new(NamespaceIdent::new(namespace.to_owned()), name.to_owned()),
             kind,
@@ -232,6 +252,7 @@ impl Shared {
             clock: Arc::clone(&self.clock),
             published,
             status,
+            damaged: BTreeMap::new(),
         };
         let stop: CancellationToken = self.tasks.stop_token();
         self.tasks.spawn("table", ingest.run(stop));

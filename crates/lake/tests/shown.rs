@@ -5,7 +5,6 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
-use datafusion_postgres::datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 use datafusion_postgres::pgwire::api::portal::Format;
 use futures::StreamExt as _;
 use iceberg::spec::PrimitiveType;
@@ -15,6 +14,7 @@ use naru_lake::config::LakeConfig;
 use naru_lake::ingest::status::Status;
 use naru_lake::sql::guard::Guard;
 use naru_lake::sql::session::Sessions;
+use naru_lake::sql::syntax::{OPERATORS_MAX, STACK_BYTES, Syntax};
 use naru_lake::sql::tables::{Entry, Tables};
 use naru_lake::table::columns::{self, Declared, FieldIds, Kind};
 use naru_lake::table::state::{Retention, State, new_table_properties};
@@ -45,6 +45,19 @@ role = "all"
 [[sql.role]]
 name = "all"
 tables = ["*"]
+[[sql.user]]
+name = "clerk"
+password = "c"
+role = "clerks"
+[[sql.role]]
+name = "clerks"
+tables = ["pay.payments", "pay.salaries"]
+[[sql.role.mask]]
+table = "pay.salaries"
+column = "renamed"
+[[sql.role.policy]]
+table = "pay.payments"
+rows = "cast(substr(id, 2) as int) > 1"
 [[sql.role]]
 name = "analysts"
 tables = ["pay.payments", "pay.payments_changes"]
@@ -62,6 +75,7 @@ rows = "merchant = 'shop-1'"
 
 struct World {
     guard: Guard,
+    queries_max: u32,
     _kept: (TempDir, Vec<watch::Sender<Option<Arc<naru_lake::table::view::View>>>>),
 }
 
@@ -73,12 +87,13 @@ async fn world() -> World {
         let (sender, published) = watch::channel(None);
         sender.send_replace(Some(Arc::new(table(&catalogue, name).await.view())));
         let entry = Entry { kind: Kind::Facts, topic: name.to_owned(), published, status: Arc::new(Status::default()) };
-        tables.add(("pay".to_owned(), name.to_owned()), entry);
+        tables.add(("pay".to_owned(), name.to_owned()), entry).unwrap();
         kept.push(sender);
     }
     let config: LakeConfig = Sources::default().document("lake.toml", CONFIG).load().unwrap();
+    let queries_max = config.sql.queries_max;
     let sessions = Sessions::new(config.sql, tables).unwrap();
-    World { guard: Guard::new(Arc::new(sessions)), _kept: (dir, kept) }
+    World { queries_max, guard: Guard::new(Arc::new(sessions)), _kept: (dir, kept) }
 }
 
 /// Two rows on the disk, two in memory.
@@ -130,10 +145,12 @@ impl World {
     /// Everything that a client is told: rows as text, or the error.
     async fn ask(&self, user: &str, sql: &str) -> Result<String, String> {
         let said = |error: datafusion_postgres::pgwire::error::PgWireError| error.to_string();
-        let statements = PostgresCompatibilityParser::new().parse(sql).map_err(|error| error.to_string())?;
+        let statements = Syntax::default().statements(sql).map_err(|error| error.to_string())?;
         let mut told = String::new();
         for statement in statements {
-            let mut answer = self.guard.run(user, &statement, None, &Format::UnifiedText).await.map_err(said)?;
+            let permit = self.guard.permit().await.map_err(said)?;
+            let format = &Format::UnifiedText;
+            let mut answer = self.guard.run(user, &statement, None, format, permit).await.map_err(said)?;
             for field in answer.row_schema().iter() {
                 told.push_str(field.name());
                 told.push('|');
@@ -272,8 +289,12 @@ async fn a_query_that_costs_too_much_ends_with_a_clear_error_and_the_next_one_is
     let group = "select value % 50000000, count(*) from generate_series(1, 100000000) group by 1".to_owned();
     let recursive = "with recursive x as (select 1 as n union all select n + 1 from x) select max(n) from x".to_owned();
     for (sql, expect) in [
-        // As the parser says it; clients are told that it is nested too deeply.
-        (deep, "recursion limit"),
+        (deep, "nested too deeply"),
+        ("select range(0, 10000000000)".to_owned(), "Invalid function"),
+        ("select array_repeat(1, 10000000000)".to_owned(), "Invalid function"),
+        ("select repeat('x', 2147483647)".to_owned(), "more memory"),
+        ("select lpad('x', 2147483647)".to_owned(), "more memory"),
+        ("select count(repeat(id, 2147483647)) from pay.payments".to_owned(), "more memory"),
         (cross, "longer than 3s"),
         (sort, "more memory"),
         (group, "more memory"),
@@ -284,4 +305,94 @@ async fn a_query_that_costs_too_much_ends_with_a_clear_error_and_the_next_one_is
         assert!(world.ask("root", "select 1 as one").await.unwrap().contains("one"));
     }
     world.ask("root", &unions).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subquery_in_a_select_list_is_answered_not_emptied() {
+    let world = world().await;
+    let check = async |sql: &str, expect: &str| {
+        let told = match world.ask("root", sql).await {
+            Ok(told) | Err(told) => told,
+        };
+        assert!(told.contains(expect), "{sql}: {told}");
+    };
+    let correlated = "select (select count(*) from pay.salaries s where s.merchant = p.merchant) * 1000 + 7 as n \
+                      from pay.payments p where p.id = 'p1'";
+    check(correlated, "2007").await;
+    let plain = "select (select count(*) from pay.salaries s where s.merchant = p.merchant) as n from pay.payments p";
+    assert_eq!(world.ask("root", plain).await.unwrap().matches('2').count(), 4);
+    check("select (select max(payments.amount) from pay.payments) as n", "777777").await;
+    check("select (select amount from pay.payments) as n", "more than one row").await;
+    check("select id from pay.payments where amount = (select amount from pay.payments)", "more than one row").await;
+    check("select (select amount from pay.payments where id = 'p2') + 1 as n", "201").await;
+    check("select coalesce((select amount from pay.payments where id = 'none'), 3131) as n", "3131").await;
+    check("select id from pay.payments order by id collate \"C\"", "ollat").await;
+    check("select cast(id as regclass) from pay.payments", "REGCLASS").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_fit_or_fails_shows_nothing_of_what_it_hides() {
+    let world = world().await;
+    let asked = async |sql: &str| match world.ask("clerk", sql).await {
+        Ok(told) | Err(told) => told,
+    };
+    // The policy fails on a row whose id the clerk does not see.
+    let told = asked("select id from pay.payments").await;
+    assert!(told.contains("could not be read") && !told.contains("idden"), "{told}");
+    // The mask's column is gone: the table is hidden, the catalogue goes on.
+    let told = asked("select table_name from information_schema.tables").await;
+    assert!(told.contains("payments") && !told.contains("salaries"), "{told}");
+    assert!(asked("select * from pay.salaries").await.contains("not found"));
+    assert!(asked("select relname from pg_catalog.pg_class").await.contains("payments"));
+    // Counts of rows that the clerk does not see.
+    let sql = "select rows is null and files is null and commits is null as hidden_counts from naru.freshness \
+               where table_name = 'pay.payments'";
+    assert!(asked(sql).await.ends_with("t\n"), "{}", asked(sql).await);
+    assert!(world.ask("root", &sql.replace("is null", "is not null")).await.unwrap().ends_with("t\n"));
+}
+
+/// As the port's threads have it.
+#[test]
+fn the_longest_chain_of_operators_that_is_taken_in_fits_the_stack() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_stack_size(STACK_BYTES)
+        .enable_all()
+        .build()
+        .unwrap();
+    let chains = runtime.spawn(async {
+        let world = world().await;
+        for (first, link) in [("1", "+1"), ("true", " and true"), ("'a'", "||'a'"), ("1", "::int"), ("1", " is null")] {
+            let sql = format!("select {first}{}", link.repeat(OPERATORS_MAX));
+            // Whatever is answered, the process is there.
+            drop(world.ask("root", &sql).await);
+            let over = format!("{sql}{link}");
+            let told = world.ask("root", &over).await.unwrap_err();
+            assert!(told.contains("nested too deeply"), "{told}");
+        }
+    });
+    runtime.block_on(chains).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_nobody_takes_in_gives_its_place_back_when_its_time_is_over() {
+    let world = world().await;
+    let statement = Syntax::default().statements("select * from generate_series(1, 1000000)").unwrap().remove(0);
+    let mut left = Vec::new();
+    for _ in 0..world.queries_max {
+        let permit = world.guard.permit().await.unwrap();
+        left.push(world.guard.run("root", &statement, None, &Format::UnifiedText, permit).await.unwrap());
+    }
+    // All places are taken by cursors that nobody reads; their time is what the next one waits for.
+    let mut asked = world.ask("root", "select 1 as one").await;
+    if asked.is_err() {
+        asked = world.ask("root", "select 1 as one").await;
+    }
+    assert!(asked.unwrap().contains("one"));
+    let mut rest = left.remove(0).data_rows;
+    let mut ended = None;
+    while let Some(row) = rest.next().await {
+        ended = row.err();
+    }
+    assert!(ended.unwrap().to_string().contains("longer than 3s"));
 }

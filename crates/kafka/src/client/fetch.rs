@@ -11,6 +11,9 @@ use crate::wire::{
 /// The last version that names topics; later ones carry their identity.
 const NAMED_MAX: i16 = 12;
 
+/// The isolation level of consumers of committed transactions.
+const READ_COMMITTED: i8 = 1;
+
 /// Where to read on in a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FetchFrom {
@@ -22,12 +25,15 @@ pub struct FetchFrom {
     pub bytes_max: i32,
     /// Refuses an answer by a leader of another epoch, with FENCED_LEADER_EPOCH or UNKNOWN_LEADER_EPOCH.
     pub leader_epoch: Option<i32>,
+    /// Only what is in front of the first open transaction, and which transactions were aborted. One request has one answer
+    /// to this: where it is wanted of one partition, it holds for all that go to the same leader. Default false.
+    pub committed: bool,
 }
 
 impl FetchFrom {
     /// From an offset, with the defaults.
     pub fn new(at: TopicPartition, offset: i64) -> Self {
-        Self { at, offset, bytes_max: 1 << 20, leader_epoch: None }
+        Self { at, offset, bytes_max: 1 << 20, leader_epoch: None, committed: false }
     }
 }
 
@@ -58,6 +64,9 @@ pub struct Fetched {
     pub high_watermark: i64,
     /// The same for consumers of committed transactions.
     pub last_stable_offset: i64,
+    /// Transactions within the batches that were aborted: producer and first offset, each up to its marker. Only of
+    /// [`FetchFrom::committed`].
+    pub aborted: Vec<(i64, i64)>,
     /// The log start, if the broker says.
     pub log_start: Option<i64>,
     /// Who answered.
@@ -122,6 +131,9 @@ fn request<'a>(wanted: impl IntoIterator<Item = &'a FetchFrom>, options: &FetchO
     };
     let mut topic = None;
     for from in wanted {
+        if from.committed {
+            request.isolation_level = READ_COMMITTED;
+        }
         if topic != Some(&from.at.topic) {
             request.topics.push_named(StrBytes::from_string(from.at.topic.to_string()), TopicId::NIL);
             topic = Some(&from.at.topic);
@@ -180,7 +192,9 @@ impl Answer {
             return Err(self.connection.answered_error(asked(), partition.error, None));
         }
         let batches = whole_batches(partition).map_err(|source| self.connection.decode_error(asked(), source))?;
+        let aborted = partition.aborted_transactions.iter().flatten();
         Ok(Fetched {
+            aborted: aborted.map(|one| (one.producer_id, one.first_offset)).collect(),
             batches,
             high_watermark: partition.high_watermark,
             last_stable_offset: partition.last_stable_offset,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use arrow::array::{
     Array as _, ArrayRef, Int32Array, RecordBatch, RecordBatchOptions, StringArray, UInt32Array, new_null_array,
 };
-use arrow::compute::{cast, take};
-use arrow::datatypes::SchemaRef;
+use arrow::compute::{CastOptions, cast_with_options, take};
+use arrow::datatypes::{DataType, Field, SchemaRef};
 use arrow::error::ArrowError;
 
 use super::decode::{Changes, row_column};
@@ -47,11 +47,38 @@ pub fn rows(
         };
         filled.push(match column.data_type() == field.data_type() {
             true => column,
-            false => cast(&column, field.data_type())?,
+            false => fitted(&column, field)?,
         });
     }
     let options = RecordBatchOptions::new().with_row_count(Some(count));
     RecordBatch::try_new_with_options(Arc::clone(table), filled, &options)
+}
+
+/// Values in the type of a column that can hold all of them; never a null or a rounded value in place of one.
+fn fitted(column: &ArrayRef, field: &Field) -> Result<ArrayRef, ArrowError> {
+    let (from, to) = (column.data_type(), field.data_type());
+    if !(columns::widens(from, to) || is_the_same(from, to)) {
+        let what = format!("the column {} is {to}, and a record of another schema has {from}", field.name());
+        return Err(ArrowError::SchemaError(what));
+    }
+    cast_with_options(column, to, &CastOptions { safe: false, ..CastOptions::default() })
+}
+
+/// Whether two types are one of the log's in other clothes, such as texts with other widths of offsets.
+fn is_the_same(from: &DataType, to: &DataType) -> bool {
+    use DataType::{
+        Binary, BinaryView, Dictionary, FixedSizeBinary, LargeBinary, LargeUtf8, Null, Time64, Timestamp, Utf8,
+        Utf8View,
+    };
+    match (from, to) {
+        (Null, _) => true,
+        (Utf8 | LargeUtf8 | Utf8View, Utf8 | LargeUtf8 | Utf8View) => true,
+        (Dictionary(_, value), to) => is_the_same(value, to),
+        (Binary | LargeBinary | BinaryView | FixedSizeBinary(_), Binary | LargeBinary | BinaryView) => true,
+        (Timestamp(from, from_zone), Timestamp(to, to_zone)) => from == to && from_zone.is_some() == to_zone.is_some(),
+        (Time64(from), Time64(to)) => from == to,
+        _ => false,
+    }
 }
 
 /// A row with the values of another one in the columns that `kept` names by their ordinals in the change's schema.

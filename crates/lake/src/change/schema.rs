@@ -42,7 +42,8 @@ impl ChangeSchema {
         let fields = row["fields"].as_array_mut().ok_or("its row has no fields")?;
         let mut columns = Vec::with_capacity(fields.len());
         for (ordinal, field) in fields.iter_mut().enumerate() {
-            let name = field["name"].as_str().ok_or("a column has no name")?.to_owned();
+            // What is no name of Avro's goes by a number, and says its own.
+            let name = field["naru.name"].as_str().or(field["name"].as_str()).ok_or("a column has no name")?.to_owned();
             let identity = field["naru.column"].as_i64().and_then(|number| i32::try_from(number).ok());
             let identity = identity.ok_or_else(|| format!("the column {name} has no naru.column"))?;
             let kind = kind_of(&mut field["type"]).map_err(|what| format!("the column {name}: {what}"))?;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use naru_kafka::client::admin::NewTopic;
 use naru_kafka::client::produce::ProduceOptions;
 use naru_kafka::client::{Client, ClientError, TopicPartition};
@@ -12,6 +13,9 @@ use serde_json::json;
 const TOPIC_WAIT_MAX: Duration = Duration::from_secs(30);
 /// Letters in one batch, before they are compressed: below what brokers take by default.
 const BATCH_BYTES_MAX: usize = 512 << 10;
+
+/// The header that says what became of an event.
+const DEAD: &str = "naru.dead";
 
 /// Why a letter is not in its topic.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +41,8 @@ pub struct Letter {
     pub key: Option<Vec<u8>>,
     /// Its value.
     pub value: Option<Vec<u8>>,
+    /// Its headers.
+    pub headers: Vec<(Bytes, Option<Bytes>)>,
     /// Why.
     pub reason: String,
 }
@@ -57,7 +63,8 @@ impl DeadLetters {
     }
 
     /// Writes letters; they are acknowledged when this returns. After a crash some may be written again: each says the
-    /// offset that it is of.
+    /// offset that it is of. A letter that the topic does not take because of its size goes without key, value and
+    /// headers; where the log allows nobody to write letters, each is a line in the lake's own log.
     ///
     /// # Errors
     /// When the log does not take them.
@@ -65,36 +72,79 @@ impl DeadLetters {
         if letters.is_empty() {
             return Ok(());
         }
-        self.make().await?;
-        let mut batch = BatchBuilder::new(Compression::None);
+        match self.make().await {
+            Ok(()) => {}
+            Err(error) if is_forbidden(&error) => {
+                letters.iter().for_each(|letter| self.tell(letter, &error));
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        }
+        let mut from = 0;
+        while from < letters.len() {
+            let mut bytes = letters[from].bytes();
+            let more = letters[from + 1..].iter().take_while(|letter| {
+                bytes += letter.bytes();
+                bytes <= BATCH_BYTES_MAX
+            });
+            let to = from + 1 + more.count();
+            self.send(&letters[from..to]).await?;
+            from = to;
+        }
+        Ok(())
+    }
+
+    async fn send(&self, letters: &[Letter]) -> Result<(), DeadError> {
+        let refused = match self.produce(letters, true).await {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        if is_forbidden(&refused) {
+            letters.iter().for_each(|letter| self.tell(letter, &refused));
+            return Ok(());
+        }
+        if !is_too_large(&refused) {
+            return Err(refused);
+        }
+        for letter in letters {
+            let one = std::slice::from_ref(letter);
+            match self.produce(one, true).await {
+                Err(error) if is_too_large(&error) => self.produce(one, false).await?,
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn produce(&self, letters: &[Letter], whole: bool) -> Result<(), DeadError> {
+        let mut batch = BatchBuilder::new(Compression::Zstd);
         for letter in letters {
             let place = format!("{}/{}@{}", self.of, letter.partition, letter.offset);
             let replay = format!(
                 "naru lake replay --config lake.toml --topic {} --partition {} --offset {}",
                 self.of, letter.partition, letter.offset
             );
-            let headers = json!({ "at": place, "reason": letter.reason, "replay": replay }).to_string();
-            let value = letter.value.as_deref();
-            batch.push(
-                letter.time_ms,
-                letter.key.as_deref(),
-                value,
-                &[("naru.dead".as_bytes(), Some(headers.as_bytes()))],
-            )?;
-            if batch.size_bytes() > BATCH_BYTES_MAX {
-                let full = std::mem::replace(&mut batch, BatchBuilder::new(Compression::None));
-                self.send(full).await?;
+            let mut about = json!({ "at": place, "reason": letter.reason, "replay": replay });
+            if !whole {
+                about["without"] = "its value: the topic does not take records of its size".into();
             }
+            let about = about.to_string();
+            let mut headers: Vec<(&[u8], Option<&[u8]>)> = vec![(DEAD.as_bytes(), Some(about.as_bytes()))];
+            if !whole {
+                batch.push(letter.time_ms, None, None, &headers)?;
+                continue;
+            }
+            headers.extend(letter.headers.iter().map(|(name, value)| (name.as_ref(), value.as_deref())));
+            batch.push(letter.time_ms, letter.key.as_deref(), letter.value.as_deref(), &headers)?;
         }
-        match batch.is_empty() {
-            true => Ok(()),
-            false => self.send(batch).await,
-        }
-    }
-
-    async fn send(&self, batch: BatchBuilder) -> Result<(), DeadError> {
         self.client.produce(&self.at, batch.build()?, &ProduceOptions::default()).await?;
         Ok(())
+    }
+
+    fn tell(&self, letter: &Letter, error: &DeadError) {
+        let error = error as &dyn std::error::Error;
+        let (topic, partition, offset, reason) = (&self.of, letter.partition, letter.offset, &letter.reason);
+        tracing::error!(topic, partition, offset, reason, error, "an event does not fit, and has no letter");
     }
 
     async fn make(&mut self) -> Result<(), DeadError> {
@@ -104,10 +154,46 @@ impl DeadLetters {
         match self.client.create_topic(&NewTopic::new(&*self.at.topic, 1), false).await {
             Ok(_) => {}
             Err(error) if error.code() == Some(ErrorCode::TOPIC_ALREADY_EXISTS) => {}
-            Err(error) => return Err(error.into()),
+            // Somebody else may have made it.
+            Err(error) if self.client.topic(&self.at.topic).await.is_err() => return Err(error.into()),
+            Err(_) => {}
         }
         self.client.await_topic(&self.at.topic, 1, TOPIC_WAIT_MAX).await?;
         self.is_there = true;
         Ok(())
     }
+}
+
+impl Letter {
+    /// About what it takes in a batch.
+    fn bytes(&self) -> usize {
+        let part = |part: &Option<Vec<u8>>| part.as_ref().map_or(0, Vec::len);
+        let headers = self.headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, Bytes::len));
+        part(&self.key) + part(&self.value) + headers.sum::<usize>() + self.reason.len() + LETTER_BYTES
+    }
+}
+
+/// What a letter takes beside what it carries: its place and the command, in JSON.
+const LETTER_BYTES: usize = 512;
+
+fn code(error: &DeadError) -> Option<ErrorCode> {
+    match error {
+        DeadError::Log(error) => error.code(),
+        DeadError::Wire(_) => None,
+    }
+}
+
+fn is_too_large(error: &DeadError) -> bool {
+    matches!(code(error), Some(ErrorCode::MESSAGE_TOO_LARGE | ErrorCode::RECORD_LIST_TOO_LARGE))
+}
+
+fn is_forbidden(error: &DeadError) -> bool {
+    matches!(
+        code(error),
+        Some(
+            ErrorCode::TOPIC_AUTHORIZATION_FAILED
+                | ErrorCode::CLUSTER_AUTHORIZATION_FAILED
+                | ErrorCode::POLICY_VIOLATION
+        )
+    )
 }

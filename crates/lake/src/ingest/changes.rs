@@ -149,6 +149,13 @@ impl ChangeInput {
         partition: i32,
     ) -> Result<(), LakeError> {
         let mut mark = state.progress.marks.get(&partition).copied();
+        if let (None, Kind::Mirror, Some(first)) = (mark, state.kind(), changes.ops.first())
+            && !matches!(first, Op::Begin | Op::Truncate)
+        {
+            // Rows that nothing touched since are missing, and nobody would know.
+            let what = "the log does not begin with a copy of the table: its first records are gone";
+            return Err(LakeError::Incomplete { at: format!("{}/{partition}", self.topic), what });
+        }
         let mut effects = Vec::with_capacity(changes.len());
         for (index, op) in changes.ops.iter().enumerate() {
             let (effect, after) = effect(mark, *op, changes.positions.value(index), changes.sequences.value(index));
@@ -225,7 +232,11 @@ impl ChangeInput {
             let row = all.slice(at as usize, 1);
             let row = match state.row(key).await? {
                 Some(before) => with_kept(&row, &before, &kept, &self.ids, schema).map_err(misfit)?,
-                None => row,
+                None => {
+                    let at = format!("{}/{partition}", self.topic);
+                    let what = "a value that did not change is kept from a row that is not there";
+                    return Err(LakeError::Incomplete { at, what });
+                }
             };
             state.apply(partition, row, &[Step::Put(key)]);
         }

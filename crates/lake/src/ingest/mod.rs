@@ -8,6 +8,7 @@ mod events;
 mod session;
 pub mod status;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,6 +49,8 @@ pub struct Limits {
     pub hot_bytes_max: usize,
     /// Bytes that are read at once.
     pub fetch_bytes_max: usize,
+    /// Whether a topic may have another id than its table knows.
+    pub other_topic_ids: bool,
 }
 
 /// The way of one topic into one table.
@@ -75,6 +78,8 @@ pub struct Ingest {
     pub published: watch::Sender<Option<Arc<View>>>,
     /// How the table is.
     pub status: Arc<Status>,
+    /// Where a batch could not be read, by partition: it is asked for once more.
+    pub damaged: BTreeMap<i32, i64>,
 }
 
 impl Ingest {

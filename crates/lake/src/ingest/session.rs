@@ -1,6 +1,7 @@
 //! One session of a table: open, read, fold, commit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -100,9 +101,16 @@ impl Ingest {
         Ok(())
     }
 
-    /// Shows the table as it is now to readers.
+    /// Shows the table as it is now to readers, unless they have seen more of it: a session begins at the snapshot, and
+    /// rows that were in memory when the last one failed come again out of the log.
     pub(super) fn publish(&self, state: &State) {
-        self.published.send_replace(Some(Arc::new(state.view())));
+        let is_behind = self.published.borrow().as_ref().is_some_and(|shown| {
+            let same = shown.table.metadata().uuid() == state.table().metadata().uuid();
+            same && state.progress.is_behind(&shown.progress)
+        });
+        if !is_behind {
+            self.published.send_replace(Some(Arc::new(state.view())));
+        }
     }
 
     /// The table as its snapshot says; made if missing, once its columns are known. None when told to stop before.
@@ -169,6 +177,16 @@ impl Ingest {
                 Err(error) => return Err(error.into()),
             }
         };
+        if !topic.id.is_nil() {
+            let now = topic.id.to_string();
+            match &state.progress.topic_id {
+                Some(before) if *before != now && !self.limits.other_topic_ids => {
+                    return Err(LakeError::OtherTopic { topic: self.topic.clone(), before: before.clone(), now });
+                }
+                Some(before) if *before == now => {}
+                _ => state.progress.topic_id = Some(now),
+            }
+        }
         let mut starts = BTreeMap::new();
         for partition in &topic.partitions {
             let at = TopicPartition::new(self.topic.as_str(), partition.partition);
@@ -191,7 +209,7 @@ impl Ingest {
         let share = (self.limits.fetch_bytes_max / offsets.len().max(1)).max(64 << 10);
         let from = |(partition, offset): (&i32, &i64)| {
             let at = TopicPartition::new(self.topic.as_str(), *partition);
-            FetchFrom { bytes_max: bytes(share), ..FetchFrom::new(at, *offset) }
+            FetchFrom { bytes_max: bytes(share), committed: true, ..FetchFrom::new(at, *offset) }
         };
         offsets.iter().map(from).collect()
     }
@@ -222,7 +240,26 @@ impl Ingest {
                 }
                 Err(error) => return Err(error.into()),
             };
-            let (records, next) = records(from, &fetched)?;
+            let (records, next) = match (records(from, &fetched), &mut self.input) {
+                (Ok(read), _) => {
+                    self.damaged.remove(&partition);
+                    read
+                }
+                // Once more: it may have been damaged on its way.
+                (Err(_), _) if self.damaged.insert(partition, from.offset) != Some(from.offset) => {
+                    failed += 1;
+                    continue;
+                }
+                (Err(damaged), Input::Changes(_)) => return Err(damaged.error),
+                (Err(damaged), Input::Events(input)) if damaged.read.1 == from.offset => {
+                    // What stands in it is nobody's to read; the events behind it are.
+                    let letters = input.bury(partition, damaged.offsets.clone(), &damaged.error).await?;
+                    self.status.note(|known| known.dead += letters);
+                    (Vec::new(), damaged.offsets.end)
+                }
+                // What stands before it first.
+                (Err(damaged), Input::Events(_)) => damaged.read,
+            };
             if !records.is_empty() {
                 match &mut self.input {
                     Input::Changes(input) => {
@@ -239,10 +276,15 @@ impl Ingest {
                 offsets.insert(partition, next);
                 moved = true;
             }
-            behind |= next < fetched.high_watermark;
-            ends.insert(partition, fetched.high_watermark);
+            // What is behind an open transaction is not there yet.
+            let end = match fetched.last_stable_offset {
+                stable if stable >= 0 => stable.min(fetched.high_watermark),
+                _ => fetched.high_watermark,
+            };
+            behind |= next < end;
+            ends.insert(partition, end);
             self.status.note(|known| {
-                known.ends.insert(partition, fetched.high_watermark);
+                known.ends.insert(partition, end);
             });
         }
         if let (0, Input::Changes(input)) = (failed, &mut self.input) {
@@ -261,28 +303,112 @@ impl Ingest {
     }
 }
 
-/// The records of an answer from where it was asked for, and the offset behind them.
-fn records(from: &FetchFrom, fetched: &Fetched) -> Result<(Vec<Record>, i64), LakeError> {
+/// A batch that cannot be read, and what stands before it.
+#[derive(Debug)]
+struct Damaged {
+    /// The records in front of it, and the offset behind them.
+    read: (Vec<Record>, i64),
+    /// The batch's own offsets.
+    offsets: Range<i64>,
+    error: LakeError,
+}
+
+/// The records of an answer from where it was asked for, without those of aborted transactions, and the offset behind
+/// them.
+fn records(from: &FetchFrom, fetched: &Fetched) -> Result<(Vec<Record>, i64), Box<Damaged>> {
     let (mut records, mut next) = (Vec::new(), from.offset);
-    let damaged = |source| LakeError::Batch { at: from.at.to_string(), source };
+    let mut begun = fetched.aborted.clone();
+    begun.sort_unstable_by_key(|(_, first)| std::cmp::Reverse(*first));
+    let mut aborting = BTreeSet::new();
     for batch in &fetched.batches {
-        if batch.header().last_offset() < next {
+        let header = batch.header();
+        if header.last_offset() < next {
             continue;
         }
-        batch.verify_crc().map_err(damaged)?;
-        if !batch.header().is_control() {
-            for record in batch.records(BATCH_BYTES_MAX) {
-                let record = record.map_err(damaged)?;
-                if record.offset >= from.offset {
-                    records.push(record);
-                }
-            }
+        while let Some((producer, _)) = begun.pop_if(|(_, first)| *first <= header.last_offset()) {
+            aborting.insert(producer);
         }
-        next = batch.header().next_offset();
+        let before = records.len();
+        let read = batch.verify_crc().and_then(|()| match header.is_control() {
+            true => {
+                // Whatever it says, the producer's transaction is over.
+                aborting.remove(&header.producer_id);
+                Ok(())
+            }
+            false if header.is_transactional() && aborting.contains(&header.producer_id) => Ok(()),
+            false => {
+                for record in batch.records(BATCH_BYTES_MAX) {
+                    let record = record?;
+                    if record.offset >= from.offset {
+                        records.push(record);
+                    }
+                }
+                Ok(())
+            }
+        });
+        if let Err(source) = read {
+            records.truncate(before);
+            let error = LakeError::Batch { at: from.at.to_string(), source };
+            let offsets = header.base_offset.max(from.offset)..header.next_offset();
+            return Err(Box::new(Damaged { read: (records, next), offsets, error }));
+        }
+        next = header.next_offset();
     }
     Ok((records, next))
 }
 
 fn bytes(count: usize) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // a test panics on failure
+
+    use naru_kafka::client::Broker;
+    use naru_kafka::wire::{Batch, BatchBuilder, Compression};
+
+    use super::*;
+
+    /// A batch of one record whose value is its name, by a producer, within a transaction or its end.
+    fn batch(base: i64, producer: i64, value: &str, is_control: bool) -> Batch {
+        let mut builder =
+            BatchBuilder::new(Compression::None).producer(producer, 0, 0).transactional().base_offset(base);
+        if is_control {
+            builder = builder.control();
+        }
+        builder.push(1, None, Some(value.as_bytes()), &[]).unwrap();
+        Batch::split_first(&mut builder.build().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn records_of_aborted_transactions_are_none() {
+        let batches = vec![
+            batch(0, 1, "a", false),
+            batch(1, 2, "b", false),
+            batch(2, 1, "abort", true),
+            batch(3, 1, "c", false),
+            batch(4, 2, "commit", true),
+            batch(5, 2, "d", false),
+            batch(6, 2, "abort", true),
+        ];
+        let check = |aborted: &[(i64, i64)], from: i64, expect: &str| {
+            let fetched = Fetched {
+                batches: batches.clone(),
+                high_watermark: 7,
+                last_stable_offset: 7,
+                aborted: aborted.to_vec(),
+                log_start: None,
+                broker: Broker { address: "a:1".into(), node_id: None },
+            };
+            let from = FetchFrom::new(TopicPartition::new("t", 0), from);
+            let (records, next) = records(&from, &fetched).unwrap();
+            let text = |record: &Record| String::from_utf8(record.value.clone().unwrap().to_vec()).unwrap();
+            assert_eq!((records.iter().map(text).collect::<String>().as_str(), next), (expect, 7), "{aborted:?}");
+        };
+        check(&[], 0, "abcd");
+        check(&[(1, 0)], 0, "bcd");
+        check(&[(1, 0), (2, 5)], 0, "bc");
+        check(&[(2, 5), (1, 0)], 1, "bc");
+    }
 }

@@ -1,15 +1,16 @@
 //! Every query, on its way in and out: whose it is, whether it only reads, what it may cost, and a line in the log.
 
 use std::collections::BTreeSet;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use datafusion::common::ParamValues;
-use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::SQLOptions;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{EmptyRelation, LogicalPlan};
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement as ParsedStatement;
 use datafusion::sql::sqlparser::ast::Statement;
@@ -19,11 +20,13 @@ use datafusion_postgres::pgwire::api::portal::Format;
 use datafusion_postgres::pgwire::api::results::QueryResponse;
 use datafusion_postgres::pgwire::error::{ErrorInfo, PgWireError, PgWireResult};
 use futures::{Stream, StreamExt as _, stream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::role::Role;
 use super::session::Sessions;
+use super::single;
 
 /// Codes of PostgreSQL that clients understand.
 pub(super) mod code {
@@ -33,6 +36,8 @@ pub(super) mod code {
     pub const OUT_OF_MEMORY: &str = "53200";
     pub const TOO_COMPLEX: &str = "54001";
     pub const WRONG_NAME: &str = "42P01";
+    pub const NO_SUCH_SETTING: &str = "42704";
+    pub const TOO_MANY: &str = "54000";
     pub const WRONG_SYNTAX: &str = "42601";
     pub const WRONG_VALUE: &str = "22000";
     pub const NOBODY: &str = "28000";
@@ -53,8 +58,11 @@ struct Work {
     began: Instant,
     rows: u64,
     end: &'static str,
-    _permit: OwnedSemaphorePermit,
+    _permit: Permit,
 }
+
+/// A place among the queries at work, shared by the statements of one message.
+pub type Permit = Arc<OwnedSemaphorePermit>;
 
 impl Work {
     fn ends(mut self, how: &'static str) {
@@ -108,10 +116,41 @@ impl Guard {
                 .with_allow_dml(false)
                 .with_allow_statements(false)
                 .verify_plan(&plan)?;
-            Ok(plan)
+            single::checked(plan)
         });
         let plan = planned.await.map_err(|_| self.too_long())?.map_err(said)?;
         Ok((session, plan))
+    }
+
+    /// A place among the queries at work, for the statements of one message.
+    ///
+    /// # Errors
+    /// When there is none for as long as a query may take.
+    pub async fn permit(&self) -> PgWireResult<Permit> {
+        let limit = self.sessions.config().query_time_max;
+        match tokio::time::timeout(limit, Arc::clone(&self.at_work).acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(Arc::new(permit)),
+            _ => Err(self.too_long()),
+        }
+    }
+
+    /// What a statement means, without the tables: it may be kept for as long as the client likes.
+    ///
+    /// # Errors
+    /// As [`Guard::plan`].
+    pub async fn prepare(&self, user: &str, statement: &Statement) -> PgWireResult<LogicalPlan> {
+        let _permit = self.permit().await?;
+        let (_, plan) = self.plan(user, statement).await?;
+        let emptied = plan.transform_down_with_subqueries(|node| {
+            Ok(match node {
+                LogicalPlan::TableScan(scan) => Transformed::yes(LogicalPlan::EmptyRelation(EmptyRelation {
+                    produce_one_row: false,
+                    schema: scan.projected_schema,
+                })),
+                node => Transformed::no(node),
+            })
+        });
+        Ok(emptied.map_err(said)?.data)
     }
 
     fn too_long(&self) -> PgWireError {
@@ -128,15 +167,11 @@ impl Guard {
         statement: &Statement,
         params: Option<&ParamValues>,
         format: &Format,
+        permit: Permit,
     ) -> PgWireResult<QueryResponse> {
         let limit = self.sessions.config().query_time_max;
         let began = Instant::now();
         let deadline = began + limit;
-        let permit = tokio::time::timeout_at(deadline, Arc::clone(&self.at_work).acquire_owned()).await;
-        let permit = match permit {
-            Ok(Ok(permit)) => permit,
-            _ => return Err(self.too_long()),
-        };
         let mut work =
             Work { user: user.to_owned(), tables: Vec::new(), began, rows: 0, end: "refused", _permit: permit };
         let (session, plan) = self.plan(user, statement).await?;
@@ -177,39 +212,70 @@ impl Guard {
     }
 }
 
-/// The rest of an answer, for as long as its time lasts.
+/// An answer that is not at its end.
+struct Open {
+    first: Option<arrow::array::RecordBatch>,
+    rows: SendableRecordBatchStream,
+    work: Work,
+}
+
+/// The rest of an answer, for as long as its time lasts: then rows and place are given back, whether or not the client takes
+/// in what is there.
 fn bounded(
     first: Option<arrow::array::RecordBatch>,
     rows: SendableRecordBatchStream,
     work: Work,
     deadline: Instant,
     limit: Duration,
-) -> impl Stream<Item = PgWireResult<arrow::array::RecordBatch>> {
-    stream::unfold((first, Some(rows), work), move |(first, rows, mut work)| async move {
-        let mut rows = rows?;
-        let next = match first {
+) -> Pin<Box<dyn Stream<Item = PgWireResult<arrow::array::RecordBatch>> + Send>> {
+    let open = Arc::new(Mutex::new(Some(Open { first, rows, work })));
+    // Ends with the stream.
+    let mut ending = JoinSet::new();
+    let left = Arc::clone(&open);
+    ending.spawn(async move {
+        tokio::time::sleep_until(deadline).await;
+        if let Some(mut open) = left.lock().await.take() {
+            open.work.end = "out of time";
+        }
+    });
+    Box::pin(stream::unfold((open, ending, false), move |(open, ending, is_over)| async move {
+        if is_over {
+            return None;
+        }
+        let mut held = open.lock().await;
+        let Some(Open { first, rows, work }) = held.as_mut() else {
+            drop(held);
+            return Some((Err(too_long(limit)), (open, ending, true)));
+        };
+        let next = match first.take() {
             Some(first) => Ok(Some(Ok(first))),
             None => tokio::time::timeout_at(deadline, rows.next()).await,
         };
-        match next {
+        let answer = match next {
             Ok(Some(Ok(batch))) => {
                 work.rows += batch.num_rows() as u64;
-                Some((Ok(batch), (None, Some(rows), work)))
+                drop(held);
+                return Some((Ok(batch), (open, ending, false)));
             }
             Ok(Some(Err(error))) => {
                 work.end = "failed";
-                Some((Err(said(error)), (None, None, work)))
+                Some(Err(said(error)))
             }
             Ok(None) => {
-                work.ends("done");
+                if let Some(open) = held.take() {
+                    open.work.ends("done");
+                }
                 None
             }
             Err(_) => {
                 work.end = "out of time";
-                Some((Err(too_long(limit)), (None, None, work)))
+                Some(Err(too_long(limit)))
             }
-        }
-    })
+        };
+        *held = None;
+        drop(held);
+        answer.map(|answer| (answer, (open, ending, true)))
+    }))
 }
 
 /// The tables that a plan reads, by name.
@@ -257,7 +323,7 @@ fn too_long(limit: Duration) -> PgWireError {
 }
 
 /// What the asker is told. It can name values, but only such as the asker may see: what the role does not see never
-/// reaches an expression of the query.
+/// reaches an expression of the query, and what a policy of its rows runs into is an error from outside.
 pub(super) fn said(error: DataFusionError) -> PgWireError {
     let root = error.find_root();
     let code = match root {

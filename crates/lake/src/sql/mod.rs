@@ -4,6 +4,7 @@
 //! `session` (DataFusion over the tables of one role at one moment) -> `scan` (the only door to rows).
 
 pub mod config;
+pub mod growing;
 pub mod guard;
 pub mod own;
 pub mod role;
@@ -12,6 +13,9 @@ pub mod schemas;
 pub mod server;
 pub mod service;
 pub mod session;
+pub mod settings;
+pub mod single;
+pub mod syntax;
 pub mod tables;
 pub mod tls;
 pub mod yielding;

@@ -33,9 +33,12 @@ fn freshness(role: &Role, tables: &Tables, views: &Views) -> Result<RecordBatch>
     let seen: Vec<_> = tables.all().into_iter().filter(|(name, _)| role.sees(name)).collect();
     let known: Vec<_> = seen.iter().map(|(_, entry)| entry.status.read()).collect();
     let view = |name: &Name| views.get(name);
+    // What tells of rows that the role does not see is not told.
+    let counted = |name: &Name| views.get(name).filter(|_| !role.sees_some_rows(name));
+    let whole = |index: usize| !role.sees_some_rows(&seen[index].0);
     let number = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
     let behind = |index: usize| {
-        let view = view(&seen[index].0)?;
+        let view = counted(&seen[index].0)?;
         let next = |partition: &i32| view.progress.offsets.get(partition).copied().unwrap_or(0);
         Some(known[index].ends.iter().map(|(partition, end)| (end - next(partition)).max(0)).sum::<i64>())
     };
@@ -45,15 +48,17 @@ fn freshness(role: &Role, tables: &Tables, views: &Views) -> Result<RecordBatch>
         ("kind", texts(seen.iter().map(|(_, entry)| Some(entry.kind.name().to_owned())))),
         ("topic", texts(seen.iter().map(|(_, entry)| Some(entry.topic.clone())))),
         ("stage", texts(known.iter().map(|known| Some(known.stage.name().to_owned())))),
-        ("reason", texts(known.iter().map(|known| known.reason.clone()))),
+        ("reason", texts(known.iter().map(|known| reason(role, known.reason.as_deref())))),
         (
             "rows",
-            Arc::new(seen.iter().map(|(name, _)| view(name).map(|view| number(view.rows()))).collect::<Int64Array>()),
+            Arc::new(
+                seen.iter().map(|(name, _)| counted(name).map(|view| number(view.rows()))).collect::<Int64Array>(),
+            ),
         ),
         (
             "rows_in_memory",
             Arc::new(
-                seen.iter().map(|(name, _)| view(name).map(|view| number(view.hot_rows()))).collect::<Int64Array>(),
+                seen.iter().map(|(name, _)| counted(name).map(|view| number(view.hot_rows()))).collect::<Int64Array>(),
             ),
         ),
         (
@@ -73,12 +78,12 @@ fn freshness(role: &Role, tables: &Tables, views: &Views) -> Result<RecordBatch>
         (
             "files",
             Arc::new(
-                seen.iter().map(|(name, _)| view(name).map(|view| number(view.files.len()))).collect::<Int64Array>(),
+                seen.iter().map(|(name, _)| counted(name).map(|view| number(view.files.len()))).collect::<Int64Array>(),
             ),
         ),
-        ("commits", counts(known.iter().map(|known| known.commits))?),
-        ("dead_letters", counts(known.iter().map(|known| known.dead))?),
-        ("fenced", counts(known.iter().map(|known| known.fenced))?),
+        ("commits", counts((0..seen.len()).map(|index| whole(index).then(|| known[index].commits)))?),
+        ("dead_letters", counts((0..seen.len()).map(|index| whole(index).then(|| known[index].dead)))?),
+        ("fenced", counts(known.iter().map(|known| Some(known.fenced)))?),
     ];
     batch(columns)
 }
@@ -107,8 +112,17 @@ fn texts(values: impl Iterator<Item = Option<String>>) -> ArrayRef {
     Arc::new(values.collect::<StringArray>())
 }
 
-fn counts(values: impl Iterator<Item = u64>) -> Result<ArrayRef> {
-    Ok(cast(&values.map(Some).collect::<UInt64Array>(), &DataType::Int64)?)
+/// Causes name files, brokers and places: they are the operator's, and in the log.
+fn reason(role: &Role, whole: Option<&str>) -> Option<String> {
+    let whole = whole?;
+    Some(match role.is_everything() {
+        true => whole.to_owned(),
+        false => "it does not get on; the lake's log says why".to_owned(),
+    })
+}
+
+fn counts(values: impl Iterator<Item = Option<u64>>) -> Result<ArrayRef> {
+    Ok(cast(&values.collect::<UInt64Array>(), &DataType::Int64)?)
 }
 
 fn moments(values: Vec<Option<i64>>) -> TimestampMicrosecondArray {

@@ -62,6 +62,17 @@ impl Role {
         self.tables.iter().any(|pattern| matches(pattern, &full))
     }
 
+    /// Whether it sees some of a table's rows only: then counts of all of them are not for it.
+    pub fn sees_some_rows(&self, (namespace, name): &Name) -> bool {
+        let full = format!("{namespace}.{name}");
+        self.policies.iter().any(|policy| covers(&policy.table, &full))
+    }
+
+    /// Whether it sees everything there is: the operator's, who is told whole reasons.
+    pub fn is_everything(&self) -> bool {
+        self.masks.is_empty() && self.policies.is_empty() && self.tables.iter().any(|pattern| pattern == "*")
+    }
+
     /// What it sees of a table that it sees.
     ///
     /// # Errors

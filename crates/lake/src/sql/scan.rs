@@ -141,7 +141,9 @@ impl Seen {
     fn of(&self, rows: RecordBatch) -> Result<RecordBatch> {
         let mut rows = rows;
         for policy in &self.policies {
-            let met = policy.evaluate(&rows)?.into_array(rows.num_rows())?;
+            // It is asked of rows that the role does not see: what it runs into may name their values.
+            let met = policy.evaluate(&rows).and_then(|met| met.into_array(rows.num_rows()));
+            let met = met.map_err(|_| unmet())?;
             let met: &BooleanArray = met
                 .as_boolean_opt()
                 .ok_or_else(|| DataFusionError::Plan("a policy of rows is neither true nor false".to_owned()))?;
@@ -248,6 +250,12 @@ impl ExecutionPlan for RoleScan {
         let rows = rows.map(move |rows: Result<RecordBatch>| seen.of(rows?));
         Ok(Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.seen.schema), rows)))
     }
+}
+
+/// A policy that failed on a row. Neither the asker nor the log gets to know what of it.
+fn unmet() -> DataFusionError {
+    let what = "a policy of rows fails on a row: write it so that it cannot, such as with try_cast";
+    DataFusionError::External(what.into())
 }
 
 fn lost(error: crate::error::LakeError) -> DataFusionError {

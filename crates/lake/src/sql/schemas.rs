@@ -15,6 +15,7 @@ use super::role::RoleRef;
 use super::scan::RoleTable;
 use super::tables::{Tables, Views};
 use crate::config::OWN_NAMESPACE;
+use crate::table::view::View;
 
 /// The catalogue's name: the database that clients connect to.
 pub const CATALOGUE: &str = "naru";
@@ -109,8 +110,12 @@ impl SchemaProvider for RoleSchema {
         if self.name == OWN_NAMESPACE {
             return own::NAMES.iter().map(|name| (*name).to_owned()).collect();
         }
-        let of_this = |(namespace, name): (String, String)| (namespace == self.name).then_some(name);
-        self.schemas.seen().into_iter().filter_map(of_this).collect()
+        let RoleSchemas { role, template, .. } = &self.schemas;
+        let views = self.schemas.views();
+        let is_shown = |(name, view): &(&(String, String), &Arc<View>)| {
+            name.0 == self.name && role.sees(name) && role.access(name, view, template).is_ok()
+        };
+        views.iter().filter(is_shown).map(|(name, _)| name.1.clone()).collect()
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
@@ -123,7 +128,14 @@ impl SchemaProvider for RoleSchema {
         match views.get(&full).filter(|_| role.sees(&full)) {
             None => Ok(None),
             Some(view) => {
-                let access = role.access(&full, view, &self.schemas.template)?;
+                let access = match role.access(&full, view, &self.schemas.template) {
+                    Ok(access) => access,
+                    Err(error) => {
+                        // To the role there is no such table; who can mend it reads the log.
+                        tracing::warn!(role = role.name, error = &error as &dyn std::error::Error, "a table is hidden");
+                        return Ok(None);
+                    }
+                };
                 Ok(Some(Arc::new(RoleTable::new(full, Arc::clone(view), access))))
             }
         }

@@ -1,6 +1,7 @@
 //! The port that clients of PostgreSQL connect to.
 
 use std::fmt;
+use std::hash::{BuildHasher as _, RandomState};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +30,7 @@ use super::config::{SqlConfig, UserConfig};
 use super::guard::Guard;
 use super::service::Service;
 use super::session::Sessions;
+use super::syntax::STACK_BYTES;
 use super::tables::Tables;
 use super::tls::{TlsError, acceptor};
 
@@ -79,6 +81,7 @@ impl SqlServer {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(usize::try_from(config.threads).unwrap_or(1))
             .thread_name("sql")
+            .thread_stack_size(STACK_BYTES)
             .enable_all()
             .build()
             .map_err(system("threads for sql".to_owned()))?;
@@ -87,6 +90,7 @@ impl SqlServer {
         let stopped = stop.clone();
         let thread = std::thread::Builder::new()
             .name("sql port".to_owned())
+            .stack_size(STACK_BYTES)
             .spawn(move || {
                 runtime.block_on(async {
                     match TcpListener::from_std(listener) {
@@ -298,29 +302,28 @@ impl StartupHandler for Door {
 
 /// Passwords, salted anew by each process; the passwords themselves are not kept.
 struct Users {
-    salted: Vec<(String, Vec<u8>, Vec<u8>)>,
+    salts: Salts,
+    salted: Vec<(String, Vec<u8>)>,
     /// What a name that nobody has is asked against, so that names cannot be found out.
-    nobody: (Vec<u8>, Vec<u8>),
+    nobody: Vec<u8>,
+}
+
+/// A salt for each name, there or not: the same one whenever it is asked for, and no two alike.
+struct Salts([RandomState; 2]);
+
+impl Salts {
+    fn of(&self, name: &str) -> Vec<u8> {
+        self.0.iter().flat_map(|state| state.hash_one(name).to_be_bytes()).collect()
+    }
 }
 
 impl Users {
     fn new(users: &[UserConfig]) -> Self {
-        let salt = || {
-            let (_, random) = Uuid::now_v7().as_u64_pair();
-            let (_, more) = Uuid::now_v7().as_u64_pair();
-            [random.to_be_bytes(), more.to_be_bytes()].concat()
-        };
-        let salted = |password: &str| {
-            let salt = salt();
-            let hash = gen_salted_password(password, &salt, SCRAM_ITERATIONS);
-            (salt, hash)
-        };
-        let user = |user: &UserConfig| {
-            let (salt, hash) = salted(user.password.reveal());
-            (user.name.clone(), salt, hash)
-        };
-        let nobody = salted(&Uuid::now_v7().to_string());
-        Self { salted: users.iter().map(user).collect(), nobody }
+        let salts = Salts([RandomState::new(), RandomState::new()]);
+        let salted = |name: &str, password: &str| gen_salted_password(password, &salts.of(name), SCRAM_ITERATIONS);
+        let user = |user: &UserConfig| (user.name.clone(), salted(&user.name, user.password.reveal()));
+        let nobody = salted("", &Uuid::now_v7().to_string());
+        Self { salted: users.iter().map(user).collect(), nobody, salts }
     }
 }
 
@@ -333,8 +336,8 @@ impl fmt::Debug for Users {
 #[async_trait]
 impl AuthSource for Users {
     async fn get_password(&self, login: &LoginInfo) -> PgWireResult<Password> {
-        let known = self.salted.iter().find(|(name, _, _)| Some(name.as_str()) == login.user());
-        let (salt, hash) = known.map_or((&self.nobody.0, &self.nobody.1), |(_, salt, hash)| (salt, hash));
-        Ok(Password::new(Some(salt.clone()), hash.clone()))
+        let name = login.user().unwrap_or_default();
+        let hash = self.salted.iter().find(|(known, _)| known == name).map_or(&self.nobody, |(_, hash)| hash);
+        Ok(Password::new(Some(self.salts.of(name)), hash.clone()))
     }
 }

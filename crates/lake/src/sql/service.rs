@@ -13,23 +13,32 @@ use datafusion::sql::sqlparser::ast::Statement;
 use datafusion_postgres::QueryHook as _;
 use datafusion_postgres::arrow_pg::datatypes::df::deserialize_parameters;
 use datafusion_postgres::arrow_pg::datatypes::{arrow_schema_to_pg_fields, into_pg_type};
-use datafusion_postgres::datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 use datafusion_postgres::hooks::HookClient;
 use datafusion_postgres::hooks::set_show::SetShowHook;
 use datafusion_postgres::hooks::transactions::TransactionStatementHook;
-use datafusion_postgres::pgwire::api::portal::{Format, Portal};
+use datafusion_postgres::pgwire::api::portal::{Format, Portal, PortalExecutionState};
 use datafusion_postgres::pgwire::api::query::{ExtendedQueryHandler, SimpleQueryHandler};
 use datafusion_postgres::pgwire::api::results::{FieldInfo, Response, Tag};
 use datafusion_postgres::pgwire::api::stmt::QueryParser;
 use datafusion_postgres::pgwire::api::store::PortalStore;
-use datafusion_postgres::pgwire::api::{ClientInfo, ClientPortalStore, Type};
+use datafusion_postgres::pgwire::api::{
+    ClientInfo, ClientPortalStore, ConnectionHandle, DEFAULT_NAME, PgWireConnectionState, Type,
+};
 use datafusion_postgres::pgwire::error::{PgWireError, PgWireResult};
 use datafusion_postgres::pgwire::messages::PgWireBackendMessage;
-use futures::Sink;
+use datafusion_postgres::pgwire::messages::extendedquery::{Execute, PortalSuspended};
+use futures::{Sink, SinkExt as _, StreamExt as _};
 
-use super::guard::{Guard, code, is_of_the_session, refused, said, user_of};
+use super::guard::{Guard, Permit, code, is_of_the_session, refused, said, user_of};
+use super::settings;
+use super::syntax::{Syntax, SyntaxError};
 
-/// A statement, and what it means; none if it is empty. The type is the one that the protocol's hooks know.
+/// Statements in one message of the simple protocol: each holds its first rows until its turn.
+const STATEMENTS_MAX: usize = 64;
+/// Rows of an answer that are gathered before they are sent.
+const ROWS_AT_ONCE: usize = 256;
+
+/// A statement, and what it means, with nothing in place of the tables; none if it is empty. The type is the one that the protocol's hooks know.
 pub type Prepared = (String, Option<(Statement, LogicalPlan)>);
 
 /// Answers queries. One for all connections.
@@ -42,10 +51,7 @@ pub struct Service {
 impl Service {
     /// Behind a guard.
     pub fn new(guard: Arc<Guard>) -> Self {
-        Self {
-            parser: Arc::new(Parser { guard, syntax: PostgresCompatibilityParser::new() }),
-            nothing: SessionContext::new(),
-        }
+        Self { parser: Arc::new(Parser { guard, syntax: Syntax::default() }), nothing: SessionContext::new() }
     }
 
     async fn of_the_session(&self, statement: &Statement, client: &mut dyn HookClient) -> PgWireResult<Response> {
@@ -59,6 +65,14 @@ impl Service {
             Statement::Deallocate { .. } => return Ok(Response::Execution(Tag::new("DEALLOCATE"))),
             Statement::Discard { .. } => return Ok(Response::Execution(Tag::new("DISCARD ALL"))),
             _ => {}
+        }
+        if let Some(answer) = settings::set(statement, client).await {
+            return answer;
+        }
+        if matches!(statement, Statement::ShowVariable { .. } | Statement::ShowStatus { .. })
+            && !settings::is_known(statement)
+        {
+            return Err(refused(code::NO_SUCH_SETTING, "unrecognized configuration parameter"));
         }
         if let Some(answer) = SetShowHook.handle_simple_query(statement, &self.nothing, client).await {
             return answer;
@@ -77,7 +91,7 @@ impl fmt::Debug for Service {
 /// Reads statements.
 pub struct Parser {
     guard: Arc<Guard>,
-    syntax: PostgresCompatibilityParser,
+    syntax: Syntax,
 }
 
 impl Parser {
@@ -85,12 +99,12 @@ impl Parser {
         if sql.len() > self.guard.query_bytes_max() {
             return Err(refused(code::TOO_COMPLEX, "the text of the query is too long"));
         }
-        self.syntax.parse(sql).map_err(|error| {
-            let text = error.to_string();
-            match text.contains("recursion limit") {
-                true => refused(code::TOO_COMPLEX, "the query is nested too deeply"),
-                false => refused(code::WRONG_SYNTAX, &text),
-            }
+        self.syntax.statements(sql).map_err(|error| {
+            let code = match &error {
+                SyntaxError::TooDeep => code::TOO_COMPLEX,
+                SyntaxError::Wrong(_) => code::WRONG_SYNTAX,
+            };
+            refused(code, &error.to_string())
         })
     }
 }
@@ -108,13 +122,23 @@ impl SimpleQueryHandler for Service {
         if statements.is_empty() {
             return Ok(vec![Response::EmptyQuery]);
         }
+        if statements.len() > STATEMENTS_MAX {
+            return Err(refused(code::TOO_MANY, &format!("there are more than {STATEMENTS_MAX} statements at once")));
+        }
+        // One place for all: their answers are taken in one after the other.
+        let mut permit: Option<Permit> = None;
         let mut answers = Vec::with_capacity(statements.len());
         for statement in statements {
             answers.push(match is_of_the_session(&statement) {
                 true => self.of_the_session(&statement, client).await?,
                 false => {
                     let user = user_of(client);
-                    Response::Query(self.parser.guard.run(&user, &statement, None, &Format::UnifiedText).await?)
+                    let permit = match &permit {
+                        Some(permit) => Arc::clone(permit),
+                        None => Arc::clone(permit.insert(self.parser.guard.permit().await?)),
+                    };
+                    let format = &Format::UnifiedText;
+                    Response::Query(self.parser.guard.run(&user, &statement, None, format, permit).await?)
                 }
             });
         }
@@ -129,6 +153,45 @@ impl ExtendedQueryHandler for Service {
 
     fn query_parser(&self) -> Arc<Self::QueryParser> {
         Arc::clone(&self.parser)
+    }
+
+    async fn on_execute<C>(&self, client: &mut C, message: Execute) -> PgWireResult<()>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore<Statement = Self::Statement>,
+        C::Error: fmt::Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        let name = message.name.clone().unwrap_or_else(|| DEFAULT_NAME.to_owned());
+        let Some(portal) = client.portal_store().get_portal(&name) else {
+            return Err(PgWireError::PortalNotFound(name));
+        };
+        let reads = portal.statement.statement.1.as_ref().is_some_and(|(statement, _)| !is_of_the_session(statement));
+        if !reads {
+            return self._on_execute(client, Execute::new(Some(name), 0)).await;
+        }
+        if !matches!(client.state(), PgWireConnectionState::ReadyForQuery) {
+            return Err(PgWireError::NotReadyForQuery);
+        }
+        client.set_state(PgWireConnectionState::QueryInProgress);
+        let handle = client.session_extensions().get::<Arc<ConnectionHandle>>();
+        let cancelled = async {
+            match handle {
+                Some(handle) => {
+                    // The sender goes when the next query begins: that is no cancelling.
+                    if handle.start_query().await.await.is_err() {
+                        std::future::pending::<()>().await;
+                    }
+                }
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            answered = self.answer(client, &portal, usize::try_from(message.max_rows).unwrap_or(0)) => answered?,
+            () = cancelled => return Err(PgWireError::QueryCanceled),
+        }
+        client.set_state(PgWireConnectionState::ReadyForQuery);
+        Ok(())
     }
 
     async fn do_query<C>(
@@ -153,7 +216,50 @@ impl ExtendedQueryHandler for Service {
         let user = user_of(client);
         // Planned anew: a statement that was prepared a while ago sees the rows of now.
         let format = &portal.result_column_format;
-        Ok(Response::Query(self.parser.guard.run(&user, statement, Some(&params), format).await?))
+        let permit = self.parser.guard.permit().await?;
+        Ok(Response::Query(self.parser.guard.run(&user, statement, Some(&params), format, permit).await?))
+    }
+}
+
+impl Service {
+    /// Sends the rows of a portal as they come, `rows_max` of them or, with 0, all.
+    async fn answer<C>(&self, client: &mut C, portal: &Portal<Prepared>, rows_max: usize) -> PgWireResult<()>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore<Statement = Prepared>,
+        C::Error: fmt::Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        let is_new = matches!(&*portal.state().lock().await, PortalExecutionState::Initial);
+        if is_new {
+            match ExtendedQueryHandler::do_query(self, client, portal, rows_max).await? {
+                Response::Query(rows) => portal.start(rows).await,
+                // Statements that read answer with rows.
+                _ => return Err(refused(code::INTERNAL, "the statement has no rows")),
+            }
+        }
+        let mut sent = 0;
+        loop {
+            let wanted = match rows_max {
+                0 => ROWS_AT_ONCE,
+                rows_max => ROWS_AT_ONCE.min(rows_max - sent),
+            };
+            let mut fetched = portal.fetch(wanted).await?;
+            while let Some(row) = fetched.response.data_rows().next().await {
+                client.feed(PgWireBackendMessage::DataRow(row?)).await?;
+                sent += 1;
+            }
+            if !fetched.suspended {
+                let tag = Tag::new(fetched.response.command_tag()).with_rows(sent);
+                client.send(PgWireBackendMessage::CommandComplete(tag.into())).await?;
+                return Ok(());
+            }
+            if sent == rows_max && rows_max > 0 {
+                client.send(PgWireBackendMessage::PortalSuspended(PortalSuspended::new())).await?;
+                return Ok(());
+            }
+            client.flush().await?;
+        }
     }
 }
 
@@ -175,7 +281,7 @@ impl QueryParser for Parser {
                 produce_one_row: false,
                 schema: Arc::new(datafusion::common::DFSchema::empty()),
             }),
-            false => self.guard.plan(&user_of(client), &statement).await?.1,
+            false => self.guard.prepare(&user_of(client), &statement).await?,
         };
         Ok((sql.to_owned(), Some((statement, plan))))
     }

@@ -19,6 +19,7 @@ use datafusion_postgres::datafusion_pg_catalog::pg_catalog::{
 };
 
 use super::config::SqlConfig;
+use super::growing;
 use super::role::Role;
 use super::schemas::{CATALOGUE, DEFAULT_SCHEMA, RoleSchemas};
 use super::tables::Tables;
@@ -68,6 +69,7 @@ impl Sessions {
         // Registers the functions that clients of PostgreSQL expect; its tables come per role.
         setup_pg_catalog(&context, CATALOGUE, EmptyContextProvider).map_err(|error| *error)?;
         context.register_udf(version());
+        growing::bound(&context)?;
         let template = SessionStateBuilder::new_from_existing(context.state())
             .with_physical_optimizer_rule(Arc::new(YieldWhereRowsMultiply))
             .build();

@@ -1,6 +1,6 @@
 //! The tables that there are, as queries find them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::watch;
@@ -34,9 +34,18 @@ pub type Views = BTreeMap<Name, Arc<View>>;
 
 impl Tables {
     /// Takes a table in.
-    pub fn add(&self, name: Name, entry: Entry) {
+    ///
+    /// # Errors
+    /// The one that has the name already; it stays.
+    pub fn add(&self, name: Name, entry: Entry) -> Result<(), Box<Entry>> {
         // Nothing panics while holding it.
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(name, entry);
+        match self.0.write().unwrap_or_else(PoisonError::into_inner).entry(name) {
+            btree_map::Entry::Occupied(taken) => Err(Box::new(taken.get().clone())),
+            btree_map::Entry::Vacant(free) => {
+                free.insert(entry);
+                Ok(())
+            }
+        }
     }
 
     /// All of them.

@@ -12,6 +12,7 @@ const OFFSETS: &str = "naru.offsets";
 const MARKS: &str = "naru.marks";
 const COMPLETE: &str = "naru.complete";
 const TOPIC: &str = "naru.topic";
+const TOPIC_ID: &str = "naru.topic-id";
 
 /// The last change of a partition that counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -42,9 +43,17 @@ pub struct Progress {
     pub marks: BTreeMap<i32, Mark>,
     /// Up to where the source is complete.
     pub complete: Option<Complete>,
+    /// The topic's id, where the brokers know ids: offsets are of no other topic of its name.
+    pub topic_id: Option<String>,
 }
 
 impl Progress {
+    /// Whether less of the log is in than in `other`, in any partition.
+    pub fn is_behind(&self, other: &Self) -> bool {
+        let next = |partition: &i32| self.offsets.get(partition).copied().unwrap_or(i64::MIN);
+        self.topic_id == other.topic_id && other.offsets.iter().any(|(partition, shown)| next(partition) < *shown)
+    }
+
     /// As the summary of a snapshot holds it.
     pub fn summary(&self, topic: &str) -> BTreeMap<String, String> {
         let json = |value: serde_json::Result<String>| value.unwrap_or_else(|_| "{}".to_owned());
@@ -52,6 +61,9 @@ impl Progress {
             (TOPIC.to_owned(), topic.to_owned()),
             (OFFSETS.to_owned(), json(serde_json::to_string(&self.offsets))),
         ]);
+        if let Some(id) = &self.topic_id {
+            summary.insert(TOPIC_ID.to_owned(), id.clone());
+        }
         if !self.marks.is_empty() {
             summary.insert(MARKS.to_owned(), json(serde_json::to_string(&self.marks)));
         }
@@ -74,12 +86,17 @@ impl Progress {
             Some(found) => return Err(wrong(format!("is of the topic {found}, not of {topic}"))),
             None => return Err(wrong("says no topic: somebody else has written to the table".to_owned())),
         }
+        if !said.contains_key(OFFSETS) {
+            // Read again from its beginning, the log would double every row.
+            return Err(wrong(format!("says no {OFFSETS}")));
+        }
         let read = |key: &str, default: &str| said.get(key).map_or_else(|| default.to_owned(), Clone::clone);
         let bad = |key: &'static str| move |error: serde_json::Error| wrong(format!("{key}: {error}"));
         Ok(Self {
             offsets: serde_json::from_str(&read(OFFSETS, "{}")).map_err(bad(OFFSETS))?,
             marks: serde_json::from_str(&read(MARKS, "{}")).map_err(bad(MARKS))?,
             complete: serde_json::from_str(&read(COMPLETE, "null")).map_err(bad(COMPLETE))?,
+            topic_id: said.get(TOPIC_ID).cloned(),
         })
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{Array as _, ArrayRef, Int64Array, RecordBatch, RecordBatchOptions, StringArray, new_null_array};
-use arrow::compute::cast;
+use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{Field, Schema as ArrowSchema, SchemaRef};
 use futures::stream::BoxStream;
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -74,7 +74,11 @@ fn fitted(
         match place {
             None => Ok(new_null_array(field.data_type(), batch.num_rows())),
             Some(place) if batch.column(*place).data_type() == field.data_type() => Ok(batch.column(*place).clone()),
-            Some(place) => cast(batch.column(*place), field.data_type()),
+            Some(place) => cast_with_options(
+                batch.column(*place),
+                field.data_type(),
+                &CastOptions { safe: false, ..CastOptions::default() },
+            ),
         }
     };
     let columns = places.iter().zip(schema.fields()).map(column).collect::<Result<Vec<_>, _>>()?;
