@@ -20,7 +20,7 @@ def canonical(value):
 
 def derived(part):
     read = [one for one in part["readings"].values() if one["state"] == "read"]
-    same, whole = all(one == read[0] for one in read), len(read) == len(part["readings"])
+    same, whole = all(one == read[0] for one in read), 1 < len(read) == len(part["readings"])
     if part["unnamed"] or same == bool(part["differences"]):
         return "open"
     return "different" if not same else "equal" if whole else "incomplete"

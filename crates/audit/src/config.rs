@@ -117,6 +117,10 @@ naru_runtime::config! {
         /// Longest wait for a reader to come as far as a window's end.
         #[range("100ms", "1h")]
         pub wait_max: Duration = "30s",
+        /// How long a window that differs is read again before that is certified: a cluster that catches up may have a mark
+        /// before it has all that is in front of the mark.
+        #[range("0s", "10m")]
+        pub settle_max: Duration = "10s",
         /// How long a window waits for the source or the lake before it is certified without them. Without a cluster
         /// nothing is certified.
         #[range("0s", "7d")]

@@ -10,7 +10,7 @@ use naru_runtime::causes::with_causes;
 use serde::{Deserialize, Serialize};
 
 use super::readings::{Readings, read_lake};
-use super::{AuditError, DIFFERENCES_MAX, LOOK_AGAIN, SourceStatus, progress_file};
+use super::{AuditError, DIFFERENCES_MAX, LOOK_AGAIN, LOOK_AGAIN_MAX, SourceStatus, progress_file};
 use crate::certificate::{Certificate, Verdict, Window};
 use crate::config::{AuditConfig, SourceConfig};
 use crate::gather::{Gathered, Rules, Want};
@@ -27,6 +27,9 @@ use crate::verdict::compare;
 pub(super) struct Progress {
     /// The end of the last certified window.
     pub(super) certified: u64,
+    /// How many certificates the chain had then: one that has fewer was cut, or is another.
+    #[serde(default)]
+    pub(super) certificates: u64,
     pub(super) a: Progresses,
     pub(super) b: Progresses,
     /// Windows that differed: each is proved again until it does not.
@@ -183,7 +186,15 @@ impl Audited {
             _ => config.wait_max,
         };
         let from = self.progress.span();
-        let readings = self.read_named(&topics, &window, &mut rules, &from, None, patience).await?;
+        let mut readings = self.read_named(&topics, &window, &mut rules, &from, None, patience).await?;
+        let settled = tokio::time::Instant::now() + config.settle_max;
+        let mut pause = LOOK_AGAIN;
+        while !readings.is_equal().map_err(AuditError::from)? && tokio::time::Instant::now() < settled {
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LOOK_AGAIN_MAX);
+            rules.shape = Shape::STANDARD;
+            readings = self.read_named(&topics, &window, &mut rules, &from, None, patience).await?;
+        }
         Ok(Some((window, readings)))
     }
 
@@ -196,8 +207,9 @@ impl Audited {
         let Some(unresolved) = self.progress.unresolved.first().cloned() else { return Ok(None) };
         let mut rules = Rules { key: key.clone(), shape: Shape::STANDARD, ..self.rules().await? };
         let topics = self.topics().await?;
-        let Unresolved { window, from, until, .. } = &unresolved;
-        let readings = self.read_named(&topics, window, &mut rules, from, Some(until), config.interval).await?;
+        let Unresolved { window, from, .. } = &unresolved;
+        // Not only as far as the logs were read then: what was missing may have come behind that.
+        let readings = self.read_named(&topics, window, &mut rules, from, None, config.interval).await?;
         Ok(Some((unresolved, readings)))
     }
 

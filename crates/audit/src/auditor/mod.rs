@@ -35,6 +35,9 @@ const UNRESOLVED_MAX: usize = 100;
 /// Between two looks whether a reader has come as far.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
+/// The same, for a window that differs: each look reads all of it.
+const LOOK_AGAIN_MAX: Duration = Duration::from_secs(2);
+
 /// Derives the key of sketches from the audit's secret.
 const SKETCH_KEY: &[u8] = b"naru audit sketch 1";
 
@@ -76,6 +79,16 @@ pub enum AuditError {
         /// What is wrong.
         #[source]
         source: serde_json::Error,
+    },
+    /// The chain is not the one that was written: somebody must look.
+    #[error("{path}: has {found} certificates, and there were {written}: it was cut, or replaced")]
+    Cut {
+        /// The chain.
+        path: PathBuf,
+        /// Certificates in it.
+        found: u64,
+        /// Certificates that the progress of a source tells of.
+        written: u64,
     },
     /// Ours: a sketch of a shape that there is not.
     #[error("a sketch that there is not")]
@@ -128,7 +141,12 @@ impl Auditor {
         let (a, b) = (config.a.client("a")?, config.b.as_ref().map(|b| b.client("b")).transpose()?);
         let mut sources = Vec::with_capacity(config.sources.len());
         for source in &config.sources {
-            sources.push(Audited::open(&config, source, &a, b.as_ref()).await?);
+            let source = Audited::open(&config, source, &a, b.as_ref()).await?;
+            let (found, written) = (chain.next(), source.progress.certificates);
+            if found < written {
+                return Err(AuditError::Cut { path: chain.path().to_owned(), found, written });
+            }
+            sources.push(source);
         }
         Ok(Self { config, chain, signing, key: Key::new(&key), sources, clock })
     }
@@ -213,6 +231,7 @@ impl Auditor {
         let until = readings.span();
         source.waits_since = None;
         source.progress.certified = certificate.window.to;
+        source.progress.certificates = certificate.number + 1;
         (source.progress.a, source.progress.b) = (until.a.clone(), until.b.clone());
         if certificate.verdict >= Verdict::Different && source.progress.unresolved.len() < UNRESOLVED_MAX {
             let (number, window) = (certificate.number, certificate.window.clone());
@@ -226,21 +245,38 @@ impl Auditor {
         Ok(certificate)
     }
 
-    /// Looks whether the first window that differed has been repaired, and certifies it anew if it says something else.
+    /// Looks whether one of the windows that differed has been repaired, and certifies it anew if it says something else.
     async fn prove_again(&mut self, index: usize) -> Result<(), AuditError> {
         let Self { config, chain, signing, key, sources, clock } = self;
         let source = &mut sources[index];
         let (unresolved, readings) = match source.again(config, key).await {
             Ok(Some(again)) => again,
-            Ok(None) | Err(Stopped::Cluster(_)) => return Ok(()),
+            Ok(None) => return Ok(()),
+            Err(Stopped::Cluster(_)) => {
+                source.progress.unresolved.rotate_left(1);
+                return Ok(());
+            }
             Err(Stopped::Audit(error)) => return Err(error),
         };
         if readings.waits || !readings.is_equal()? {
+            // The next one may have been repaired, whatever becomes of this one.
+            source.progress.unresolved.rotate_left(1);
             return Ok(());
         }
         let Unresolved { window, from, .. } = unresolved;
         let certificate = certify(source, chain, signing, &**clock, config, window, &from, &readings).await?;
         source.progress.unresolved.remove(0);
+        // What came late was counted there, and is not of the next window.
+        let came = readings.span();
+        for (reached, came) in [(&mut source.progress.a, came.a), (&mut source.progress.b, came.b)] {
+            for (partition, came) in came {
+                let reached = reached.entry(partition).or_default();
+                if came.next > reached.next {
+                    *reached = came;
+                }
+            }
+        }
+        source.progress.certificates = certificate.number + 1;
         write_json(&progress_file(&config.state, &source.config.name), &source.progress)?;
         source.tell(&certificate);
         Ok(())

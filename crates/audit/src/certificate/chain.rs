@@ -1,5 +1,6 @@
 //! The file of a chain: only appended to, and continued where it ends.
 
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use naru_runtime::durable::{AppendFile, DirectoryLock};
@@ -70,8 +71,8 @@ impl Chain {
         };
         let lock = DirectoryLock::take(directory).map_err(io(directory, "opened"))?;
         let path = directory.join(FILE);
-        let bytes = match std::fs::read(&path) {
-            Ok(bytes) => bytes,
+        let (begins, bytes) = match tail(&path) {
+            Ok(tail) => tail,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let file = AppendFile::create(&path, &[], Durability::EachAppend).map_err(io(&path, "opened"))?;
                 return Ok(Self { file, path, next: 0, head: START.to_owned(), _lock: lock });
@@ -88,7 +89,8 @@ impl Chain {
             next = last.number + 1;
             head = sha256(line);
         }
-        let file = AppendFile::open_cut(&path, whole as u64, Durability::EachAppend).map_err(io(&path, "opened"))?;
+        let whole = begins + whole as u64;
+        let file = AppendFile::open_cut(&path, whole, Durability::EachAppend).map_err(io(&path, "opened"))?;
         Ok(Self { file, path, next, head, _lock: lock })
     }
 
@@ -144,4 +146,15 @@ impl Chain {
     pub const fn file_name() -> &'static str {
         FILE
     }
+}
+
+/// The end of a file, in which its last whole line is, and where that end begins: years of certificates are not read.
+fn tail(path: &Path) -> std::io::Result<(u64, Vec<u8>)> {
+    let mut file = std::fs::File::open(path)?;
+    // The last line, and half of another behind it.
+    let begins = file.metadata()?.len().saturating_sub(2 * CHAIN_LINE_BYTES_MAX as u64 + 2);
+    file.seek(SeekFrom::Start(begins))?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok((begins, bytes))
 }

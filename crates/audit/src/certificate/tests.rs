@@ -213,10 +213,18 @@ fn what_a_part_comes_to_follows_from_its_readings() {
     };
     check([same(), same(), same(), same()], vec![], false, Verdict::Equal);
     check([absent(), same(), same(), same()], vec![], false, Verdict::Incomplete);
+    check([absent(), absent(), same(), absent()], vec![], false, Verdict::Incomplete);
     check([absent(), same(), same(), read(3, "bb")], vec![difference()], false, Verdict::Different);
     check([same(), same(), same(), read(3, "bb")], vec![], false, Verdict::Open);
     check([same(), same(), same(), same()], vec![difference()], false, Verdict::Open);
     check([same(), same(), same(), read(3, "bb")], vec![difference()], true, Verdict::Open);
+}
+
+#[test]
+fn a_reader_alone_is_held_against_nothing() {
+    let mut alone = part([read(3, "aa"), read(3, "aa"), read(3, "aa"), read(3, "aa")], vec![]);
+    alone.readings.retain(|reader, _| *reader == Reader::A);
+    assert_eq!(alone.derived(), Verdict::Incomplete);
 }
 
 #[test]

@@ -256,7 +256,12 @@ fn read_file(
             if !in_window || gone.is_some_and(|gone| gone.contains(&number)) {
                 continue;
             }
-            let Some(operation) = Operation::of_name(own.operations.value(row)) else { continue };
+            let operation = match (Operation::of_name(own.operations.value(row)), own.operations.value(row)) {
+                (Some(operation), _) => operation,
+                // Where a copy begins, and ends; of no row.
+                (None, "begin" | "end") => continue,
+                (None, _) => return Err(LakeError::format(&file.path, "has a row of an operation that there is not")),
+            };
             // It stands in every partition, and is one change.
             if operation == Operation::Truncate && own.partitions.value(row) != 0 {
                 continue;

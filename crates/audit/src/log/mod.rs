@@ -79,6 +79,16 @@ pub enum LogError {
         /// What was to be read.
         next: i64,
     },
+    /// A topic of the source's own ends before what was read of it: it was made anew, or is being.
+    #[error("{topic} ends at {end}, and was read up to {next}")]
+    Shrunk {
+        /// `<source>.schemas` or `<source>.marks`.
+        topic: String,
+        /// Where it ends.
+        end: i64,
+        /// How far it was read.
+        next: i64,
+    },
     /// Too many of something.
     #[error("more than {1} {0}")]
     TooMany(&'static str, usize),
@@ -124,6 +134,7 @@ impl LogReader {
         let topic = format!("{}.marks", self.source);
         let at = TopicPartition::new(topic.as_str(), 0);
         let end = self.end(&at).await?;
+        not_shrunk(&topic, end, self.marks_next)?;
         let mut found = Vec::new();
         let start = self.start(&at).await?.max(self.marks_next);
         let consume = |record: Record| {
@@ -158,6 +169,7 @@ impl LogReader {
         let topic = format!("{}.schemas", self.source);
         let at = TopicPartition::new(topic.as_str(), 0);
         let end = self.end(&at).await?;
+        not_shrunk(&topic, end, self.schemas_next)?;
         let schemas = &mut self.schemas;
         let consume = |record: Record| {
             let wrong = |source: Arc<dyn std::error::Error + Send + Sync>| LogError::Contract {
@@ -290,6 +302,10 @@ impl LogReader {
             Err(error) => Err(error),
         }
     }
+}
+
+fn not_shrunk(topic: &str, end: i64, next: i64) -> Result<(), LogError> {
+    if end < next { Err(LogError::Shrunk { topic: topic.to_owned(), end, next }) } else { Ok(()) }
 }
 
 fn is_unknown(error: &ClientError) -> bool {

@@ -129,7 +129,14 @@ pub fn conclude(
                 let place = |(reader, seen): (Reader, &Seen)| {
                     (!seen.place.is_empty()).then(|| format!("{reader}:{}", seen.place))
                 };
-                let all = expected.iter().map(|one| (reference, *one)).chain(found.iter().map(|one| (*reader, *one)));
+                // Where a log has it right, too: from there it is restored, and the source's copy has no place.
+                let logs = [Reader::A, Reader::B].into_iter().filter(|log| *log != reference && log != reader);
+                let is_right =
+                    |one: &&Seen| one.identity == identity && expected.iter().any(|expected| expected.hash == one.hash);
+                let right = logs
+                    .flat_map(|log| seen.get(&log).into_iter().flatten().filter(is_right).map(move |one| (log, one)));
+                let all = expected.iter().map(|one| (reference, *one)).chain(right);
+                let all = all.chain(found.iter().map(|one| (*reader, *one)));
                 differences.push(Difference {
                     reader: *reader,
                     position: identity.position,

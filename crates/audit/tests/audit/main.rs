@@ -4,6 +4,7 @@
 
 mod faults;
 mod lake;
+mod late;
 mod postgres;
 mod python;
 mod source;

@@ -204,7 +204,7 @@ impl<'a> World<'a> {
         let [a, b] = &self.clusters.addresses;
         let (state, catalogue) = (self.state.display(), self.warehouse.join("catalogue.db"));
         let text = format!(
-            "state = '{state}'\nhold_max = '0s'\n[a]\nbootstrap = ['{a}']\n[b]\nbootstrap = ['{b}']\n\
+            "state = '{state}'\nhold_max = '0s'\nsettle_max = '0s'\n[a]\nbootstrap = ['{a}']\n[b]\nbootstrap = ['{b}']\n\
              [lake]\ncatalogue = '{}'\n[[source]]\nname = '{}'\namounts = ['{}.amount']\n{more}",
             catalogue.display(),
             self.name,

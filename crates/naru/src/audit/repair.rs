@@ -15,6 +15,7 @@ use naru_kafka::client::{Client, ClientError, TopicPartition};
 use naru_kafka::wire::{BatchBuilder, Compression, ErrorCode, WireError};
 use naru_runtime::causes::with_causes;
 use naru_runtime::config::{ConfigErrors, Sources};
+use naru_runtime::durable::replace_file;
 
 use super::chain::{self, ChainFailure, NOT_READ};
 
@@ -119,7 +120,9 @@ async fn plan(config: &AuditConfig, id: u64) -> Result<String, Failure> {
         };
         std::fs::create_dir_all(&directory).map_err(io("made"))?;
         let file = directory.join(format!("{}.json", order.order));
-        std::fs::write(&file, canonical(&order).map_err(RepairError::from)?).map_err(io("written"))?;
+        // It holds rows: for the audit's own user, as its keys are.
+        let form = canonical(&order).map_err(RepairError::from)?;
+        replace_file(&file, form.as_bytes(), 0o600).map_err(io("written"))?;
         let (table, hash) = (&order.table, &order.order);
         let what = format!("{} rows restored, {} removed", wanted.len(), gone.len());
         writeln!(text, "lake: {table}: {what}\n  naru audit repair --apply {hash}").unwrap_or_default();
