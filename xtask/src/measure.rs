@@ -105,12 +105,13 @@ pub fn soak(args: &SoakArgs) -> Result<(), TaskError> {
         soak.env("NARU_SOAK_AUDIT_SEEDS", args.rounds.to_string());
         return run(soak);
     }
-    let tests = match args.subject.as_str() {
-        "relay" => "relay::rounds::",
-        "lake" => "lake::crashes::",
-        _ => "kill::",
+    let tests: &[&str] = match args.subject.as_str() {
+        "relay" => &["relay::rounds::"],
+        // One after the other: both want the machine.
+        "lake" => &["--test-threads=1", "lake::crashes::", "pipeline::kills::"],
+        _ => &["kill::"],
     };
-    let mut soak = cargo(&["test", "--workspace", "--test", "it", "--", "--nocapture", tests]);
+    let mut soak = cargo(&[&["test", "--workspace", "--test", "it", "--", "--nocapture"], tests].concat());
     soak.env("NARU_KILL_ROUNDS", args.rounds.to_string()).env("NARU_PEERS", peers::folder());
     run(soak)
 }

@@ -19,7 +19,7 @@ const SEED: &str = "NARU_SEED";
 const WRITERS: u64 = 3;
 
 /// Transactions of all shapes until told to stop.
-async fn write(options: sqlx::postgres::PgConnectOptions, seed: u64, writer: u64, stop: CancellationToken) {
+pub(crate) async fn write(options: sqlx::postgres::PgConnectOptions, seed: u64, writer: u64, stop: CancellationToken) {
     let mut random = ChaCha8Rng::seed_from_u64(seed ^ (writer << 32));
     let mut session =
         sqlx::Connection::connect_with(&options).await.map(|session: sqlx::PgConnection| session).unwrap();

@@ -2,7 +2,7 @@
 
 mod changes;
 mod keeps;
-mod kills;
+pub(crate) mod kills;
 pub(crate) mod log;
 pub(crate) mod process;
 pub(crate) mod tokens;

@@ -62,7 +62,7 @@ impl World {
         let sql = free_address(Ipv4Addr::LOCALHOST.into()).unwrap().to_string();
         let config = format!(
             "warehouse = {:?}\ncommit_interval = '200ms'\nidle_commit_interval = '500ms'\n[log]\nbootstrap = ['{listen}']\n\
-             [[source]]\nname = 'pay'\nshape = 'both'\n",
+             [[source]]\nname = 'pay'\nshape = 'both'\n[upkeep]\ninterval = '1s'\nsmall_files_max = 3\n",
             path("warehouse")
         );
         let lake = Process::with_config("lake", &path("lake"), &config, &["--listen", &sql]).await;
@@ -74,7 +74,7 @@ impl World {
         let path = |name: &str| self.dir.path().join(name);
         let [a, b] = Side::BOTH.map(|side| self.pair.nodes[side].bootstrap());
         let config = format!(
-            "state = {:?}\ninterval = '200ms'\nhold_max = '1m'\n[a]\nbootstrap = ['{a}']\n[b]\nbootstrap = ['{b}']\n\
+            "state = {:?}\ninterval = '200ms'\nsettle_max = '5s'\nhold_max = '1m'\n[a]\nbootstrap = ['{a}']\n[b]\nbootstrap = ['{b}']\n\
              [lake]\ncatalogue = {:?}\n[orders]\nbootstrap = ['{}']\n[[source]]\nname = 'pay'\n\
              amounts = ['pay.payments.amount']\n[source.database]\nport = {}\ndatabase = 'postgres'\nuser = 'postgres'\n\
              publication = 'naru_pay'\n",
