@@ -34,6 +34,9 @@ pub struct Args {
 enum Command {
     /// Forecast a campaign, and say what to rent, what must be ready and what it costs
     Plan(PlanArgs),
+    /// Rent what a plan says, by control
+    #[cfg(feature = "control")]
+    Apply(crate::control::CampaignApplyArgs),
     /// Hold a forecast against what happened, and a plan against its bill; learn from it
     Score(ScoreArgs),
 }
@@ -128,6 +131,8 @@ impl CampaignError {
 /// Answers.
 pub fn run(args: &Args) -> ExitCode {
     let answered = match &args.command {
+        #[cfg(feature = "control")]
+        Command::Apply(args) => return crate::control::campaign_apply(args),
         Command::Plan(args) => plan(args),
         Command::Score(args) => score_campaign(args),
     };

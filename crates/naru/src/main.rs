@@ -10,12 +10,14 @@ mod campaign;
 mod capture;
 #[cfg(feature = "cloud-sim")]
 mod cloud_sim;
+#[cfg(feature = "control")]
+mod control;
 #[cfg(feature = "edge")]
 mod edge;
 #[cfg(feature = "lake")]
 mod lake;
 mod options;
-#[cfg(any(feature = "audit", feature = "edge"))]
+#[cfg(any(feature = "audit", feature = "control", feature = "edge"))]
 mod public_keys;
 #[cfg(feature = "rehearse")]
 mod rehearse;
@@ -28,6 +30,7 @@ mod sample;
     feature = "broker",
     feature = "capture",
     feature = "cloud-sim",
+    feature = "control",
     feature = "edge",
     feature = "lake",
     feature = "relay",
@@ -73,6 +76,9 @@ enum Role {
     /// Run a simulated cloud with an EC2-like API, for rehearsals and tests
     #[cfg(feature = "cloud-sim")]
     CloudSim(cloud_sim::Args),
+    /// Run the control plane: requests become plans, plans become leases, and everything is given back
+    #[cfg(feature = "control")]
+    Control(control::Args),
     /// Run one of the sample services of the customer's side
     #[cfg(feature = "sample")]
     Sample(sample::Args),
@@ -85,6 +91,33 @@ enum Role {
     /// Prove that source, both clusters and the lake hold the same, or name the rows that differ
     #[cfg(feature = "audit")]
     Audit(audit::Args),
+    /// Ask for something: machines that run a template, capacity, a topic
+    #[cfg(feature = "control")]
+    Request(control::RequestArgs),
+    /// Show what would be done, with price and reason per line, and its hash
+    #[cfg(feature = "control")]
+    Plan(control::PlanArgs),
+    /// Do what a plan has shown
+    #[cfg(feature = "control")]
+    Apply(control::ApplyArgs),
+    /// Agree to a plan that somebody else applies
+    #[cfg(feature = "control")]
+    Approve(control::ApproveArgs),
+    /// Show what is held, and what waits
+    #[cfg(feature = "control")]
+    Get(control::GetArgs),
+    /// Make a lease longer
+    #[cfg(feature = "control")]
+    Renew(control::RenewArgs),
+    /// Give something back
+    #[cfg(feature = "control")]
+    Release(control::ReleaseArgs),
+    /// Show what teams have booked and used
+    #[cfg(feature = "control")]
+    Cost(control::CostArgs),
+    /// Read the record of what was decided
+    #[cfg(feature = "control")]
+    Ledger(control::LedgerArgs),
     /// Print the option reference of every role as Markdown
     Options,
 }
@@ -107,12 +140,32 @@ fn main() -> ExitCode {
         Role::Vault(args) => vault::run(&args),
         #[cfg(feature = "cloud-sim")]
         Role::CloudSim(args) => cloud_sim::run(&args),
+        #[cfg(feature = "control")]
+        Role::Control(args) => control::run(&args),
         #[cfg(feature = "sample")]
         Role::Sample(args) => sample::run(&args),
         #[cfg(feature = "campaign")]
         Role::Campaign(args) => campaign::run(&args),
         #[cfg(feature = "rehearse")]
         Role::Rehearse(args) => rehearse::run(&args),
+        #[cfg(feature = "control")]
+        Role::Request(args) => control::request(&args),
+        #[cfg(feature = "control")]
+        Role::Plan(args) => control::plan(&args),
+        #[cfg(feature = "control")]
+        Role::Apply(args) => control::apply(&args),
+        #[cfg(feature = "control")]
+        Role::Approve(args) => control::approve(&args),
+        #[cfg(feature = "control")]
+        Role::Get(args) => control::get(&args),
+        #[cfg(feature = "control")]
+        Role::Renew(args) => control::renew(&args),
+        #[cfg(feature = "control")]
+        Role::Release(args) => control::release(&args),
+        #[cfg(feature = "control")]
+        Role::Cost(args) => control::cost(&args),
+        #[cfg(feature = "control")]
+        Role::Ledger(args) => control::ledger(&args),
         Role::Options => options::run(),
     }
 }

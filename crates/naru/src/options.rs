@@ -25,6 +25,8 @@ fn roles() -> Vec<RoleReference> {
         RoleReference::of::<naru_vault::config::VaultConfig>(),
         #[cfg(feature = "cloud-sim")]
         RoleReference::of::<naru_cloud_sim::config::CloudSimConfig>(),
+        #[cfg(feature = "control")]
+        RoleReference::of::<naru_control::config::ControlConfig>(),
         #[cfg(feature = "sample")]
         RoleReference::of::<crate::sample::SampleConfig>(),
     ]
