@@ -181,7 +181,7 @@ naru_runtime::config! {
 naru_runtime::config! {
     /// What one client, and all of them, may ask of the edge.
     pub struct LimitsConfig {
-        /// Most connections at once.
+        /// Most connections at once. An answer that its client does not read holds up to 0.7 MiB of each.
         #[range("1", "1000000")]
         pub connections_max: u32 = "50000",
         /// Most connections of one address.
