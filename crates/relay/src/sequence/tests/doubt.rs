@@ -271,6 +271,33 @@ fn a_side_that_forgot_a_producer_gets_its_batches_under_another() {
     );
 }
 
+/// The side that lost it may have the client's own batch in a socket yet: under its own name that is a duplicate then,
+/// under the copier's it would stand there twice.
+#[test]
+fn what_stands_under_another_name_is_copied_back_under_its_clients_own() {
+    Bench::running(config(), 0).run(
+        "produce 1 p7:5 => a<p7:5
+         a wrote 0      => b<p7:5
+         b wrote 0      => ack 1=0; gate 1
+         produce 2 p7:6 => a<p7:6
+         a wrote 1      => b<p7:6
+         b refused 45   => b?end
+         b ends 0..1    => b?0..1
+         b reads 0=p7:5 => b<p7:6
+         b refused 45   => b?end
+         b ends 0..1    => b?0..1
+         b reads 0=p7:5 => keep
+         kept           => b<copier:0
+         b wrote 1      => ack 2=1; gate 2
+         standing b {b} 2 => a?end; b?end; a behind 1; b serving
+         b ends 0..2    =>
+         a ends 0..1    => a?0..1; b?0..1
+         a reads 0=p7:5 =>
+         b reads 0=p7:5 => b?1..2
+         b reads 1=copier:0=p7:6 => a<p7:6",
+    );
+}
+
 #[test]
 fn after_a_kill_it_is_known_whose_a_batch_is_that_stands_under_another_name() {
     let mut killed = Bench::running(config(), 0);
