@@ -1,6 +1,7 @@
 //! The relay: clusters written directly where no relay is needed, and through it where one is.
 
 mod admin;
+mod async_switch;
 mod faults;
 mod groups;
 mod half_open;
@@ -14,5 +15,6 @@ mod security;
 mod taken_in;
 mod takeover;
 mod through;
+mod transactions;
 mod two_logs;
 mod verify;

@@ -9,6 +9,7 @@ use crate::accept::Call;
 use crate::accept::dispatch::Api;
 
 const GROUP: i8 = 0;
+const TRANSACTION: i8 = 1;
 /// From this version on many keys are asked for at once.
 const BATCHED_FROM: i16 = 4;
 
@@ -19,7 +20,12 @@ impl Api for FindCoordinator {
 
     async fn answer(call: &mut Call<'_>, request: Self::Request) -> FindCoordinatorResponse {
         let refused = request.key_type != GROUP;
-        let code = if refused { ErrorCode::INVALID_REQUEST } else { ErrorCode::NONE };
+        // What clients take for final: after any other code librdkafka asks again until its own patience ends.
+        let code = match request.key_type {
+            GROUP => ErrorCode::NONE,
+            TRANSACTION => ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+            _ => ErrorCode::INVALID_REQUEST,
+        };
         let message = refused.then(|| text(NO_TRANSACTIONS));
         let (node, host, port) = if refused {
             (BrokerId(-1), text(""), -1)
