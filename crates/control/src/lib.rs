@@ -11,6 +11,7 @@ pub mod campaign;
 pub mod config;
 pub mod crash;
 pub mod desk;
+pub mod keeper;
 pub mod ledger;
 pub mod net;
 pub mod plan;
@@ -19,4 +20,5 @@ pub mod reconcile;
 pub mod resource;
 pub mod saga;
 pub mod server;
+
 pub mod store;

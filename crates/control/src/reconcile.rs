@@ -11,10 +11,10 @@ use tokio_util::sync::CancellationToken;
 use crate::book::{Book, Change};
 use crate::config::{Catalogue, Placement};
 use crate::desk::{lead_ms, let_go};
+use crate::keeper::Shared;
 use crate::provider::{Provider, ProviderError, Seen, SeenState, Shape, Wanted};
 use crate::resource::{Item, Life, Phase, Resource, Spec};
 use crate::saga::{self, Step};
-use crate::server::Shared;
 use crate::store::StoreError;
 
 /// Calls to providers at once: within what a cloud takes before it throttles.
