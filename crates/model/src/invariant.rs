@@ -142,6 +142,10 @@ catalogue! {
     RELAY_12 "RELAY-12" "a topic with another id than the recorded one is absence, never equalised" "crates/relay/src/sequence";
     RELAY_13 "RELAY-13" "no automatic solo after a restart whose ends, epochs or coordinator are in doubt" "crates/relay/src/sides";
     RELAY_14 "RELAY-14" "after a retriable refusal only that sequence is admitted next" "crates/relay/src/sequence";
+    COURIER_1 "COURIER-1" "a batch and its key are durable before a byte of it leaves" "crates/courier/src/drive.rs";
+    COURIER_2 "COURIER-2" "a batch whose outcome may be unknown is never sent with another key, nor with one that the provider may have forgotten" "crates/courier/src/batch.rs";
+    COURIER_3 "COURIER-3" "no advertisement leaves outside of 08:00 to 21:00 by the recipient's clock" "crates/courier/src/hours.rs";
+    COURIER_4 "COURIER-4" "a recipient is in one batch of a campaign at most" "crates/courier/src/state.rs";
     EDGE_1 "EDGE-1" "a core request never reaches a rented site" "crates/edge/src/policy/decide.rs";
     EDGE_2 "EDGE-2" "open traffic never takes the reserve of core traffic" "crates/edge/src/policy/slots.rs";
     EDGE_3 "EDGE-3" "a user of an open route sees a page or the waiting room, never an error of ours" "crates/edge/src/policy/decide.rs";

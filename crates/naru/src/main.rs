@@ -12,6 +12,8 @@ mod capture;
 mod cloud_sim;
 #[cfg(feature = "control")]
 mod control;
+#[cfg(feature = "courier")]
+mod courier;
 #[cfg(feature = "edge")]
 mod edge;
 #[cfg(feature = "lake")]
@@ -31,6 +33,7 @@ mod sample;
     feature = "capture",
     feature = "cloud-sim",
     feature = "control",
+    feature = "courier",
     feature = "edge",
     feature = "lake",
     feature = "relay",
@@ -70,6 +73,9 @@ enum Role {
     /// Capture the changes of a database: each becomes a record on the log
     #[cfg(feature = "capture")]
     Capture(capture::Args),
+    /// Run a courier: campaigns and usage notifications, each message once
+    #[cfg(feature = "courier")]
+    Courier(courier::Args),
     /// Run a vault: tokens in place of personal data, and the only keys that open them
     #[cfg(feature = "vault")]
     Vault(vault::Args),
@@ -136,6 +142,8 @@ fn main() -> ExitCode {
         Role::Audit(args) => audit::run(&args),
         #[cfg(feature = "capture")]
         Role::Capture(args) => capture::run(&args),
+        #[cfg(feature = "courier")]
+        Role::Courier(args) => courier::run(&args),
         #[cfg(feature = "vault")]
         Role::Vault(args) => vault::run(&args),
         #[cfg(feature = "cloud-sim")]

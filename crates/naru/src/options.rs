@@ -21,6 +21,8 @@ fn roles() -> Vec<RoleReference> {
         RoleReference::of::<naru_relay::config::RelayConfig>(),
         #[cfg(feature = "capture")]
         RoleReference::of::<naru_capture::config::CaptureConfig>(),
+        #[cfg(feature = "courier")]
+        RoleReference::of::<naru_courier::config::CourierConfig>(),
         #[cfg(feature = "vault")]
         RoleReference::of::<naru_vault::config::VaultConfig>(),
         #[cfg(feature = "cloud-sim")]

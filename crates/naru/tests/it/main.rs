@@ -5,6 +5,8 @@
 mod broker;
 mod capture;
 mod conformance;
+mod control;
+mod courier;
 mod disk_full;
 mod edge;
 mod edge_audit;
