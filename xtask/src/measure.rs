@@ -66,7 +66,7 @@ pub fn bench(args: &BenchArgs) -> Result<(), TaskError> {
 #[derive(Debug, clap::Args)]
 pub struct SoakArgs {
     /// What to soak
-    #[arg(value_parser = ["broker", "relay", "edge-policy", "edge", "lake", "audit"])]
+    #[arg(value_parser = ["broker", "relay", "edge-policy", "edge", "lake", "audit", "courier"])]
     subject: String,
     /// How many rounds: of SIGKILL, and for the relay of SIGSTOP too; for the audit of planted faults
     #[arg(long, default_value_t = 1000)]
@@ -108,6 +108,7 @@ pub fn soak(args: &SoakArgs) -> Result<(), TaskError> {
     let tests: &[&str] = match args.subject.as_str() {
         "relay" => &["relay::rounds::"],
         // One after the other: both want the machine.
+        "courier" => &["courier::nobody"],
         "lake" => &["--test-threads=1", "lake::crashes::", "pipeline::kills::"],
         _ => &["kill::"],
     };

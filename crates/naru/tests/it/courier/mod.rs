@@ -46,10 +46,10 @@ fn people(now_ms: i64) -> (Vec<String>, BTreeSet<String>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_gets_anything_twice_or_is_forgotten_whenever_the_courier_is_killed() {
-    let rounds = number("NARU_COURIER_ROUNDS").unwrap_or(30);
-    let seed = number("NARU_COURIER_SEED").unwrap_or(1);
+    let rounds = number("NARU_KILL_ROUNDS").unwrap_or(30);
+    let seed = number("NARU_KILL_SEED").unwrap_or(1);
     println!(
-        "replay: NARU_COURIER_SEED={seed} NARU_COURIER_ROUNDS={rounds} cargo test -p naru --test it courier:: -- --nocapture"
+        "replay: NARU_KILL_SEED={seed} NARU_KILL_ROUNDS={rounds} cargo test -p naru --test it courier:: -- --nocapture"
     );
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let seed = seed.to_string();
