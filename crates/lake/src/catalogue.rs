@@ -123,6 +123,7 @@ impl Catalogue {
         let location = before.parse::<MetadataLocation>()?.with_next_version();
         metadata.write_to(table.file_io(), &location).await?;
         let after = location.to_string();
+        synced(&after, table.metadata().location()).await?;
         let swapped = sqlx::query(
             "UPDATE iceberg_tables SET metadata_location = ?, previous_metadata_location = ? \
              WHERE catalog_name = ? AND table_namespace = ? AND table_name = ? AND metadata_location = ?",
@@ -146,4 +147,23 @@ impl Catalogue {
             .runtime(iceberg::Runtime::try_current()?)
             .build()?)
     }
+}
+
+/// Puts a metadata file on the disk, and the names of it and of the files that it names: the catalogue's own commit is
+/// durable, and must not name what a power cut takes. The library syncs what is in data files and manifests, and neither
+/// metadata nor folders.
+async fn synced(metadata: &str, table: &str) -> Result<(), LakeError> {
+    let path = |location: &str| PathBuf::from(location.strip_prefix("file://").unwrap_or(location));
+    let (metadata, table) = (path(metadata), path(table));
+    let paths = [metadata, table.join("metadata"), table.join("data")];
+    let done = tokio::task::spawn_blocking(move || {
+        // A table without rows has no folder for them yet.
+        for path in paths.into_iter().filter(|path| path.exists()) {
+            let file = std::fs::File::open(&path).and_then(|file| file.sync_all());
+            file.map_err(|source| LakeError::System { what: format!("cannot sync {}", path.display()), source })?;
+        }
+        Ok(())
+    });
+    // A panic of it is ours; it is never cancelled.
+    done.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }

@@ -87,9 +87,11 @@ impl Ingest {
                 self.upkeep.rewriting.spawn(rewrite.run());
             }
         }
-        if self.upkeep.removing.is_empty() && self.upkeep.turn.is_multiple_of(ORPHANS_EVERY) {
+        // What is being rewritten is named by nothing yet, and its first file may be older than that.
+        let is_idle = self.upkeep.removing.is_empty() && self.upkeep.rewriting.is_empty();
+        if is_idle && self.upkeep.turn.is_multiple_of(ORPHANS_EVERY) {
             let oldest = self.upkeep.config.orphan_age;
-            self.upkeep.removing.spawn(orphans::remove(state.table().clone(), oldest));
+            self.upkeep.removing.spawn(orphans::remove(self.catalogue.clone(), self.table.clone(), oldest));
         }
         Ok(false)
     }

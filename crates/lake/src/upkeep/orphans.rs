@@ -4,16 +4,20 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use iceberg::TableIdent;
 use iceberg::table::Table;
 
+use crate::catalogue::Catalogue;
 use crate::error::LakeError;
 
 /// Removes files that nothing names and that are older than `age`; answers how many. Younger ones may belong to a commit
-/// that is under way, or to a reader that began before they were replaced.
+/// that is under way, or to a reader that began before they were replaced. What is named is asked of the catalogue now: this
+/// process may have slept while another one committed, and what it remembers would make that one's files orphans.
 ///
 /// # Errors
 /// When the table's metadata cannot be read, or a file not be removed.
-pub async fn remove(table: Table, age: Duration) -> Result<usize, LakeError> {
+pub async fn remove(catalogue: Catalogue, table: TableIdent, age: Duration) -> Result<usize, LakeError> {
+    let Some(table) = catalogue.find(&table).await? else { return Ok(0) };
     let Some(folder) = table.metadata().location().strip_prefix("file://").map(PathBuf::from) else { return Ok(0) };
     let named = named(&table).await?;
     let mut removed = 0;
