@@ -6,12 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use naru_runtime::config::HostPort;
-use naru_runtime::mtls::{MtlsError, MtlsFiles, client_config, role_name};
+use naru_runtime::mtls::{MtlsError, MtlsFiles, RoleClient};
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
 use crate::change::{Cell, Op};
 use crate::status::Status;
@@ -32,8 +28,6 @@ const REQUEST_BYTES_MAX: usize = 2 << 20;
 const PART_BYTES: usize = 128;
 /// The largest answer: each token of a request may be twice its value and 80 bytes.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
-/// The head of an answer.
-const HEAD_BYTES_MAX: usize = 16 << 10;
 /// A session with the vault, and an answer, take at most this.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// Between two tries while it is away.
@@ -112,10 +106,9 @@ struct Refusal {
 }
 
 /// A client of the vault, with one connection that is kept.
+#[derive(Debug)]
 pub(crate) struct Vault {
-    address: HostPort,
-    connector: TlsConnector,
-    connection: Option<TlsStream<TcpStream>>,
+    client: RoleClient,
     /// Values and bytes of the next request: fewer, once it was told that those were too many.
     room: Room,
     status: Arc<Status>,
@@ -132,12 +125,6 @@ impl Room {
     const ALL: Self = Self { values: VALUES_MAX, bytes: REQUEST_BYTES_MAX };
 }
 
-impl std::fmt::Debug for Vault {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Vault").field("address", &self.address).finish_non_exhaustive()
-    }
-}
-
 /// Where a value stands: the item, and the column within its row.
 type At = (usize, usize);
 /// A way of making tokens (field, kind, version), in an order of its own.
@@ -149,8 +136,8 @@ impl Vault {
     /// # Errors
     /// When the files do not fit.
     pub(crate) fn open(config: &VaultClientConfig, status: Arc<Status>) -> Result<Self, MtlsError> {
-        let connector = TlsConnector::from(client_config(&config.tls, ROLE)?);
-        Ok(Self { address: config.address.clone(), connector, connection: None, room: Room::ALL, status })
+        let client = RoleClient::open(&config.tls, ROLE, (VAULT, config.address.clone()), ANSWER_BYTES_MAX)?;
+        Ok(Self { client, room: Room::ALL, status })
     }
 
     /// Puts tokens in the place of the values that have a policy. Waits while the vault is away. A table whose value can
@@ -243,7 +230,7 @@ impl Vault {
     async fn ask(&mut self, body: &[u8]) -> Result<Answer, VaultError> {
         let mut wait = AGAIN_FIRST;
         loop {
-            let was_kept = self.connection.is_some();
+            let was_kept = self.client.is_connected();
             let asked = tokio::time::timeout(ANSWER_WITHIN, self.once(body)).await;
             let late = |_| VaultError::Away(std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer in time"));
             match asked.map_err(late).and_then(|answer| answer) {
@@ -252,9 +239,9 @@ impl Vault {
                     return Ok(answer);
                 }
                 // One that was kept may have been closed while nothing was asked; a new one tells.
-                Err(VaultError::Away(_)) if was_kept => self.connection = None,
+                Err(VaultError::Away(_)) if was_kept => self.client.forget(),
                 Err(error) if error.retry_can_help() => {
-                    self.connection = None;
+                    self.client.forget();
                     let reason = naru_runtime::causes::with_causes(&error);
                     if self.status.vault_is_away(reason) {
                         let error = &error as &(dyn std::error::Error + 'static);
@@ -269,23 +256,7 @@ impl Vault {
     }
 
     async fn once(&mut self, body: &[u8]) -> Result<Answer, VaultError> {
-        let mut stream = match self.connection.take() {
-            Some(stream) => stream,
-            None => self.connect().await.map_err(VaultError::Away)?,
-        };
-        let head = format!(
-            "POST /v1/tokenise HTTP/1.1\r\nhost: {VAULT}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
-            body.len()
-        );
-        let asked = async {
-            stream.write_all(head.as_bytes()).await?;
-            stream.write_all(body).await?;
-            stream.flush().await?;
-            answer(&mut stream).await
-        };
-        let (status, said) = asked.await.map_err(VaultError::Away)?;
-        // The stream stands behind an answer that was read whole.
-        self.connection = Some(stream);
+        let (status, said) = self.client.post("/v1/tokenise", body).await.map_err(VaultError::Away)?;
         if status == 200 {
             return serde_json::from_slice(&said).map_err(|_| VaultError::Later(status, "not an answer".to_owned()));
         }
@@ -298,13 +269,6 @@ impl Vault {
             // One who may not ask, too: whoever runs the vault mends it, and waiting costs nothing.
             (status, refusal) => Err(VaultError::Later(status, refusal.map(|said| said.error).unwrap_or_default())),
         }
-    }
-
-    async fn connect(&self) -> std::io::Result<TlsStream<TcpStream>> {
-        let tcp = TcpStream::connect((self.address.host.as_str(), self.address.port)).await?;
-        tcp.set_nodelay(true)?;
-        let name = role_name(VAULT).map_err(std::io::Error::other)?;
-        self.connector.connect(name, tcp).await
     }
 }
 
@@ -386,41 +350,6 @@ fn json_bytes(text: &str) -> usize {
     bytes.sum::<usize>() + 3
 }
 
-/// Reads one answer of HTTP/1.1 with a length: its status and body.
-async fn answer(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> std::io::Result<(u16, Vec<u8>)> {
-    let broken = |what| std::io::Error::new(std::io::ErrorKind::InvalidData, what);
-    let mut read = Vec::with_capacity(4096);
-    let end = loop {
-        if let Some(end) = read.windows(4).position(|window| window == b"\r\n\r\n") {
-            break end;
-        }
-        if read.len() > HEAD_BYTES_MAX {
-            return Err(broken("the head of an answer does not end"));
-        }
-        if stream.read_buf(&mut read).await? == 0 {
-            return Err(std::io::ErrorKind::UnexpectedEof.into());
-        }
-    };
-    let head = std::str::from_utf8(&read[..end]).map_err(|_| broken("the head of an answer is no text"))?;
-    let mut lines = head.split("\r\n");
-    let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok());
-    let status = status.ok_or_else(|| broken("an answer has no status"))?;
-    let length = lines.find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        if name.eq_ignore_ascii_case("content-length") { value.trim().parse::<usize>().ok() } else { None }
-    });
-    let length =
-        length.filter(|length| *length <= ANSWER_BYTES_MAX).ok_or_else(|| broken("an answer has no length"))?;
-    let mut body = read.split_off(end + 4);
-    if body.len() > length {
-        return Err(broken("an answer is longer than it says"));
-    }
-    let before = body.len();
-    body.resize(length, 0);
-    stream.read_exact(&mut body[before..]).await?;
-    Ok((status, body))
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)] // a test panics on failure
@@ -458,22 +387,5 @@ mod tests {
         check(&[stop, row(1, &short)], Room::ALL, 1, 2);
         // What is no text gets no token, least of all that of the empty one.
         check(&[row(1, &Cell::Text(bytes::Bytes::from_static(b"\xff")))], Room::ALL, 0, 1);
-    }
-
-    #[tokio::test]
-    async fn answers_are_read_whole_and_within_bounds() {
-        async fn check(bytes: &[u8], expect: Option<(u16, &str)>) {
-            let mut bytes = bytes;
-            let read = answer(&mut bytes).await.ok();
-            let read = read.map(|(status, body)| (status, String::from_utf8(body).unwrap()));
-            assert_eq!(read.as_ref().map(|(status, body)| (*status, body.as_str())), expect);
-        }
-        check(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", Some((200, "{}"))).await;
-        check(b"HTTP/1.1 503 Busy\r\nx: y\r\ncontent-length:0\r\n\r\n", Some((503, ""))).await;
-        check(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n{}", None).await;
-        check(b"HTTP/1.1 200 OK\r\ncontent-length: 999999999999\r\n\r\n", None).await;
-        check(b"HTTP/1.1 200 OK\r\n\r\n", None).await;
-        check(b"nonsense", None).await;
-        check(&[b'x'; HEAD_BYTES_MAX + 10], None).await;
     }
 }

@@ -4,13 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 use naru_runtime::config::HostPort;
-use naru_runtime::mtls::{MtlsError, MtlsFiles, client_config, role_name};
+use naru_runtime::mtls::{MtlsError, MtlsFiles, RoleClient};
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::sync::Mutex;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
 /// The courier's own role, which its certificate names, and the vault's.
 const ROLE: &str = "courier";
@@ -19,8 +15,6 @@ const VAULT: &str = "vault";
 const PURPOSE: &str = "sending of messages";
 /// The largest answer: 1,000 addresses of at most 400 bytes, and room.
 const ANSWER_BYTES_MAX: usize = 2 << 20;
-/// The head of an answer.
-const HEAD_BYTES_MAX: usize = 16 << 10;
 /// A session with the vault, and an answer, take at most this.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
@@ -117,6 +111,7 @@ struct Refusal {
 }
 
 /// From tokens to addresses.
+#[derive(Debug)]
 pub enum Addresses {
     /// There is no vault: the provider is handed tokens, which it, or what stands before it, resolves.
     Tokens,
@@ -125,20 +120,10 @@ pub enum Addresses {
 }
 
 /// A client of the vault, with one connection that is kept.
+#[derive(Debug)]
 pub struct Vault {
-    address: HostPort,
     field: String,
-    connector: TlsConnector,
-    connection: Mutex<Option<TlsStream<TcpStream>>>,
-}
-
-impl fmt::Debug for Addresses {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tokens => f.write_str("Tokens"),
-            Self::Vault(vault) => write!(f, "Vault({}:{})", vault.address.host, vault.address.port),
-        }
-    }
+    client: Mutex<RoleClient>,
 }
 
 impl Addresses {
@@ -148,9 +133,8 @@ impl Addresses {
     /// When the files do not fit.
     pub fn open(config: Option<&VaultClientConfig>) -> Result<Self, MtlsError> {
         let Some(config) = config else { return Ok(Self::Tokens) };
-        let connector = TlsConnector::from(client_config(&config.tls, ROLE)?);
-        let (address, field) = (config.address.clone(), config.field.clone());
-        Ok(Self::Vault(Box::new(Vault { address, field, connector, connection: Mutex::new(None) })))
+        let client = RoleClient::open(&config.tls, ROLE, (VAULT, config.address.clone()), ANSWER_BYTES_MAX)?;
+        Ok(Self::Vault(Box::new(Vault { field: config.field.clone(), client: Mutex::new(client) })))
     }
 
     /// Addresses of tokens, in their order.
@@ -173,25 +157,8 @@ impl Vault {
     async fn resolve(&self, tokens: &[&str]) -> Result<Vec<Address>, ResolveError> {
         let part = Part { field: &self.field, kind: "siv", version: None, tokens };
         let body = serde_json::to_vec(&Request { purpose: PURPOSE, parts: [part] }).expect("tokens are text");
-        let mut connection = self.connection.lock().await;
-        let mut stream = match connection.take() {
-            Some(stream) => stream,
-            None => self.connect().await.map_err(ResolveError::Away)?,
-        };
-        let head = format!(
-            "POST /v1/resolve HTTP/1.1\r\nhost: {VAULT}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
-            body.len()
-        );
-        let asked = async {
-            stream.write_all(head.as_bytes()).await?;
-            stream.write_all(&body).await?;
-            stream.flush().await?;
-            answer(&mut stream).await
-        };
-        let (status, said) = asked.await.map_err(ResolveError::Away)?;
-        // The stream stands behind an answer that was read whole.
-        *connection = Some(stream);
-        drop(connection);
+        let asked = self.client.lock().await.post("/v1/resolve", &body).await;
+        let (status, said) = asked.map_err(ResolveError::Away)?;
         if status != 200 {
             let refusal: Option<Refusal> = serde_json::from_slice(&said).ok();
             let (said, index) = refusal.map_or((String::new(), None), |refusal| (refusal.error, refusal.index));
@@ -206,48 +173,6 @@ impl Vault {
             }
         }
     }
-
-    async fn connect(&self) -> std::io::Result<TlsStream<TcpStream>> {
-        let tcp = TcpStream::connect((self.address.host.as_str(), self.address.port)).await?;
-        tcp.set_nodelay(true)?;
-        let name = role_name(VAULT).map_err(std::io::Error::other)?;
-        self.connector.connect(name, tcp).await
-    }
-}
-
-/// Reads one answer of HTTP/1.1 with a length: its status and body.
-async fn answer(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> std::io::Result<(u16, Vec<u8>)> {
-    let broken = |what| std::io::Error::new(std::io::ErrorKind::InvalidData, what);
-    let mut read = Vec::with_capacity(4096);
-    let end = loop {
-        if let Some(end) = read.windows(4).position(|window| window == b"\r\n\r\n") {
-            break end;
-        }
-        if read.len() > HEAD_BYTES_MAX {
-            return Err(broken("the head of an answer does not end"));
-        }
-        if stream.read_buf(&mut read).await? == 0 {
-            return Err(std::io::ErrorKind::UnexpectedEof.into());
-        }
-    };
-    let head = std::str::from_utf8(&read[..end]).map_err(|_| broken("the head of an answer is no text"))?;
-    let mut lines = head.split("\r\n");
-    let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok());
-    let status = status.ok_or_else(|| broken("an answer has no status"))?;
-    let length = lines.find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        if name.eq_ignore_ascii_case("content-length") { value.trim().parse::<usize>().ok() } else { None }
-    });
-    let length = length.filter(|length| *length <= ANSWER_BYTES_MAX);
-    let length = length.ok_or_else(|| broken("an answer has no length, or is too long"))?;
-    let mut body = read.split_off(end + 4);
-    let before = body.len();
-    if before > length {
-        return Err(broken("an answer is longer than it says"));
-    }
-    body.resize(length, 0);
-    stream.read_exact(&mut body[before..]).await?;
-    Ok((status, body))
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@
 //! The role stands in the certificate as the DNS name `<role>.role.naru.internal` (`.internal` is reserved for private
 //! use), beside whatever else it names. TLS 1.3 only: both ends are ours.
 
+mod client;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,6 +18,8 @@ use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use rustls::{
     ClientConfig, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme, version,
 };
+
+pub use client::RoleClient;
 
 use crate::keys::{KeyError, refuse_exposed};
 
