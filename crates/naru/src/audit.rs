@@ -6,20 +6,16 @@ mod show;
 mod status;
 mod verify;
 
-use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use naru_audit::auditor::{AuditError, Auditor};
+use naru_audit::auditor::Auditor;
 use naru_audit::config::AuditConfig;
 use naru_runtime::clocks::SystemClock;
 use naru_runtime::config::Flags;
 use naru_runtime::hex::to_hex;
-use naru_runtime::shutdown::{Signals, run_until_stopped};
-use naru_runtime::tasks::Tasks;
-use naru_runtime::telemetry::{Telemetry, TelemetryError};
 
-use crate::serving;
+use crate::serving::{self, Failure};
 
 /// Arguments of `naru audit`.
 #[derive(Debug, clap::Args)]
@@ -56,30 +52,15 @@ pub fn run(args: &Args) -> ExitCode {
     serving::run("audit", args.flags.load(), &mut tokio::runtime::Builder::new_multi_thread(), serve)
 }
 
-/// Why the audit did not run to its end.
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error("the system refused")]
-    System(#[from] std::io::Error),
-    #[error(transparent)]
-    Audit(#[from] AuditError),
-    #[error(transparent)]
-    Telemetry(#[from] TelemetryError),
-}
-
 async fn serve(config: AuditConfig) -> Result<ExitCode, Failure> {
-    // Caught before anyone is told that the audit is ready.
-    let mut signals = Signals::listen()?;
-    let tasks = Tasks::new();
-    let telemetry = Telemetry::start("naru-audit", &config.telemetry, &tasks).await?;
-    serving::count_violations(&telemetry);
-    let drain_max = config.drain_max;
-    let auditor = Auditor::open(config, Arc::new(SystemClock::new())).await?;
-    let key = to_hex(&auditor.public_key());
-    let (certificates, metrics) = (auditor.certificates().display(), serving::ready_metrics(&telemetry));
-    writeln!(std::io::stdout(), "ready certificates={certificates} key={key}{metrics}")?;
-    tasks.spawn_fallible("audit", auditor.run(tasks.stop_token()));
-    let ending = run_until_stopped(&tasks, drain_max, async || signals.next().await).await;
-    telemetry.shutdown().await;
-    Ok(ending.exit_code())
+    let (telemetry, drain_max) = (config.telemetry.clone(), config.drain_max);
+    serving::until_stopped("naru-audit", &telemetry, drain_max, async |tasks, telemetry| {
+        serving::count_violations(telemetry);
+        let auditor = Auditor::open(config, Arc::new(SystemClock::new())).await?;
+        let key = to_hex(&auditor.public_key());
+        let ready = format!("certificates={} key={key}", auditor.certificates().display());
+        tasks.spawn_fallible("audit", auditor.run(tasks.stop_token()));
+        Ok((ready, serving::nothing))
+    })
+    .await
 }

@@ -3,17 +3,13 @@
 mod preflight;
 mod status;
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
-use naru_capture::capture::{Capture, OpenError};
+use naru_capture::capture::Capture;
 use naru_capture::config::CaptureConfig;
 use naru_runtime::config::Flags;
-use naru_runtime::shutdown::{Signals, run_until_stopped};
-use naru_runtime::tasks::Tasks;
-use naru_runtime::telemetry::{Telemetry, TelemetryError};
 
-use crate::serving;
+use crate::serving::{self, Failure};
 
 /// Arguments of `naru capture`.
 #[derive(Debug, clap::Args)]
@@ -48,27 +44,12 @@ pub fn run(args: &Args) -> ExitCode {
     serving::run("capture", args.flags.load(), &mut tokio::runtime::Builder::new_multi_thread(), serve)
 }
 
-/// Why capture did not run to its end.
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error("the system refused")]
-    System(#[from] std::io::Error),
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    #[error(transparent)]
-    Telemetry(#[from] TelemetryError),
-}
-
 async fn serve(config: CaptureConfig, copy_anew: bool) -> Result<ExitCode, Failure> {
-    // Caught before anyone is told that capture is ready.
-    let mut signals = Signals::listen()?;
-    let tasks = Tasks::new();
-    let telemetry = Telemetry::start("naru-capture", &config.telemetry, &tasks).await?;
-    let drain_max = config.drain_max;
-    let capture = Capture::open(config, &tasks, telemetry.metrics(), copy_anew)?;
-    let status = capture.serve(&tasks).await?;
-    writeln!(std::io::stdout(), "ready status={status}{}", serving::ready_metrics(&telemetry))?;
-    let ending = run_until_stopped(&tasks, drain_max, async || signals.next().await).await;
-    telemetry.shutdown().await;
-    Ok(ending.exit_code())
+    let (telemetry, drain_max) = (config.telemetry.clone(), config.drain_max);
+    serving::until_stopped("naru-capture", &telemetry, drain_max, async |tasks, telemetry| {
+        let capture = Capture::open(config, tasks, telemetry.metrics(), copy_anew)?;
+        let status = capture.serve(tasks).await?;
+        Ok((format!("status={status}"), serving::nothing))
+    })
+    .await
 }

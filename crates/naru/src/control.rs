@@ -10,17 +10,13 @@ pub use ask::{
 pub use ask::{apply, approve, campaign_apply, cost, get, plan, release, renew, request};
 pub use ledger::{Args as LedgerArgs, run as ledger};
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use naru_control::config::ControlConfig;
-use naru_control::server::{self, OpenError};
+use naru_control::server;
 use naru_runtime::config::Flags;
-use naru_runtime::shutdown::{Signals, run_until_stopped};
-use naru_runtime::tasks::Tasks;
-use naru_runtime::telemetry::{Telemetry, TelemetryError};
 
-use crate::serving;
+use crate::serving::{self, Failure};
 
 /// Arguments of `naru control`.
 #[derive(Debug, clap::Args)]
@@ -47,27 +43,11 @@ pub fn run(args: &Args) -> ExitCode {
     }
 }
 
-/// Why control did not run to its end.
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error("the system refused")]
-    System(#[from] std::io::Error),
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    #[error(transparent)]
-    Telemetry(#[from] TelemetryError),
-}
-
 async fn serve(config: ControlConfig) -> Result<ExitCode, Failure> {
-    // Caught before anyone is told that control is ready.
-    let mut signals = Signals::listen()?;
-    let tasks = Tasks::new();
-    let telemetry = Telemetry::start("naru-control", &config.telemetry, &tasks).await?;
-    serving::count_violations(&telemetry);
-    let address = server::serve(&config, &tasks).await?;
-    let metrics = serving::ready_metrics(&telemetry);
-    writeln!(std::io::stdout(), "ready listen={address}{metrics}")?;
-    let ending = run_until_stopped(&tasks, config.drain_max, async || signals.next().await).await;
-    telemetry.shutdown().await;
-    Ok(ending.exit_code())
+    serving::until_stopped("naru-control", &config.telemetry, config.drain_max, async |tasks, telemetry| {
+        serving::count_violations(telemetry);
+        let address = server::serve(&config, tasks).await?;
+        Ok((format!("listen={address}"), serving::nothing))
+    })
+    .await
 }

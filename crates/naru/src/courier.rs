@@ -3,17 +3,13 @@
 mod ask;
 mod provider_sim;
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use naru_courier::config::CourierConfig;
-use naru_courier::courier::{self, OpenError};
+use naru_courier::courier;
 use naru_runtime::config::Flags;
-use naru_runtime::shutdown::{Signals, run_until_stopped};
-use naru_runtime::tasks::Tasks;
-use naru_runtime::telemetry::{Telemetry, TelemetryError};
 
-use crate::serving;
+use crate::serving::{self, Failure};
 
 /// Arguments of `naru courier`.
 #[derive(Debug, clap::Args)]
@@ -53,28 +49,12 @@ pub fn run(args: &Args) -> ExitCode {
     serving::run("courier", args.flags.load(), &mut tokio::runtime::Builder::new_multi_thread(), serve)
 }
 
-/// Why the courier did not run to its end.
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error("the system refused")]
-    System(#[from] std::io::Error),
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    #[error(transparent)]
-    Telemetry(#[from] TelemetryError),
-}
-
 async fn serve(config: CourierConfig) -> Result<ExitCode, Failure> {
-    // Caught before anyone is told that the courier is ready.
-    let mut signals = Signals::listen()?;
-    let tasks = Tasks::new();
-    let telemetry = Telemetry::start("naru-courier", &config.telemetry, &tasks).await?;
-    serving::count_violations(&telemetry);
-    let drain_max = config.drain_max;
-    let courier = courier::serve(config, &tasks, telemetry.metrics()).await?;
-    let metrics = serving::ready_metrics(&telemetry);
-    writeln!(std::io::stdout(), "ready listen={} receipts={}{metrics}", courier.address, courier.receipts_address)?;
-    let ending = run_until_stopped(&tasks, drain_max, async || signals.next().await).await;
-    telemetry.shutdown().await;
-    Ok(ending.exit_code())
+    let (telemetry, drain_max) = (config.telemetry.clone(), config.drain_max);
+    serving::until_stopped("naru-courier", &telemetry, drain_max, async |tasks, telemetry| {
+        serving::count_violations(telemetry);
+        let courier = courier::serve(config, tasks, telemetry.metrics()).await?;
+        Ok((format!("listen={} receipts={}", courier.address, courier.receipts_address), serving::nothing))
+    })
+    .await
 }

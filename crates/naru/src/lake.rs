@@ -2,17 +2,13 @@
 
 mod replay;
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use naru_lake::config::LakeConfig;
-use naru_lake::lake::{Lake, OpenError};
+use naru_lake::lake::Lake;
 use naru_runtime::config::Flags;
-use naru_runtime::shutdown::{Signals, run_until_stopped};
-use naru_runtime::tasks::Tasks;
-use naru_runtime::telemetry::{Telemetry, TelemetryError};
 
-use crate::serving;
+use crate::serving::{self, Failure};
 
 /// Arguments of `naru lake`.
 #[derive(Debug, clap::Args)]
@@ -40,30 +36,17 @@ pub fn run(args: &Args) -> ExitCode {
     serving::run("lake", args.flags.load(), &mut tokio::runtime::Builder::new_multi_thread(), serve)
 }
 
-/// Why the lake did not run to its end.
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error("the system refused")]
-    System(#[from] std::io::Error),
-    #[error(transparent)]
-    Lake(#[from] OpenError),
-    #[error(transparent)]
-    Telemetry(#[from] TelemetryError),
-}
-
 async fn serve(config: LakeConfig) -> Result<ExitCode, Failure> {
-    // Caught before anyone is told that the lake is ready.
-    let mut signals = Signals::listen()?;
-    let tasks = Tasks::new();
-    let telemetry = Telemetry::start("naru-lake", &config.telemetry, &tasks).await?;
-    serving::count_violations(&telemetry);
-    let drain_max = config.drain_max;
-    let lake = Lake::open(config, &tasks, telemetry.metrics()).await?;
-    let catalogue = lake.catalogue_address().map(|address| format!(" catalogue={address}")).unwrap_or_default();
-    let metrics = serving::ready_metrics(&telemetry);
-    writeln!(std::io::stdout(), "ready listen={}{catalogue}{metrics}", lake.sql_address())?;
-    let ending = run_until_stopped(&tasks, drain_max, async || signals.next().await).await;
-    lake.close().await;
-    telemetry.shutdown().await;
-    Ok(ending.exit_code())
+    let (telemetry, drain_max) = (config.telemetry.clone(), config.drain_max);
+    serving::until_stopped("naru-lake", &telemetry, drain_max, async |tasks, telemetry| {
+        serving::count_violations(telemetry);
+        let lake = Lake::open(config, tasks, telemetry.metrics()).await?;
+        let catalogue = lake.catalogue_address().map(|address| format!(" catalogue={address}")).unwrap_or_default();
+        let ready = format!("listen={}{catalogue}", lake.sql_address());
+        Ok((ready, async move || {
+            lake.close().await;
+            Ok(())
+        }))
+    })
+    .await
 }

@@ -8,18 +8,14 @@ mod user;
 mod verdict;
 mod verify;
 
-use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use naru_relay::config::RelayConfig;
-use naru_relay::relay::{Relay, RelayError};
+use naru_relay::relay::Relay;
 use naru_runtime::config::Flags;
-use naru_runtime::shutdown::{Signals, run_until_stopped};
-use naru_runtime::tasks::Tasks;
-use naru_runtime::telemetry::{Telemetry, TelemetryError};
 
-use crate::serving;
+use crate::serving::{self, Failure};
 
 /// What closing the connections to the clusters may take behind a drain that used all its time.
 const CLOSE_MAX: Duration = Duration::from_secs(5);
@@ -62,30 +58,17 @@ pub fn run(args: &Args) -> ExitCode {
     serving::run("relay", args.flags.load(), &mut tokio::runtime::Builder::new_multi_thread(), serve)
 }
 
-/// Why the relay did not run to its end.
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error("the system refused")]
-    System(#[from] std::io::Error),
-    #[error(transparent)]
-    Relay(#[from] RelayError),
-    #[error(transparent)]
-    Telemetry(#[from] TelemetryError),
-}
-
 async fn serve(config: RelayConfig) -> Result<ExitCode, Failure> {
-    // Caught before anyone is told that the relay is ready.
-    let mut signals = Signals::listen()?;
-    let tasks = Tasks::new();
-    let telemetry = Telemetry::start("naru-relay", &config.telemetry, &tasks).await?;
-    serving::count_violations(&telemetry);
-    let drain_max = config.drain_max;
-    let relay = Relay::open(config, &tasks, telemetry.metrics()).await?;
-    let listening = relay.serve().await?;
-    let status = relay.status_address().map(|address| format!(" status={address}")).unwrap_or_default();
-    writeln!(std::io::stdout(), "ready listen={listening}{status}{}", serving::ready_metrics(&telemetry))?;
-    let ending = run_until_stopped(&tasks, drain_max + CLOSE_MAX, async || signals.next().await).await;
-    relay.close(CLOSE_MAX).await;
-    telemetry.shutdown().await;
-    Ok(ending.exit_code())
+    let (telemetry, drain_max) = (config.telemetry.clone(), config.drain_max + CLOSE_MAX);
+    serving::until_stopped("naru-relay", &telemetry, drain_max, async |tasks, telemetry| {
+        serving::count_violations(telemetry);
+        let relay = Relay::open(config, tasks, telemetry.metrics()).await?;
+        let listening = relay.serve().await?;
+        let status = relay.status_address().map(|address| format!(" status={address}")).unwrap_or_default();
+        Ok((format!("listen={listening}{status}"), async move || {
+            relay.close(CLOSE_MAX).await;
+            Ok(())
+        }))
+    })
+    .await
 }

@@ -2,18 +2,13 @@
 
 mod key;
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use naru_runtime::config::Flags;
-use naru_runtime::shutdown::{Signals, run_until_stopped};
-use naru_runtime::tasks::Tasks;
-use naru_runtime::telemetry::{Telemetry, TelemetryError};
 use naru_vault::config::VaultConfig;
-use naru_vault::server::{self, OpenError};
-use naru_vault::uses::UsesError;
+use naru_vault::server;
 
-use crate::serving;
+use crate::serving::{self, Failure};
 
 /// Arguments of `naru vault`.
 #[derive(Debug, clap::Args)]
@@ -41,29 +36,10 @@ pub fn run(args: &Args) -> ExitCode {
     serving::run("vault", args.flags.load(), &mut tokio::runtime::Builder::new_multi_thread(), serve)
 }
 
-/// Why the vault did not run to its end.
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error("the system refused")]
-    System(#[from] std::io::Error),
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    #[error(transparent)]
-    Uses(#[from] UsesError),
-    #[error(transparent)]
-    Telemetry(#[from] TelemetryError),
-}
-
 async fn serve(config: VaultConfig) -> Result<ExitCode, Failure> {
-    // Caught before anyone is told that the vault is ready.
-    let mut signals = Signals::listen()?;
-    let tasks = Tasks::new();
-    let telemetry = Telemetry::start("naru-vault", &config.telemetry, &tasks).await?;
-    let serving = server::serve(&config, &tasks).await?;
-    let metrics = serving::ready_metrics(&telemetry);
-    writeln!(std::io::stdout(), "ready listen={}{metrics}", serving.address)?;
-    let ending = run_until_stopped(&tasks, config.drain_max, async || signals.next().await).await;
-    serving.seal()?;
-    telemetry.shutdown().await;
-    Ok(ending.exit_code())
+    serving::until_stopped("naru-vault", &config.telemetry, config.drain_max, async |tasks, _telemetry| {
+        let serving = server::serve(&config, tasks).await?;
+        Ok((format!("listen={}", serving.address), async move || Ok(serving.seal()?)))
+    })
+    .await
 }
