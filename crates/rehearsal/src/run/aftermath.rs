@@ -1,14 +1,11 @@
 //! What is looked at when the load has ended: the log as it stands then, and what the children wrote.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-
-use tokio::sync::Mutex;
 
 use super::clusters::Nodes;
 use super::services::Services;
 use super::sites::Sites;
-use super::{PARTITIONS, RehearsalError, relay};
+use super::{PARTITIONS, RehearsalError, relay, role};
 use crate::children::{self, Trouble};
 use crate::history::{History, SideCopy};
 use crate::observe::Shared;
@@ -16,7 +13,6 @@ use crate::read_back::{self, Wanted};
 use crate::recorder::{Mark, MarkKind, topics};
 use crate::relay_status::Standing;
 use crate::scenario::Scenario;
-use crate::service_process::ServiceProcess;
 use crate::state::StateError;
 
 /// When subjects were killed.
@@ -68,7 +64,7 @@ pub(super) async fn troubles(
     nodes: &Nodes,
     services: &Services,
     sites: Option<&Sites>,
-    others: [(&str, &Option<Arc<Mutex<ServiceProcess>>>); 2],
+    others: [(&str, &Option<role::Process>); 2],
 ) -> Result<Vec<Trouble>, StateError> {
     let mut logs = Vec::with_capacity(nodes.len() + services.len() + others.len());
     for (name, process) in others {

@@ -3,10 +3,9 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use super::{Options, RehearsalError};
+use super::{Options, RehearsalError, role};
 use crate::campaign::{Planned, request};
 use crate::scenario::{Campaign, Edge};
-use crate::service_process::ServiceError;
 use crate::state::State;
 
 /// How long planning may take: a second on a quiet machine.
@@ -23,14 +22,8 @@ pub(super) async fn plan(
 ) -> Result<Planned, RehearsalError> {
     let edge = options.scenario.edge.as_ref();
     let edge = edge.ok_or_else(|| RehearsalError::Unfit("the scenario has a campaign and no edge".to_owned()))?;
-    let dir = state.child(NAME);
-    let file = dir.join("request.toml");
     let text = request(&options.scenario, campaign, edge, seed);
-    let written = std::fs::create_dir_all(&dir).and_then(|()| std::fs::write(&file, text));
-    written.map_err(|source| RehearsalError::Service {
-        name: NAME.to_owned(),
-        source: ServiceError::File { path: file.clone(), source },
-    })?;
+    let file = role::write(NAME, &state.child(NAME), "request.toml", &text)?;
     let mut command = tokio::process::Command::new(&options.exe);
     command.args(["campaign", "plan", "--json"]).arg(&file).stdin(Stdio::null()).kill_on_drop(true);
     let output = tokio::time::timeout(PLAN_WITHIN, command.output()).await;

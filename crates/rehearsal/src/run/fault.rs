@@ -10,6 +10,7 @@ use super::clusters::{self, Nodes, lose_unflushed_tail, loses_tail};
 use super::copier::Failover;
 use super::lake;
 use super::relay::{self, Asker};
+use super::role;
 use super::services::Services;
 use super::sites::{self, Pages};
 use super::{LogKind, RehearsalError};
@@ -36,8 +37,8 @@ pub(super) struct Act {
     pub(super) nodes: Nodes,
     pub(super) services: Services,
     pub(super) pages: Option<Pages>,
-    pub(super) relay: Option<(relay::Process, Asker)>,
-    pub(super) lake: Option<lake::Process>,
+    pub(super) relay: Option<(role::Process, Asker)>,
+    pub(super) lake: Option<role::Process>,
     pub(super) failover: Option<Arc<Failover>>,
     pub(super) endings: Endings,
     pub(super) observers: Arc<Mutex<Observers>>,
@@ -74,8 +75,10 @@ impl Act {
             FaultKind::Kill { victim: Victim::Service(service), .. } => {
                 self.kill(&self.services[service], |source| self.service_error(service, source)).await?;
             }
-            FaultKind::Kill { victim: Victim::Relay, .. } => self.kill(&self.relay()?.0, relay::error).await?,
-            FaultKind::Kill { victim: Victim::Lake, .. } => self.kill(self.lake()?, lake::error).await?,
+            FaultKind::Kill { victim: Victim::Relay, .. } => {
+                self.kill(&self.relay()?.0, role::error(relay::NAME)).await?
+            }
+            FaultKind::Kill { victim: Victim::Lake, .. } => self.kill(self.lake()?, role::error(lake::NAME)).await?,
             FaultKind::Kill { victim: Victim::Site(site), .. } => {
                 let pages = self.pages()?;
                 if let Some(status) = sites::kill(pages, site).await? {
@@ -90,8 +93,10 @@ impl Act {
             FaultKind::Pause { victim: Victim::Site(_) } => {
                 return Err(RehearsalError::Unfit("a site can be lost, and not be paused".to_owned()));
             }
-            FaultKind::Pause { victim: Victim::Relay } => self.pause(&self.relay()?.0, relay::error).await?,
-            FaultKind::Pause { victim: Victim::Lake } => self.pause(self.lake()?, lake::error).await?,
+            FaultKind::Pause { victim: Victim::Relay } => {
+                self.pause(&self.relay()?.0, role::error(relay::NAME)).await?
+            }
+            FaultKind::Pause { victim: Victim::Lake } => self.pause(self.lake()?, role::error(lake::NAME)).await?,
             FaultKind::Switch { to } => {
                 let (_, asker) = self.relay()?;
                 let side = self.scenario.relay.as_ref().and_then(|relay| relay.side_of(to));
@@ -160,11 +165,11 @@ impl Act {
         Ok(())
     }
 
-    fn relay(&self) -> Result<&(relay::Process, Asker), RehearsalError> {
+    fn relay(&self) -> Result<&(role::Process, Asker), RehearsalError> {
         self.relay.as_ref().ok_or_else(|| self.no_relay())
     }
 
-    fn lake(&self) -> Result<&lake::Process, RehearsalError> {
+    fn lake(&self) -> Result<&role::Process, RehearsalError> {
         let none = || RehearsalError::Unfit(format!("the scenario has no lake to {}", self.fault.kind.name()));
         self.lake.as_ref().ok_or_else(none)
     }

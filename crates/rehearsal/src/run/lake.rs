@@ -1,6 +1,7 @@
 //! The lake's process, and the judge as one of its clients.
 
 use std::fmt::Write as _;
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,12 +12,12 @@ use sqlx::{ConnectOptions as _, Connection as _, Executor as _, Row as _};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::{ANSWER_WITHIN, DRAIN_WITHIN, Options, RehearsalError};
-use crate::children::{self, Ended};
+use super::role::{self, Process};
+use super::{ANSWER_WITHIN, Options, RehearsalError};
 use crate::clock::RunClock;
 use crate::history::History;
 use crate::scenario::ServiceKind;
-use crate::service_process::{ServiceError, ServiceOptions, ServiceProcess};
+use crate::service_process::Listen;
 use crate::state::State;
 use crate::tables::{Asked, Row, Said, TableRecorder, Total};
 
@@ -27,23 +28,13 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long reading all rows may take.
 const ROWS_WITHIN: Duration = Duration::from_secs(60);
 
-/// The lake's process.
-pub(super) type Process = Arc<Mutex<ServiceProcess>>;
-
 /// Writes the lake's configuration, and starts it on the log at `bootstrap`.
 pub(super) async fn start(options: &Options, state: &State, bootstrap: &str) -> Result<Process, RehearsalError> {
     let dir = state.child(NAME);
-    let file = dir.join("lake.toml");
     let text = configuration(&dir, bootstrap);
-    let written = std::fs::create_dir_all(&dir).and_then(|()| std::fs::write(&file, text));
-    written.map_err(|source| error(ServiceError::File { path: file.clone(), source }))?;
-    let process = ServiceProcess::start(ServiceOptions {
-        name: NAME.to_owned(),
-        program: options.exe.clone(),
-        args: vec!["lake".to_owned(), "--config".to_owned(), file.display().to_string()],
-        dir,
-    });
-    Ok(Arc::new(Mutex::new(process.await.map_err(error)?)))
+    let listen = Listen::Flag(Ipv4Addr::LOCALHOST.into());
+    let process = role::start(options, NAME, (dir, listen), &text).await?;
+    Ok(Arc::new(Mutex::new(process)))
 }
 
 /// What the services publish, as declared columns.
@@ -210,14 +201,4 @@ fn number(row: &PgRow, column: usize) -> Result<i64, String> {
     row.try_get_unchecked::<&str, _>(column)
         .map_err(|error| error.to_string())
         .and_then(|text| text.parse().map_err(|_| format!("{text:?} is not a whole number")))
-}
-
-/// Asks it to end, and says how it did.
-pub(super) async fn stop(process: &Process) -> Result<Ended, RehearsalError> {
-    let ending = process.lock().await.stop(DRAIN_WITHIN).await.map_err(error)?;
-    Ok(Ended { child: NAME.to_owned(), code: children::ENDS_WELL, ending })
-}
-
-pub(super) fn error(source: ServiceError) -> RehearsalError {
-    RehearsalError::Service { name: NAME.to_owned(), source }
 }

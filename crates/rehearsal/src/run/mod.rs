@@ -11,6 +11,7 @@ mod judge;
 mod lake;
 mod operations;
 mod relay;
+mod role;
 mod services;
 mod sites;
 
@@ -268,13 +269,13 @@ async fn play(
             progress.stage("reading the tables");
             let client = lake::Client::new(lake).await;
             let said = client.finish(clock, &told, &history, scenario.settle_max).await;
-            endings.push(lake::stop(lake).await?);
+            endings.push(role::stop(lake::NAME, lake).await?);
             Some(said)
         }
         None => None,
     };
     if let Some(relay) = &relay {
-        endings.push(relay::stop(relay).await?);
+        endings.push(role::stop(relay::NAME, relay).await?);
     }
     endings.extend(clusters::stop(options.log, scenario, &nodes).await?);
     let troubles =
@@ -326,8 +327,8 @@ struct Cast<'a> {
     services: &'a Services,
     sites: Option<&'a Sites>,
     crowd: Option<&'a (Arc<CrowdRecorder>, CrowdPlan)>,
-    relay: Option<(relay::Process, Asker)>,
-    lake: Option<lake::Process>,
+    relay: Option<(role::Process, Asker)>,
+    lake: Option<role::Process>,
     told: &'a Arc<TableRecorder>,
     failover: Option<Arc<Failover>>,
     bootstraps: &'a [String],

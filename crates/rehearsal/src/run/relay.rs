@@ -1,5 +1,6 @@
 //! The relay of a run: started between its clusters, asked, switched, stopped.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,12 +8,12 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::{ANSWER_WITHIN, DRAIN_WITHIN, Options, PARTITIONS, RehearsalError};
-use crate::children::{self, Ended};
+use super::role::{self, Process};
+use super::{ANSWER_WITHIN, Options, PARTITIONS, RehearsalError};
 use crate::recorder::Recorder;
 use crate::relay_status::{self, Standing};
 use crate::scenario::Relay;
-use crate::service_process::{ServiceError, ServiceOptions, ServiceProcess};
+use crate::service_process::Listen;
 use crate::state::State;
 
 /// As the report names it.
@@ -24,9 +25,6 @@ const TOPICS_WITHIN: Duration = Duration::from_secs(30);
 /// How long a planned switch may take before it counts as one that did not happen.
 const SWITCH_WITHIN: Duration = Duration::from_secs(60);
 
-/// The relay's process, if the scenario has one.
-pub(super) type Process = Arc<Mutex<ServiceProcess>>;
-
 /// Writes the relay's configuration, starts it, and waits until it shows every topic.
 pub(super) async fn start(
     options: &Options,
@@ -36,19 +34,9 @@ pub(super) async fn start(
     topics: &[String],
 ) -> Result<Process, RehearsalError> {
     let dir = state.child(NAME);
-    let file = dir.join("relay.toml");
-    let written = std::fs::create_dir_all(&dir).and_then(|()| {
-        let text = configuration(relay, &dir.join("state"), &bootstraps[relay.a], &bootstraps[relay.b]);
-        std::fs::write(&file, text)
-    });
-    written.map_err(|source| error(ServiceError::File { path: file.clone(), source }))?;
-    let process = ServiceProcess::start(ServiceOptions {
-        name: NAME.to_owned(),
-        program: options.exe.clone(),
-        args: vec!["relay".to_owned(), "--config".to_owned(), file.display().to_string()],
-        dir,
-    });
-    let process = process.await.map_err(error)?;
+    let text = configuration(relay, &dir.join("state"), &bootstraps[relay.a], &bootstraps[relay.b]);
+    let listen = Listen::Flag(Ipv4Addr::LOCALHOST.into());
+    let process = role::start(options, NAME, (dir, listen), &text).await?;
     await_topics(&process.address().to_string(), topics).await?;
     Ok(Arc::new(Mutex::new(process)))
 }
@@ -76,12 +64,6 @@ async fn await_topics(bootstrap: &str, topics: &[String]) -> Result<(), Rehearsa
         tracing::debug!("connections to the relay were cut");
     }
     Ok(())
-}
-
-/// Asks it to end, and says how it did.
-pub(super) async fn stop(process: &Process) -> Result<Ended, RehearsalError> {
-    let ending = process.lock().await.stop(DRAIN_WITHIN).await.map_err(error)?;
-    Ok(Ended { child: NAME.to_owned(), code: children::ENDS_WELL, ending })
 }
 
 /// Asks the relay over HTTP.
@@ -151,8 +133,4 @@ impl Asker {
             }
         }
     }
-}
-
-pub(super) fn error(source: ServiceError) -> RehearsalError {
-    RehearsalError::Service { name: NAME.to_owned(), source }
 }

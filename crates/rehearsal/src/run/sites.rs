@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 
 use super::services::Services;
-use super::{DRAIN_WITHIN, Options, RehearsalError};
+use super::{DRAIN_WITHIN, Options, RehearsalError, role};
 use crate::children::{self, Ended};
 use crate::crowd::judge::{Audit, NodeLog};
 use crate::crowd::{GIFT, PROMOTION, planted};
@@ -91,10 +91,8 @@ pub(super) async fn start(
         nodes.push(("gift-cloud".to_owned(), log, process));
     }
 
-    let error = |source| RehearsalError::Service { name: EDGE.to_owned(), source };
-    let listen = free_address(Ipv4Addr::LOCALHOST.into()).map_err(error)?;
+    let listen = free_address(Ipv4Addr::LOCALHOST.into()).map_err(role::error(EDGE))?;
     let dir = state.child(EDGE);
-    let file = dir.join("edge.toml");
     let mut peers =
         Peers { promotion: Vec::new(), gift: Vec::new(), rented: Vec::new(), gift_rented: None, services: Vec::new() };
     for site in &pages {
@@ -110,16 +108,8 @@ pub(super) async fn start(
     for (service, process) in options.scenario.services.iter().zip(services.iter()) {
         peers.services.push((service.kind.name(), service.kind.path(), process.lock().await.address()));
     }
-    let written =
-        std::fs::create_dir_all(&dir).and_then(|()| std::fs::write(&file, configuration(edge, &dir, listen, &peers)));
-    written.map_err(|source| error(ServiceError::File { path: file.clone(), source }))?;
-    let child = ServiceOptions {
-        name: EDGE.to_owned(),
-        program: options.exe.clone(),
-        args: vec!["edge".to_owned(), "--config".to_owned(), file.display().to_string()],
-        dir: dir.clone(),
-    };
-    let process = ServiceProcess::start_at(child, Listen::Configured(listen)).await.map_err(error)?;
+    let text = configuration(edge, &dir, listen, &peers);
+    let process = role::start(options, EDGE, (dir.clone(), Listen::Configured(listen)), &text).await?;
     for target in targets {
         target.url = format!("http://{}", process.address());
     }

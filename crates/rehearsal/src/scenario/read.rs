@@ -162,32 +162,16 @@ fn root_table(reader: &mut Reader<'_>, root: &Spanned<DeTable<'_>>) -> Option<Sc
         }
     }
     fields.finish(reader);
-    let relay = match relay {
-        Some(read) => Some(read?),
-        None => None,
-    };
-    let edge = match edge {
-        Some(read) => Some(read?),
-        None => None,
-    };
-    let campaign = match campaign {
-        Some(read) => Some(read?),
-        None => None,
-    };
-    let lake = match lake {
-        Some(read) => Some(read?),
-        None => None,
-    };
     Some(Scenario {
         name: name?,
         title: title?,
         seed: seed?,
         clusters: clusters?,
-        relay,
+        relay: whole(relay)?,
         copier: None,
-        edge,
-        campaign,
-        lake,
+        edge: whole(edge)?,
+        campaign: whole(campaign)?,
+        lake: whole(lake)?,
         services: services?,
         consumers: consumers?,
         phases: phases?,
@@ -195,6 +179,11 @@ fn root_table(reader: &mut Reader<'_>, root: &Spanned<DeTable<'_>>) -> Option<Sc
         settle_max: settle_max?,
         expect: expect?,
     })
+}
+
+/// What may be left out: nothing where it is, and no scenario where it is wrong.
+fn whole<T>(read: Option<Option<T>>) -> Option<Option<T>> {
+    read.map_or(Some(None), |read| read.map(Some))
 }
 
 fn names(root: &DeTable<'_>, key: &str) -> Vec<String> {
@@ -297,10 +286,7 @@ fn phase(reader: &mut Reader<'_>, mut fields: Fields<'_, '_>, services: &[String
     };
     let crowd = edge::crowd(reader, &mut fields, has_edge);
     fields.finish(reader);
-    let lasts_on_kafka = match lasts_on_kafka {
-        Some(read) => Some(read?),
-        None => None,
-    };
+    let lasts_on_kafka = whole(lasts_on_kafka)?;
     Some(Phase { name: name?, lasts: lasts?, lasts_on_kafka, rates: rates?, crowd: crowd?, ramp: ramp? })
 }
 
