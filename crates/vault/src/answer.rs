@@ -101,20 +101,8 @@ impl Vault {
             allowed.is_some_and(|allowed| allowed.iter().any(|known| known == field))
         };
         let denied = parts.iter().position(|part| !may(part.field));
-        let uses: Vec<Use> = parts
-            .iter()
-            .map(|part| Use {
-                at_unix_ms: now_unix_ms,
-                caller: caller.to_owned(),
-                action,
-                purpose: purpose.to_owned(),
-                field: self.named(part.field).to_owned(),
-                kind: part.kind,
-                count: part.count,
-                allowed: denied.is_none(),
-                failed: false,
-            })
-            .collect();
+        let asked = |part| self.asked(caller, now_unix_ms, action, purpose, part);
+        let uses: Vec<Use> = parts.iter().map(|part| Use { allowed: denied.is_none(), ..asked(part) }).collect();
         self.uses.record(&uses)?;
         match denied {
             Some(part) => {
@@ -123,6 +111,21 @@ impl Vault {
                 Err(AnswerError::Forbidden(refused(format!("{caller} may not do that with {field}"), part, None)))
             }
             None => Ok(()),
+        }
+    }
+
+    /// What is asked for, as the record has it; neither allowed nor failed yet.
+    fn asked(&self, caller: &str, at_unix_ms: i64, action: Action, purpose: &str, part: &Asked<'_>) -> Use {
+        Use {
+            at_unix_ms,
+            caller: caller.to_owned(),
+            action,
+            purpose: purpose.to_owned(),
+            field: self.named(part.field).to_owned(),
+            kind: part.kind,
+            count: part.count,
+            allowed: false,
+            failed: false,
         }
     }
 
@@ -143,17 +146,7 @@ impl Vault {
     ) -> AnswerError {
         let AnswerError::Refused(Refused { part: Some(part), .. }) = &error else { return error };
         let Some(part) = parts.get(*part) else { return error };
-        let failed = Use {
-            at_unix_ms: now_unix_ms,
-            caller: caller.to_owned(),
-            action,
-            purpose: purpose.to_owned(),
-            field: self.named(part.field).to_owned(),
-            kind: part.kind,
-            count: part.count,
-            allowed: true,
-            failed: true,
-        };
+        let failed = Use { allowed: true, failed: true, ..self.asked(caller, now_unix_ms, action, purpose, part) };
         self.uses.record(&[failed]).map_or_else(AnswerError::NotRecorded, |()| error)
     }
 
