@@ -12,10 +12,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use naru_runtime::clocks::{DayClock, SystemClock};
-use naru_runtime::http::serve_until;
+use naru_runtime::http::{BindError, bind, serve_until};
 use naru_runtime::tasks::Tasks;
 use serde::Serialize;
-use tokio::net::TcpListener;
 
 use crate::api::{Code, Describe, Flavors, Machines, OPENAPI, Reclaim, Refused, Run, Terminate};
 use crate::cloud::{Cloud, Done};
@@ -32,15 +31,9 @@ pub enum OpenError {
     /// What it kept.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// The port could not be had; a retry helps when it becomes free.
-    #[error("port {address}: cannot be bound")]
-    Bind {
-        /// The configured address.
-        address: SocketAddr,
-        /// The system's answer.
-        #[source]
-        source: std::io::Error,
-    },
+    /// The port could not be had.
+    #[error(transparent)]
+    Bind(#[from] BindError),
 }
 
 struct Shared {
@@ -64,9 +57,7 @@ pub async fn serve(config: &CloudSimConfig, tasks: &Tasks) -> Result<SocketAddr,
     tracing::info!(events = events.len(), "cloud opened");
     let factor = NonZeroU32::new(config.day_factor).unwrap_or(NonZeroU32::MIN);
     let clock = day(factor);
-    let bind = |source| OpenError::Bind { address: config.listen, source };
-    let listener = TcpListener::bind(config.listen).await.map_err(bind)?;
-    let address = listener.local_addr().map_err(bind)?;
+    let (listener, address) = bind(config.listen).await?;
     let shared = Arc::new(Shared { kept: Mutex::new(Kept { cloud, journal }), clock });
     let router = Router::new()
         .route("/run", post(run))

@@ -8,6 +8,7 @@ use crate::book::{Book, Change, Draft, PlanRecord};
 use crate::config::Catalogue;
 use crate::plan::{self, Action, Impossible, Plan, booked_krw};
 use crate::resource::{Fault, Item, LEASE_HOURS_MAX, Life, Phase, Resource, Spec};
+use naru_runtime::clocks::millis;
 
 const HOUR_MS: i64 = 3_600_000;
 /// Most requests that wait for a plan: what a person still looks through, with room for CI.
@@ -127,7 +128,7 @@ fn late(plan: &Plan, catalogue: &Catalogue, now_unix_ms: i64) -> Result<(), Refu
 
 /// How long before it is needed a machine is asked for.
 pub fn lead_ms(flavor: &crate::config::FlavorConfig) -> i64 {
-    i64::try_from(flavor.lead.as_millis()).unwrap_or(i64::MAX)
+    millis(flavor.lead)
 }
 
 /// Approves a plan that somebody else is to apply.

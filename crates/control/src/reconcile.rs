@@ -16,6 +16,7 @@ use crate::provider::{Provider, ProviderError, Seen, SeenState, Shape, Wanted};
 use crate::resource::{Item, Life, Phase, Resource, Spec};
 use crate::saga::{self, Step};
 use crate::store::StoreError;
+use naru_runtime::clocks::millis;
 
 /// Calls to providers at once: within what a cloud takes before it throttles.
 const CALLS_MAX: usize = 8;
@@ -276,11 +277,8 @@ async fn look(shared: &Shared) -> Shown {
 async fn round(shared: &Shared) -> Result<(), RoundError> {
     shared.own_topics().await;
     let shown = look(shared).await;
-    let settle_ms: BTreeMap<Maker, i64> = shared
-        .providers()
-        .iter()
-        .map(|(maker, provider)| (*maker, i64::try_from(provider.settle().as_millis()).unwrap_or(i64::MAX)))
-        .collect();
+    let settle_ms: BTreeMap<Maker, i64> =
+        shared.providers().iter().map(|(maker, provider)| (*maker, millis(provider.settle()))).collect();
     let calls = {
         let mut held = shared.held().await;
         let now = shared.now();

@@ -13,12 +13,11 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
-use naru_runtime::clocks::{SystemClock, WallClock as _};
-use naru_runtime::http::serve_until;
+use naru_runtime::clocks::{SystemClock, WallClock as _, millis};
+use naru_runtime::http::{BindError, bind, serve_until};
 use naru_runtime::tasks::Tasks;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::net::TcpListener;
 use tokio::sync::{Mutex, Notify};
 
 use crate::access::{self, Grant};
@@ -66,19 +65,9 @@ pub enum OpenError {
     /// The relay cannot be asked.
     #[error("no client for the relay")]
     Relay(#[source] naru_kafka::client::ClientError),
-    /// The port could not be had; a retry helps when it becomes free.
-    #[error("port {address}: cannot be bound")]
-    Bind {
-        /// The configured address.
-        address: SocketAddr,
-        /// The system's answer.
-        #[source]
-        source: std::io::Error,
-    },
-}
-
-fn ms(length: Duration) -> i64 {
-    i64::try_from(length.as_millis()).unwrap_or(i64::MAX)
+    /// The port could not be had.
+    #[error(transparent)]
+    Bind(#[from] BindError),
 }
 
 /// Opens book and ledger, and serves and reconciles until the tasks are told to stop; gives the address.
@@ -95,14 +84,12 @@ pub async fn serve(config: &ControlConfig, tasks: &Tasks) -> Result<SocketAddr, 
     let book = store.load(clock.unix_ms()).await?;
     let follower = Store::open(&config.state).await?;
     let (providers, topics) = providers(config)?;
-    let bind = |source| OpenError::Bind { address: config.listen, source };
-    let listener = TcpListener::bind(config.listen).await.map_err(bind)?;
-    let address = listener.local_addr().map_err(bind)?;
+    let (listener, address) = bind(config.listen).await?;
     tracing::info!(fence, resources = book.resources.len(), entries = ledger.last(), "control opened");
     let shared = Arc::new(Shared {
         held: Mutex::new(Held { book, store }),
         catalogue: Catalogue::of(config),
-        patience: Patience { obtain_ms: ms(config.obtain_max), topic_grace_ms: ms(config.topic_grace) },
+        patience: Patience { obtain_ms: millis(config.obtain_max), topic_grace_ms: millis(config.topic_grace) },
         providers,
         topics,
         fence,

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use naru_runtime::clocks::millis;
 use naru_runtime::config::{HostPort, Mistake, Secret};
 use naru_runtime::telemetry::TelemetryConfig;
 
@@ -153,7 +154,7 @@ impl CourierConfig {
 
     /// How long before the end of the hours nothing is begun, in milliseconds.
     pub fn hours_margin_ms(&self) -> i64 {
-        i64::try_from(self.hours_margin.as_millis()).unwrap_or(i64::MAX).max(self.key_life().margin_ms)
+        millis(self.hours_margin).max(self.key_life().margin_ms)
     }
 
     /// Messages a minute that campaigns may have of the provider's rate.

@@ -10,11 +10,11 @@ use std::time::Duration;
 use naru_planner::pacing::PaceReason;
 use naru_runtime::clocks::{SystemClock, WallClock as _};
 use naru_runtime::durable::AppendError;
+use naru_runtime::http::{BindError, bind};
 use naru_runtime::mtls::MtlsError;
 use naru_runtime::tasks::Tasks;
 use naru_runtime::telemetry::{Metrics, Observed, Reading};
 use ring::rand::SecureRandom as _;
-use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, mpsc};
 
 use crate::address::Addresses;
@@ -67,15 +67,9 @@ pub enum OpenError {
     /// The machine has no random numbers.
     #[error("the system has no random numbers")]
     Random,
-    /// A port could not be had; a retry helps when it becomes free.
-    #[error("port {address}: cannot be bound")]
-    Bind {
-        /// The configured address.
-        address: SocketAddr,
-        /// The system's answer.
-        #[source]
-        source: std::io::Error,
-    },
+    /// A port could not be had.
+    #[error(transparent)]
+    Bind(#[from] BindError),
 }
 
 /// Why a campaign is not taken on. The caller's side, but for the log.
@@ -306,13 +300,8 @@ pub async fn serve(config: CourierConfig, tasks: &Tasks, metrics: &Metrics) -> R
         path: shared.config.suppression.clone().unwrap_or_default(),
         source,
     })?;
-    let bind = async |address: SocketAddr| {
-        let bound = TcpListener::bind(address).await;
-        let bound = bound.and_then(|listener| Ok((listener.local_addr()?, listener)));
-        bound.map_err(|source| OpenError::Bind { address, source })
-    };
-    let (address, listener) = bind(shared.config.listen).await?;
-    let (receipts_address, receipts) = bind(shared.config.receipts_listen).await?;
+    let (listener, address) = bind(shared.config.listen).await?;
+    let (receipts, receipts_address) = bind(shared.config.receipts_listen).await?;
     register(&shared, metrics);
     http::serve(&shared, listener, receipts);
     begin(&shared, usage_queue)?;

@@ -9,6 +9,7 @@ use crate::batch::{Batch, Lane, Next, Outcome, Phase};
 use crate::courier::Shared;
 use crate::log::{Closed, Receipt, Record};
 use crate::provider::{Known, Submission};
+use naru_runtime::clocks::millis;
 
 /// Between two attempts, or two questions, while there is no news: doubled from the first to the last.
 const AGAIN_FIRST: Duration = Duration::from_millis(50);
@@ -211,7 +212,7 @@ pub(crate) async fn take_in(shared: &Shared, deliveries: Vec<(String, bool)>) ->
 
 /// Asks about batches whose receipts do not come, and about those in doubt, until all is settled or too old.
 pub(crate) async fn settle(shared: Arc<Shared>) -> Result<(), Closed> {
-    let wait = i64::try_from(shared.config.provider.receipt_wait.as_millis()).unwrap_or(i64::MAX);
+    let wait = millis(shared.config.provider.receipt_wait);
     let look = (shared.config.provider.receipt_wait / 2).clamp(LOOK, Duration::from_secs(1));
     loop {
         tokio::time::sleep(look).await;
@@ -265,7 +266,7 @@ async fn settle_one(shared: &Shared, id: u64) -> Result<(), Closed> {
         let mut state = shared.state();
         let Some(batch) = state.batches.get_mut(&id) else { return Ok(()) };
         (batch.ask_at_ms, batch.asked) = (now, batch.asked + 1);
-        let most = i64::try_from(shared.config.provider.settle_max.as_millis()).unwrap_or(i64::MAX);
+        let most = millis(shared.config.provider.settle_max);
         answered && now.saturating_sub(since_ms) >= most
     };
     if too_old {

@@ -16,7 +16,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use naru_runtime::clocks::{SystemClock, WallClock as _};
+use naru_runtime::clocks::{SystemClock, WallClock as _, millis};
 use naru_runtime::http::serve_until;
 use naru_runtime::tasks::Tasks;
 use rand_chacha::ChaCha8Rng;
@@ -294,7 +294,7 @@ async fn submit(
 /// Delivers a request's messages, unless its key was seen; whether it was new.
 fn take(sim: &Sim, key: &str, purpose: &str, body: SendBody) -> std::io::Result<bool> {
     let now = sim.now_ms();
-    let lifetime = i64::try_from(sim.config.key_lifetime.as_millis()).unwrap_or(i64::MAX);
+    let lifetime = millis(sim.config.key_lifetime);
     let within = u32::try_from(sim.config.receipt_within.as_millis()).unwrap_or(u32::MAX).max(1);
     let mut kept = sim.kept();
     let kept: &mut Kept = &mut kept;

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::hash::{BuildHasher as _, RandomState};
 
+use serde::{Deserialize, Serialize};
+
 use crate::admit::{LineState, STATES};
 use crate::batch::{Batch, Lane, Member, Phase};
 use crate::hours;
@@ -62,7 +64,7 @@ impl Campaign {
 }
 
 /// What became of usage notifications.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UsageCounts {
     /// Made durable.
     pub persisted: u64,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::admit::{LineState, STATES};
 use crate::batch::Phase;
-use crate::state::{Campaign, State};
+use crate::state::{Campaign, State, UsageCounts};
 
 /// What a courier says about itself.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -16,7 +16,7 @@ pub struct Report {
     /// Campaigns by name.
     pub campaigns: BTreeMap<String, CampaignReport>,
     /// Usage notifications.
-    pub usage: UsageReport,
+    pub usage: UsageCounts,
     /// Batches that are not settled.
     pub open_batches: u64,
     /// Of these, batches whose outcome is in doubt.
@@ -42,25 +42,6 @@ pub struct CampaignReport {
     pub passes: u32,
     /// Batches that are not settled.
     pub open_batches: u64,
-}
-
-/// Usage notifications.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UsageReport {
-    /// Made durable.
-    pub persisted: u64,
-    /// The provider has them.
-    pub accepted: u64,
-    /// They arrived.
-    pub delivered: u64,
-    /// The provider says that they did not.
-    pub failed: u64,
-    /// Nobody will ever know, or the provider refuses them.
-    pub dead: u64,
-    /// Records that were no transaction.
-    pub unreadable: u64,
-    /// Transactions that stood on the log again.
-    pub repeated: u64,
 }
 
 /// The broken lines of a file, as a person counts them.
@@ -92,21 +73,12 @@ impl CampaignReport {
 impl Report {
     /// What the state says; rate, reason and alarms are the process's.
     pub fn of(state: &State) -> Self {
-        let usage = state.usage;
         Self {
             origin: state.origin.clone(),
             campaigns: { state.campaigns.values() }
                 .map(|campaign| (campaign.spec.id.clone(), CampaignReport::of(campaign)))
                 .collect(),
-            usage: UsageReport {
-                persisted: usage.persisted,
-                accepted: usage.accepted,
-                delivered: usage.delivered,
-                failed: usage.failed,
-                dead: usage.dead,
-                unreadable: usage.unreadable,
-                repeated: usage.repeated,
-            },
+            usage: state.usage,
             open_batches: state.batches.len() as u64,
             in_doubt: state.batches.values().filter(|batch| batch.phase == Phase::InDoubt).count() as u64,
             doubted: state.doubted,

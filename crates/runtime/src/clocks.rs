@@ -44,12 +44,16 @@ impl WallClock for SystemClock {
 
     #[expect(clippy::disallowed_methods, reason = "this is the clock that is injected")]
     fn unix_ms(&self) -> i64 {
-        let ms = |length: Duration| i64::try_from(length.as_millis()).unwrap_or(i64::MAX);
         match SystemTime::now().duration_since(UNIX_EPOCH) {
-            Ok(since) => ms(since),
-            Err(before) => -ms(before.duration()),
+            Ok(since) => millis(since),
+            Err(before) => -millis(before.duration()),
         }
     }
+}
+
+/// A length in whole milliseconds, as wall clocks count; the largest number for one that is longer.
+pub fn millis(length: Duration) -> i64 {
+    i64::try_from(length.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// A clock that stands still until it is moved; for tests and simulation.
@@ -77,7 +81,7 @@ impl ManualClock {
     }
 
     fn passed_ms(&self) -> i64 {
-        i64::try_from(self.monotonic().as_millis()).unwrap_or(i64::MAX)
+        millis(self.monotonic())
     }
 }
 

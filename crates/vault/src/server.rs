@@ -11,11 +11,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use naru_runtime::clocks::{SystemClock, WallClock};
+use naru_runtime::http::{BindError, bind};
 use naru_runtime::mtls::{MtlsError, server_config};
 use naru_runtime::tasks::Tasks;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
@@ -47,15 +47,9 @@ pub enum OpenError {
     /// A caller is allowed what the vault has no keys of.
     #[error("callers are allowed the field {0}, which has no keys: run naru vault key add --field {0}")]
     UnknownField(String),
-    /// The port could not be had; a retry helps when it becomes free.
-    #[error("port {address}: cannot be bound")]
-    Bind {
-        /// The configured address.
-        address: SocketAddr,
-        /// The system's answer.
-        #[source]
-        source: std::io::Error,
-    },
+    /// The port could not be had.
+    #[error(transparent)]
+    Bind(#[from] BindError),
 }
 
 struct Shared {
@@ -97,9 +91,7 @@ pub async fn serve(config: &VaultConfig, tasks: &Tasks) -> Result<Serving, OpenE
     let roles: Vec<String> = config.callers.iter().map(|caller| caller.role.clone()).collect();
     let allowed: Vec<&str> = roles.iter().map(String::as_str).collect();
     let tls = server_config(&config.tls, ROLE, &allowed)?;
-    let bind = |source| OpenError::Bind { address: config.listen, source };
-    let tcp = TcpListener::bind(config.listen).await.map_err(bind)?;
-    let address = tcp.local_addr().map_err(bind)?;
+    let (tcp, address) = bind(config.listen).await?;
     let connections_max = usize::try_from(config.connections_max).unwrap_or(1);
     let listener = RoleListener::new(tcp, TlsAcceptor::from(tls), roles, connections_max);
     let requests = Arc::new(Semaphore::new(usize::try_from(config.requests_max).unwrap_or(1)));

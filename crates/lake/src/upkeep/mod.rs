@@ -2,8 +2,6 @@
 
 mod orphans;
 
-use std::time::Duration;
-
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -12,6 +10,7 @@ use crate::error::LakeError;
 use crate::ingest::Ingest;
 use crate::table::rewrite::Rewritten;
 use crate::table::state::{Retention, State};
+use naru_runtime::clocks::millis;
 
 /// How often, in upkeeps, is looked for files that nothing names.
 const ORPHANS_EVERY: u32 = 4;
@@ -35,9 +34,8 @@ impl Upkeep {
 
     /// How long snapshots stay.
     pub fn retention(&self) -> Retention {
-        let ms = |length: Duration| i64::try_from(length.as_millis()).unwrap_or(i64::MAX);
         Retention {
-            age_ms: ms(self.config.snapshots_kept),
+            age_ms: millis(self.config.snapshots_kept),
             snapshots_max: usize::try_from(self.config.snapshots_max).unwrap_or(usize::MAX),
         }
     }
