@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -181,7 +181,7 @@ impl Actor {
                     self.lanes[side].use_connection(connection);
                 }
                 if let Event::BatchesRead { outcome: Ok(batches), .. } = &done.event {
-                    let mut sizes = self.inner.sizes.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut sizes = self.inner.sizes();
                     for batch in batches {
                         let header = batch.header();
                         sizes.learn(header.next_offset() - header.base_offset, batch.bytes().len());
@@ -321,18 +321,18 @@ impl Actor {
                 }
             }
             Action::Gate { gate, batches } => {
-                let mut cache = self.inner.cache.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut cache = self.inner.cache();
                 if gate < self.gate {
                     cache.forget_from(gate);
                 }
-                let mut sizes = self.inner.sizes.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut sizes = self.inner.sizes();
                 sizes.cut(gate.min(self.gate));
                 self.gate = gate;
                 for batch in &batches {
                     cache.push(batch);
                     sizes.push(batch.header.base_offset, batch.header.next_offset(), batch.data.len());
                 }
-                let ends = self.core.view().ends;
+                let ends = self.core.ends();
                 if let (Some(a), Some(b)) = (ends.a, ends.b) {
                     sizes.forget_below(a.min(b));
                 }

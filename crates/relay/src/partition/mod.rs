@@ -169,6 +169,16 @@ struct Inner {
     retired: CancellationToken,
 }
 
+impl Inner {
+    fn cache(&self) -> MutexGuard<'_, Cache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sizes(&self) -> MutexGuard<'_, Sizes> {
+        self.sizes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// How the rest of the relay speaks to a partition; clones speak to the same one.
 #[derive(Clone)]
 pub struct PartitionHandle {
@@ -259,27 +269,19 @@ impl PartitionHandle {
 
     /// What the cache has from an offset on: headers and payloads. None if it does not hold the offset.
     pub(crate) fn read_cached(&self, from: i64, bytes_max: usize, one: bool) -> Option<Vec<Bytes>> {
-        self.cache().read(from, bytes_max, one)
+        self.inner.cache().read(from, bytes_max, one)
     }
 
     /// Bytes that a side lacks of what the active side holds. What has not passed since the start is taken to be of the
     /// mean size of what has; None while that, or an end, is not known.
     pub fn lag_bytes(&self, side: Side, active: Side) -> Option<i64> {
         let ends = self.shown().view.ends;
-        self.sizes().between(ends[side]?, ends[active]?)
+        self.inner.sizes().between(ends[side]?, ends[active]?)
     }
 
     /// Ends the partition's task. Clients that wait are told that it is gone.
     pub fn retire(&self) {
         self.inner.retired.cancel();
-    }
-
-    fn cache(&self) -> MutexGuard<'_, Cache> {
-        self.inner.cache.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn sizes(&self) -> MutexGuard<'_, Sizes> {
-        self.inner.sizes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn ticket(&self) -> Ticket {

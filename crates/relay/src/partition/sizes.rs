@@ -82,10 +82,10 @@ impl Sizes {
             return Some(0);
         }
         let (first, last) = match (self.marks.front(), self.marks.back()) {
-            (Some(first), Some(last)) => (first.offset, last.offset),
+            (Some(first), Some(last)) => (first.offset, last.offset.max(first.offset)),
             _ => (to, to),
         };
-        let (low, high) = (from.clamp(first, last.max(first)), to.clamp(first, last.max(first)));
+        let (low, high) = (from.clamp(first, last), to.clamp(first, last));
         let counted = self.up_to(high) - self.up_to(low);
         let uncounted = (to - from) - (high - low);
         if uncounted == 0 {

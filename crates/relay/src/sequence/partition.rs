@@ -255,10 +255,6 @@ impl Partition {
     /// What may be seen.
     pub fn view(&self) -> View {
         let ready = self.is_running();
-        let end = |side: Side| {
-            let track = &self.sides[side];
-            (ready && track.fault.is_none()).then_some(track.end)
-        };
         View {
             ready,
             writable: ready && !self.is_stopped(),
@@ -268,12 +264,21 @@ impl Partition {
             gate: self.line.gate,
             served_below: self.line.gate,
             log_start: self.log_start,
-            ends: SideMap::from_fn(end),
+            ends: self.ends(),
             pending: self.line.len() + self.arrivals.len(),
             pending_bytes: self.line.bytes() + self.arrivals.iter().map(Arrival::bytes).sum::<usize>(),
             solo: !self.standing.is_duplex(),
             leased_until: self.leased_until,
         }
+    }
+
+    /// Where each side's log ends; none where that is not known.
+    pub fn ends(&self) -> SideMap<Option<i64>> {
+        let ready = self.is_running();
+        SideMap::from_fn(|side| {
+            let track = &self.sides[side];
+            (ready && track.fault.is_none()).then_some(track.end)
+        })
     }
 
     /// What must be kept now, consistent with the gate. None while it is not known.

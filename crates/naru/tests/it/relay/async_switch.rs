@@ -6,23 +6,10 @@ use naru_relay::Side;
 use naru_relay::Side::{A, B};
 use naru_relay::status::GroupStatus;
 
-use super::lost_side::{Load, PARTITIONS, RESUME_MAX, ask, check_everywhere, longest_stall};
+use super::lost_side::{Load, PARTITIONS, RESUME_MAX, ask, await_group_named, check_everywhere, longest_stall};
 use super::process::{PATIENCE, Pair};
 
 const GROUP: &str = "stream";
-
-async fn await_group(pair: &Pair, what: &str, wanted: impl Fn(&GroupStatus) -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let (_, report) = ask(pair.path("relay").join("state"), "status", &[]).await;
-        let group = report.and_then(|report| report.groups.into_iter().find(|group| group.name == GROUP));
-        if group.as_ref().is_some_and(&wanted) {
-            return;
-        }
-        assert!(Instant::now() < deadline, "not {what}: {group:?}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_planned_switch_of_an_async_group_under_load_loses_and_doubles_nothing() {
@@ -32,7 +19,7 @@ async fn a_planned_switch_of_an_async_group_under_load_loses_and_doubles_nothing
     let relay = pair.relay("relay", &settings).await;
     let client = relay.await_topic("payments", PARTITIONS as usize).await;
     let state = pair.path("relay").join("state");
-    await_group(&pair, "complete", GroupStatus::is_well).await;
+    await_group_named(&pair, GROUP, "complete", GroupStatus::is_well).await;
 
     let load = Load::start(relay.bootstrap());
     for to in [B, A] {
@@ -46,12 +33,12 @@ async fn a_planned_switch_of_an_async_group_under_load_loses_and_doubles_nothing
             assert!(Instant::now() < deadline, "nothing is acknowledged by {to}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        await_group(&pair, "well again", GroupStatus::is_well).await;
+        await_group_named(&pair, GROUP, "well again", GroupStatus::is_well).await;
     }
     let acked = load.end().await;
     let stall = longest_stall(&acked);
     assert!(stall < RESUME_MAX, "producers stood still for {stall:?}");
     let caught_up = |group: &GroupStatus| Side::BOTH.iter().all(|side| group.sides[*side].lag_records == Some(0));
-    await_group(&pair, "caught up", caught_up).await;
+    await_group_named(&pair, GROUP, "caught up", caught_up).await;
     check_everywhere(&pair, &client, &acked).await;
 }

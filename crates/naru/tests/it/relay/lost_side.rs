@@ -31,13 +31,23 @@ pub(super) async fn ask(state: PathBuf, verb: &str, more: &[&str]) -> (i32, Opti
     (output.status.code().unwrap(), serde_json::from_slice(&output.stdout).ok())
 }
 
-/// The group's status, once it is as wanted.
+/// The status of the group that everything belongs to, once it is as wanted.
 pub(super) async fn await_group(pair: &Pair, what: &str, wanted: impl Fn(&GroupStatus) -> bool) -> GroupStatus {
+    await_group_named(pair, "default", what, wanted).await
+}
+
+/// A group's status, once it is as wanted.
+pub(super) async fn await_group_named(
+    pair: &Pair,
+    name: &str,
+    what: &str,
+    wanted: impl Fn(&GroupStatus) -> bool,
+) -> GroupStatus {
     let deadline = Instant::now() + PATIENCE;
     let mut last = None;
     while Instant::now() < deadline {
         let (_, report) = ask(pair.path("relay").join("state"), "status", &[]).await;
-        last = report.and_then(|report| report.groups.into_iter().find(|group| group.name == "default"));
+        last = report.and_then(|report| report.groups.into_iter().find(|group| group.name == name));
         if let Some(group) = last.as_ref().filter(|group| wanted(group)) {
             return group.clone();
         }
