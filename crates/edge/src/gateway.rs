@@ -343,7 +343,7 @@ impl Gateway {
 
     /// The state directory is ours again, and all slots with it.
     pub fn take_back(&self) {
-        self.in_force().policy.sites().iter().for_each(|site| site.keep(None));
+        self.in_force().policy.sites().iter().for_each(|site| site.keep_all());
         *self.is_handed_over.lock().unwrap_or_else(PoisonError::into_inner) = false;
     }
 

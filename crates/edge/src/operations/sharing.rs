@@ -27,18 +27,17 @@ fn ms(length: Duration) -> Millis {
 ///
 /// # Errors
 /// When the address cannot be bound.
-pub async fn coordinate(gateway: &Arc<Gateway>, tasks: &Tasks) -> io::Result<Option<SocketAddr>> {
+pub async fn coordinate(gateway: &Arc<Gateway>, tasks: &Tasks) -> io::Result<()> {
     let in_force = gateway.in_force();
-    let Some(sharing) = &in_force.config.sharing else { return Ok(None) };
-    let Some(address) = sharing.coordinate else { return Ok(None) };
+    let Some(sharing) = &in_force.config.sharing else { return Ok(()) };
+    let Some(address) = sharing.coordinate else { return Ok(()) };
     let socket = UdpSocket::bind(address).await?;
-    let bound = socket.local_addr()?;
     let terms = Terms { gateways: sharing.gateways, safe: sharing.safe(), settle_ms: ms(sharing.settle) };
     let (gateway, stop) = (gateway.clone(), tasks.stop_token());
     tasks.spawn("leases", async move {
         stop.run_until_cancelled(give_out(&gateway, &socket, terms)).await;
     });
-    Ok(Some(bound))
+    Ok(())
 }
 
 async fn give_out(gateway: &Gateway, socket: &UdpSocket, terms: Terms) {
@@ -89,7 +88,7 @@ pub async fn keep_asking(gateway: &Arc<Gateway>, tasks: &Tasks) -> io::Result<()
     // Answers of anybody else are not even looked at.
     socket.connect(sharing.coordinator).await?;
     let (gateway, stop) = (gateway.clone(), tasks.stop_token());
-    let mut asker = Asker { gateway, socket, sharing, run: rand::random(), sequence: 0, sent_at: 0, is_leased: None };
+    let mut asker = Asker { gateway, socket, sharing, run: rand::random(), sequence: 0, sent_at: 0, is_leased: false };
     tasks.spawn("lease", async move {
         stop.run_until_cancelled(asker.run()).await;
     });
@@ -104,8 +103,8 @@ struct Asker {
     sequence: u64,
     /// When the last question was sent, as far as leases begin.
     sent_at: Millis,
-    /// Whether the last lease still runs; not known before the first.
-    is_leased: Option<bool>,
+    /// Whether the last lease still runs; false before the first.
+    is_leased: bool,
 }
 
 impl Asker {
@@ -171,18 +170,18 @@ impl Asker {
                 site.lease(*part, self.sent_at.saturating_add(LEASE_MS));
             }
         }
-        if self.is_leased != Some(true) {
+        if !self.is_leased {
             tracing::info!("slots are leased");
         }
-        self.is_leased = Some(true);
+        self.is_leased = true;
     }
 
     /// Says once that no lease runs any more.
     fn look(&mut self) {
         let is_over = self.gateway.now() >= self.leased_until();
-        if is_over && self.is_leased == Some(true) {
+        if is_over && self.is_leased {
             tracing::warn!(coordinator = %self.sharing.coordinator, "no lease was answered, the safe part is left");
-            self.is_leased = Some(false);
+            self.is_leased = false;
         }
     }
 

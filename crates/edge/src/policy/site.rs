@@ -166,9 +166,9 @@ impl Site {
         self.share(|share| share.elsewhere = part.min(WHOLE));
     }
 
-    /// Keeps no more than this part of it, since another process takes over; all of the share again without one.
-    pub fn keep(&self, part: Option<u32>) {
-        self.share(|share| share.kept = part);
+    /// Keeps all of the share again, since no other process takes over.
+    pub fn keep_all(&self) {
+        self.share(|share| share.kept = None);
     }
 
     /// Keeps what requests need here while another process takes over: what they wanted of late and a margin, no more
@@ -209,7 +209,7 @@ impl Site {
     }
 
     /// What part of it is in flight.
-    pub fn in_flight(&self) -> u32 {
+    fn in_flight(&self) -> u32 {
         part_of(self.gate.in_flight().total(), self.bounds().ceiling)
     }
 

@@ -16,8 +16,6 @@ use std::time::Duration;
 use crate::policy::Millis;
 
 /// How long a lease lasts from when it was asked for: twenty questions may be lost in a row.
-pub const LEASE: Duration = Duration::from_secs(2);
-/// The same in the clock of decisions.
 pub const LEASE_MS: Millis = 2_000;
 /// How often a gateway asks.
 pub const ASK_EVERY: Duration = Duration::from_millis(100);
