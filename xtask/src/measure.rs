@@ -107,8 +107,8 @@ pub fn soak(args: &SoakArgs) -> Result<(), TaskError> {
     }
     let tests: &[&str] = match args.subject.as_str() {
         "relay" => &["relay::rounds::"],
-        // One after the other: both want the machine.
         "courier" => &["courier::nobody"],
+        // One after the other: both want the machine.
         "lake" => &["--test-threads=1", "lake::crashes::", "pipeline::kills::"],
         _ => &["kill::"],
     };

@@ -242,21 +242,13 @@ fn above(verdict: &mut Verdict, name: &str, latency: Option<Percentiles>, bound_
 /// As marks and displays name what a fault hits.
 pub fn subject(scenario: &Scenario, kind: FaultKind) -> String {
     match kind {
-        FaultKind::Kill { victim: Victim::Cluster(cluster), .. }
-        | FaultKind::Pause { victim: Victim::Cluster(cluster) } => {
-            format!("cluster {}", scenario.clusters[cluster].name)
-        }
-        FaultKind::Kill { victim: Victim::Service(service), .. }
-        | FaultKind::Pause { victim: Victim::Service(service) } => {
-            format!("service {}", scenario.services[service].kind.name())
-        }
-        FaultKind::Kill { victim: Victim::Relay, .. } | FaultKind::Pause { victim: Victim::Relay } => {
-            "relay".to_owned()
-        }
-        FaultKind::Kill { victim: Victim::Lake, .. } | FaultKind::Pause { victim: Victim::Lake } => "lake".to_owned(),
-        FaultKind::Kill { victim: Victim::Site(site), .. } | FaultKind::Pause { victim: Victim::Site(site) } => {
-            format!("site {}", OWNED_SITES[site])
-        }
+        FaultKind::Kill { victim, .. } | FaultKind::Pause { victim } => match victim {
+            Victim::Cluster(cluster) => format!("cluster {}", scenario.clusters[cluster].name),
+            Victim::Service(service) => format!("service {}", scenario.services[service].kind.name()),
+            Victim::Relay => "relay".to_owned(),
+            Victim::Lake => "lake".to_owned(),
+            Victim::Site(site) => format!("site {}", OWNED_SITES[site]),
+        },
         FaultKind::Leave { member } => format!("member {member}"),
         FaultKind::Switch { to } => format!("to cluster {}", scenario.clusters[to].name),
     }

@@ -9,7 +9,7 @@ use crate::scenario::{Campaign, Edge, OWNED_SITES, Scenario};
 /// How long a page of the promotion holds its slot, as `naru sample promotion` has it.
 const SLOT_HELD: Duration = Duration::from_millis(100);
 /// Units of a payment, a transfer or a gift beside a page.
-pub(super) const CORE_UNITS: f64 = 3.0;
+const CORE_UNITS: f64 = 3.0;
 /// A minute, in seconds.
 const MINUTE: f64 = 60.0;
 /// What a node costs by the hour, rented ahead and on demand, in won: only their ratio decides.
@@ -18,7 +18,7 @@ const PRICES_WON: (u32, u32) = (600, 1_000);
 const SEND_AT: &str = "2026-11-11 10:00 +09:00";
 
 /// Units per second that one slot gives, in the rehearsal.
-pub(super) fn units_of_slot() -> f64 {
+fn units_of_slot() -> f64 {
     1.0 / SLOT_HELD.as_secs_f64()
 }
 

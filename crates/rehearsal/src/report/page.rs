@@ -195,7 +195,7 @@ fn campaign(page: &mut String, report: &Report) {
         scale::PEOPLE,
         scale::RATE
     );
-    let mut row = |name: &str, value: String| put!(page, "<tr><th>{name}</th><td>{value}</td></tr>");
+    let mut row = |name: &str, value: String| row(page, name, &value);
     let (told, came) = (campaign.click_rate_forecast * 100.0, campaign.click_rate * 100.0);
     row("Messages", format!("{}; forecast {told:.2} % come, {came:.2} % came", thousands(campaign.recipients)));
     let [low, middle, high, most] = plan.peak.map(|units| thousands(units as u64));
@@ -223,7 +223,7 @@ fn edge(page: &mut String, report: &Report) {
     );
     figure(page, "promotion", &charts::edge(report, edge));
     put!(page, "<table class=\"environment\"><tbody>");
-    let mut row = |name: &str, value: String| put!(page, "<tr><th>{name}</th><td>{value}</td></tr>");
+    let mut row = |name: &str, value: String| row(page, name, &value);
     let whole = edge.whole;
     let (owned, rented, waiting) = (thousands(whole.owned), thousands(whole.rented), thousands(whole.waiting));
     row("Pages", format!("{owned} from owned sites, {rented} from rented nodes; {waiting} waiting pages"));
@@ -298,7 +298,7 @@ fn tables(page: &mut String, report: &Report) {
     );
     figure(page, "behind", &charts::tables(report, tables));
     put!(page, "<table class=\"environment\"><tbody>");
-    let mut row = |name: &str, value: String| put!(page, "<tr><th>{name}</th><td>{value}</td></tr>");
+    let mut row = |name: &str, value: String| row(page, name, &value);
     let won = thousands(u64::try_from(tables.amount_minor).unwrap_or(0));
     row("At the end", format!("{} rows, ₩{won}", thousands(tables.rows)));
     if let Some(behind) = tables.behind {
@@ -307,6 +307,11 @@ fn tables(page: &mut String, report: &Report) {
     }
     row("Questions without an answer", thousands(tables.unanswered));
     put!(page, "</tbody></table>\n</section>");
+}
+
+/// A row of a table of figures.
+fn row(page: &mut String, name: &str, value: &str) {
+    put!(page, "<tr><th>{name}</th><td>{value}</td></tr>");
 }
 
 fn environment(page: &mut String, report: &Report) {

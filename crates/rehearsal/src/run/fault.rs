@@ -100,7 +100,7 @@ impl Act {
             FaultKind::Switch { to } => {
                 let (_, asker) = self.relay()?;
                 let side = self.scenario.relay.as_ref().and_then(|relay| relay.side_of(to));
-                let side = side.ok_or_else(|| self.no_relay())?;
+                let side = self.staged(side, "relay")?;
                 // As an operator does: first look, then order. What is refused leaves no mark, and fails the check of faults.
                 asker.settle(self.scenario.settle_max).await;
                 self.mark(MarkKind::Switching);
@@ -166,21 +166,20 @@ impl Act {
     }
 
     fn relay(&self) -> Result<&(role::Process, Asker), RehearsalError> {
-        self.relay.as_ref().ok_or_else(|| self.no_relay())
+        self.staged(self.relay.as_ref(), "relay")
     }
 
     fn lake(&self) -> Result<&role::Process, RehearsalError> {
-        let none = || RehearsalError::Unfit(format!("the scenario has no lake to {}", self.fault.kind.name()));
-        self.lake.as_ref().ok_or_else(none)
+        self.staged(self.lake.as_ref(), "lake")
     }
 
     fn pages(&self) -> Result<&Pages, RehearsalError> {
-        let none = || RehearsalError::Unfit(format!("the scenario has no site to {}", self.fault.kind.name()));
-        self.pages.as_ref().ok_or_else(none)
+        self.staged(self.pages.as_ref(), "site")
     }
 
-    fn no_relay(&self) -> RehearsalError {
-        RehearsalError::Unfit(format!("the scenario has no relay to {}", self.fault.kind.name()))
+    fn staged<T>(&self, part: Option<T>, name: &str) -> Result<T, RehearsalError> {
+        let none = || RehearsalError::Unfit(format!("the scenario has no {name} to {}", self.fault.kind.name()));
+        part.ok_or_else(none)
     }
 
     async fn set_away(&self, member: usize, away: bool) -> Result<(), RehearsalError> {

@@ -54,18 +54,9 @@ pub(super) fn judge(
     verdicts.push(seen.children);
     verdicts.extend(expectations::away(scenario, &away));
     verdicts.extend(expectations::bounds(scenario, &services, &consumers));
-    let edge = seen.edge.map(|(own, figures)| {
-        verdicts.extend(own);
-        figures
-    });
-    let tables = seen.tables.map(|(own, figures)| {
-        verdicts.extend(own);
-        figures
-    });
-    let campaign = seen.campaign.map(|(own, figures)| {
-        verdicts.extend(own);
-        figures
-    });
+    let edge = figures(&mut verdicts, seen.edge);
+    let tables = figures(&mut verdicts, seen.tables);
+    let campaign = figures(&mut verdicts, seen.campaign);
     expectations::refuse_empty(&mut verdicts, plan);
     let phases = scenario.phases.iter().zip(&plan.phases).map(|(phase, (from, to))| PhaseSpan {
         name: phase.name.clone(),
@@ -96,6 +87,13 @@ pub(super) fn judge(
         log_records: history.log.len() as u64,
         observations: history.observations.len() as u64,
     }
+}
+
+/// Puts the verdicts on a part among the others, and gives its figures.
+fn figures<F>(verdicts: &mut Vec<Verdict>, seen: Option<(Vec<Verdict>, F)>) -> Option<F> {
+    let (own, figures) = seen?;
+    verdicts.extend(own);
+    Some(figures)
 }
 
 fn subject(options: &Options) -> String {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::edge::whole;
 use super::fields::{Fields, Reader, number, tables};
 
 /// Recipients of one rehearsal.
@@ -47,18 +48,13 @@ pub(super) fn campaign(
         reader.mistake(fields.span_of("recipients"), "a campaign without an [edge] goes nowhere", "add an [edge]");
     }
     let phase = fields.refers(reader, "phase", "phase", phases, None);
-    let recipients = fields
-        .integer(reader, "recipients", 1..=RECIPIENTS_MAX, 10_000)
-        .and_then(|recipients| u32::try_from(recipients).ok());
+    let recipients = whole(reader, &mut fields, "recipients", RECIPIENTS_MAX, 10_000);
     let lasts = fields.seconds(reader, "seconds", None);
     if lasts.is_some_and(|lasts| lasts.is_zero()) {
         reader.mistake(fields.span_of("seconds"), "sending takes no time", "write how many `seconds` it takes");
     }
-    let mut share = |key: &'static str, example: &str| {
-        let value = fields.required(reader, key, example)?;
-        number(reader, key, value, 0.0..=1.0)
-    };
-    let (click_rate, click_rate_forecast) = (share("click_rate", "0.1152"), share("click_rate_forecast", "0.06"));
+    let click_rate = share(reader, &mut fields, "click_rate", "0.1152");
+    let click_rate_forecast = share(reader, &mut fields, "click_rate_forecast", "0.06");
     let delays = tables(reader, &mut fields, "delays", "[[campaign.delays]]", 1..=DELAYS_MAX, delay);
     if let Some(delays) = &delays {
         let whole: f64 = delays.iter().map(|delay| delay.share).sum();
@@ -78,8 +74,14 @@ pub(super) fn campaign(
     })
 }
 
+/// A part of 1.
+fn share(reader: &mut Reader<'_>, fields: &mut Fields<'_, '_>, key: &'static str, example: &str) -> Option<f64> {
+    let value = fields.required(reader, key, example)?;
+    number(reader, key, value, 0.0..=1.0)
+}
+
 fn delay(reader: &mut Reader<'_>, mut fields: Fields<'_, '_>) -> Option<Delay> {
-    let share = fields.required(reader, "share", "0.45").and_then(|value| number(reader, "share", value, 0.0..=1.0));
+    let share = share(reader, &mut fields, "share", "0.45");
     let mean = fields.seconds(reader, "mean_seconds", None);
     fields.finish(reader);
     Some(Delay { share: share?, mean: mean? })

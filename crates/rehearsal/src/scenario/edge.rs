@@ -86,7 +86,14 @@ pub(super) fn edge(reader: &mut Reader<'_>, mut fields: Fields<'_, '_>) -> Optio
     })
 }
 
-fn whole(reader: &mut Reader<'_>, fields: &mut Fields<'_, '_>, key: &'static str, most: i64, or: i64) -> Option<u32> {
+/// A whole number from 1 to `most`, or what it is without one.
+pub(super) fn whole(
+    reader: &mut Reader<'_>,
+    fields: &mut Fields<'_, '_>,
+    key: &'static str,
+    most: i64,
+    or: i64,
+) -> Option<u32> {
     fields.integer(reader, key, 1..=most, or).and_then(|number| u32::try_from(number).ok())
 }
 

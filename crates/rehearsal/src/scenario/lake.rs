@@ -17,15 +17,13 @@ pub struct Lake {
 }
 
 pub(super) fn lake(reader: &mut Reader<'_>, mut fields: Fields<'_, '_>) -> Option<Lake> {
-    let given = fields.find("ask_every_ms").is_some();
-    let ask_every = if given { fields.millis(reader, "ask_every_ms") } else { Some(ASK_EVERY) };
-    if let Some(every) = ask_every
-        && every < ASK_EVERY_MIN
-    {
+    // A value that is wrong has been reported; the default does not hide it.
+    let ask_every = fields.millis(reader, "ask_every_ms").unwrap_or(ASK_EVERY);
+    if ask_every < ASK_EVERY_MIN {
         let least = ASK_EVERY_MIN.as_millis();
-        let what = format!("asking every {} ms makes the judge a part of the load", every.as_millis());
+        let what = format!("asking every {} ms makes the judge a part of the load", ask_every.as_millis());
         reader.mistake(fields.span_of("ask_every_ms"), what, format!("write {least} or more"));
     }
     fields.finish(reader);
-    Some(Lake { ask_every: ask_every? })
+    Some(Lake { ask_every })
 }

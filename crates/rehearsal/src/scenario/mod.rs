@@ -261,6 +261,14 @@ pub enum FaultKind {
 }
 
 impl FaultKind {
+    /// The process that it strikes, if it strikes one.
+    pub fn victim(self) -> Option<Victim> {
+        match self {
+            Self::Kill { victim, .. } | Self::Pause { victim } => Some(victim),
+            Self::Leave { .. } | Self::Switch { .. } => None,
+        }
+    }
+
     /// The name in scenario files.
     pub fn name(self) -> &'static str {
         match self {

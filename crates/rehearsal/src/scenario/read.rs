@@ -422,17 +422,13 @@ fn fault(
             format!("members are numbered from 0 to {}", members.saturating_sub(1)),
         );
     }
-    let (needed, is_there) = match kind {
-        Some(FaultKind::Switch { .. }) => (Some(("to", "relay")), names.has_relay),
-        Some(FaultKind::Kill { victim: Victim::Relay, .. } | FaultKind::Pause { victim: Victim::Relay }) => {
-            (Some(("relay", "relay")), names.has_relay)
-        }
-        Some(FaultKind::Kill { victim: Victim::Lake, .. } | FaultKind::Pause { victim: Victim::Lake }) => {
-            (Some(("lake", "lake")), names.has_lake)
-        }
-        _ => (None, true),
+    let needed = match (kind, kind.and_then(FaultKind::victim)) {
+        (Some(FaultKind::Switch { .. }), _) => Some(("to", "relay", names.has_relay)),
+        (_, Some(Victim::Relay)) => Some(("relay", "relay", names.has_relay)),
+        (_, Some(Victim::Lake)) => Some(("lake", "lake", names.has_lake)),
+        _ => None,
     };
-    if let Some((key, part)) = needed.filter(|_| !is_there) {
+    if let Some((key, part, false)) = needed {
         let (what, fix) = (format!("the scenario has no {part}"), format!("add a [{part}] table"));
         reader.mistake(fields.span_of(key), what, fix);
     }

@@ -63,11 +63,7 @@ impl Scenario {
         let loss = order.into_iter().find(|fault| is_loss_of(fault.kind, relay.a)).cloned();
         self.faults.retain(|fault| {
             let of_no_control = matches!(fault.kind, FaultKind::Switch { .. })
-                || matches!(
-                    fault.kind,
-                    FaultKind::Kill { victim: Victim::Relay | Victim::Lake, .. }
-                        | FaultKind::Pause { victim: Victim::Relay | Victim::Lake }
-                );
+                || matches!(fault.kind.victim(), Some(Victim::Relay | Victim::Lake));
             let later = loss.as_ref().is_some_and(|loss| (fault.phase, fault.at) > (loss.phase, loss.at));
             !of_no_control && !later
         });

@@ -56,8 +56,7 @@ impl TableFigures {
                 behind_us: asked.totals.as_ref().map(|totals| behind(asked.at_us, totals)),
             })
             .collect();
-        let last = said.asked.iter().rev().find_map(|asked| asked.totals.as_ref());
-        let last = last.map_or(&[][..], Vec::as_slice);
+        let last = said.last().unwrap_or_default();
         Self {
             behind: Percentiles::of(asked.iter().filter_map(|asked| asked.behind_us)),
             unanswered: asked.iter().filter(|asked| asked.behind_us.is_none()).count() as u64,

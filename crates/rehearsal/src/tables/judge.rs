@@ -38,7 +38,7 @@ fn rows(said: &Said, history: &History) -> Verdict {
 fn money(said: &Said, history: &History) -> Verdict {
     let sentence = "the last sum that SQL gave of each table is the sum of its topic, to the unit";
     let mut verdict = Verdict::open("lake-money", sentence, "tables");
-    let last = said.asked.iter().rev().find_map(|asked| asked.totals.as_ref());
+    let last = said.last();
     for (index, topic) in history.topics.iter().enumerate() {
         verdict.examined += 1;
         let own = history.log.iter().filter(|record| usize::from(record.place.topic) == index);

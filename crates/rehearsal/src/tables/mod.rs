@@ -61,6 +61,13 @@ pub struct Said {
     pub rows: Option<Result<Vec<Row>, String>>,
 }
 
+impl Said {
+    /// The last totals that were told.
+    pub fn last(&self) -> Option<&[Total]> {
+        self.asked.iter().rev().find_map(|asked| asked.totals.as_deref())
+    }
+}
+
 /// Takes answers down while the load runs.
 #[derive(Debug, Default)]
 pub struct TableRecorder {
