@@ -25,15 +25,12 @@ pub struct FetchFrom {
     pub bytes_max: i32,
     /// Refuses an answer by a leader of another epoch, with FENCED_LEADER_EPOCH or UNKNOWN_LEADER_EPOCH.
     pub leader_epoch: Option<i32>,
-    /// Only what is in front of the first open transaction, and which transactions were aborted. One request has one answer
-    /// to this: where it is wanted of one partition, it holds for all that go to the same leader. Default false.
-    pub committed: bool,
 }
 
 impl FetchFrom {
     /// From an offset, with the defaults.
     pub fn new(at: TopicPartition, offset: i64) -> Self {
-        Self { at, offset, bytes_max: 1 << 20, leader_epoch: None, committed: false }
+        Self { at, offset, bytes_max: 1 << 20, leader_epoch: None }
     }
 }
 
@@ -46,11 +43,13 @@ pub struct FetchOptions {
     pub bytes_min: i32,
     /// Bytes in the answer over all partitions; a first batch larger than that comes whole. Default 16 MiB.
     pub bytes_max: i32,
+    /// Only what is in front of the first open transaction, and which transactions were aborted. Default false.
+    pub committed: bool,
 }
 
 impl Default for FetchOptions {
     fn default() -> Self {
-        Self { max_wait: Duration::from_millis(500), bytes_min: 1, bytes_max: 16 << 20 }
+        Self { max_wait: Duration::from_millis(500), bytes_min: 1, bytes_max: 16 << 20, committed: false }
     }
 }
 
@@ -65,7 +64,7 @@ pub struct Fetched {
     /// The same for consumers of committed transactions.
     pub last_stable_offset: i64,
     /// Transactions within the batches that were aborted: producer and first offset, each up to its marker. Only of
-    /// [`FetchFrom::committed`].
+    /// [`FetchOptions::committed`].
     pub aborted: Vec<(i64, i64)>,
     /// The log start, if the broker says.
     pub log_start: Option<i64>,
@@ -129,11 +128,11 @@ fn request<'a>(wanted: impl IntoIterator<Item = &'a FetchFrom>, options: &FetchO
         session_epoch: -1,
         ..FetchRequest::default()
     };
+    if options.committed {
+        request.isolation_level = READ_COMMITTED;
+    }
     let mut topic = None;
     for from in wanted {
-        if from.committed {
-            request.isolation_level = READ_COMMITTED;
-        }
         if topic != Some(&from.at.topic) {
             request.topics.push_named(StrBytes::from_string(from.at.topic.to_string()), TopicId::NIL);
             topic = Some(&from.at.topic);

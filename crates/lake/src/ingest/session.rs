@@ -42,8 +42,8 @@ impl Ingest {
         let client = self.client.clone();
         loop {
             let wanted = self.wanted(&offsets);
-            let options =
-                FetchOptions { max_wait: FETCH_WAIT, bytes_min: 1, bytes_max: bytes(self.limits.fetch_bytes_max) };
+            let bytes_max = bytes(self.limits.fetch_bytes_max);
+            let options = FetchOptions { max_wait: FETCH_WAIT, bytes_min: 1, bytes_max, committed: true };
             let mark = match &self.input {
                 Input::Changes(input) => input.mark(),
                 Input::Events(_) => None,
@@ -209,7 +209,7 @@ impl Ingest {
         let share = (self.limits.fetch_bytes_max / offsets.len().max(1)).max(64 << 10);
         let from = |(partition, offset): (&i32, &i64)| {
             let at = TopicPartition::new(self.topic.as_str(), *partition);
-            FetchFrom { bytes_max: bytes(share), committed: true, ..FetchFrom::new(at, *offset) }
+            FetchFrom { bytes_max: bytes(share), ..FetchFrom::new(at, *offset) }
         };
         offsets.iter().map(from).collect()
     }

@@ -95,7 +95,7 @@ async fn fetch(relay: &Relay, side: Side, wanted: &[&Older], bytes_max: usize) -
         })
         .collect();
     let bytes_max = i32::try_from(bytes_max).unwrap_or(i32::MAX);
-    let options = FetchOptions { max_wait: Duration::ZERO, bytes_min: 0, bytes_max };
+    let options = FetchOptions { max_wait: Duration::ZERO, bytes_min: 0, bytes_max, committed: false };
     let patience = relay.config.suspect_after;
     let other_holds_it = wanted.iter().all(|one| one.shown.other_in_sync().is_some());
     let [this, other] = [side, side.other()].map(|side| &relay.upstreams[side]);

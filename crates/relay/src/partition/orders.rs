@@ -98,7 +98,7 @@ pub(super) async fn read(upstream: Arc<Upstream>, at: TopicPartition, wanted: Wa
     let bytes_max = i32::try_from(wanted.bytes_max).unwrap_or(i32::MAX);
     let mut from = FetchFrom::new(at, wanted.from);
     from.bytes_max = bytes_max;
-    let options = FetchOptions { max_wait: Duration::ZERO, bytes_min: 0, bytes_max };
+    let options = FetchOptions { max_wait: Duration::ZERO, bytes_min: 0, bytes_max, committed: false };
     let outcome = match upstream.copy.fetch_one(&from, &options).await {
         Ok(fetched) => whole(fetched.batches, &wanted, &from.at),
         Err(error) => {

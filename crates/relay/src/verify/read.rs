@@ -122,7 +122,7 @@ impl Reader {
 
     async fn read(&self, side: Side, at: &TopicPartition, from: i64, bytes: i32) -> Result<Vec<Batch>, ClientError> {
         let from = FetchFrom { bytes_max: bytes, ..FetchFrom::new(at.clone(), from) };
-        let options = FetchOptions { max_wait: FETCH_WAIT, bytes_min: 1, bytes_max: bytes };
+        let options = FetchOptions { max_wait: FETCH_WAIT, bytes_min: 1, bytes_max: bytes, committed: false };
         let mut failures = 0;
         loop {
             let failed = match self.clients[side].fetch_one(&from, &options).await {
