@@ -290,6 +290,10 @@ fn text(items: &[Item], (item, column): At) -> &str {
     }
 }
 
+fn way(token: &Token) -> Way<'_> {
+    (&token.field, token.kind.name(), token.version)
+}
+
 /// The values from `begin` on that want tokens, by how they are made; where the request is full. An item goes in whole; the
 /// first does, whatever room there is.
 fn wanted(items: &[Item], begin: usize, room: Room) -> (Vec<(Token, Vec<At>)>, usize) {
@@ -298,11 +302,8 @@ fn wanted(items: &[Item], begin: usize, room: Room) -> (Vec<(Token, Vec<At>)>, u
     let mut end = begin;
     for (number, item) in items.iter().enumerate().skip(begin) {
         let asked: Vec<(usize, &Token, usize)> = asked_of(item).collect();
-        let way = |token: &'_ Token| (token.field.clone(), token.kind.name(), token.version);
-        let fresh: BTreeSet<_> = { asked.iter() }
-            .filter(|(_, token, _)| !wanted.contains_key(&(token.field.as_str(), token.kind.name(), token.version)))
-            .map(|(_, token, _)| way(token))
-            .collect();
+        let fresh: BTreeSet<Way<'_>> =
+            asked.iter().map(|(_, token, _)| way(token)).filter(|way| !wanted.contains_key(way)).collect();
         let more: usize = asked.iter().map(|(.., bytes)| bytes).sum::<usize>() + fresh.len() * PART_BYTES;
         let is_full =
             values + asked.len() > room.values || bytes + more > room.bytes || wanted.len() + fresh.len() > PARTS_MAX;
@@ -310,14 +311,8 @@ fn wanted(items: &[Item], begin: usize, room: Room) -> (Vec<(Token, Vec<At>)>, u
             break;
         }
         (values, bytes) = (values + asked.len(), bytes + more);
-        let Item::Change(change) = item else {
-            end = number + 1;
-            continue;
-        };
-        for (ordinal, _, _) in asked {
-            let Some(token) = &change.table.columns[ordinal].token else { continue };
-            let key = (token.field.as_str(), token.kind.name(), token.version);
-            wanted.entry(key).or_insert_with(|| (token.clone(), Vec::new())).1.push((number, ordinal));
+        for (ordinal, token, _) in asked {
+            wanted.entry(way(token)).or_insert_with(|| (token.clone(), Vec::new())).1.push((number, ordinal));
         }
         end = number + 1;
     }

@@ -134,6 +134,20 @@ impl Vault {
         if self.fields.contains_key(field) { field } else { "?" }
     }
 
+    /// Admits a use, makes the answer, and records where that came to nothing.
+    fn used<A>(
+        &self,
+        caller: &str,
+        now_unix_ms: i64,
+        action: Action,
+        purpose: &str,
+        parts: &[Asked<'_>],
+        answer: impl FnOnce() -> Result<A, AnswerError>,
+    ) -> Result<A, AnswerError> {
+        self.admit(caller, now_unix_ms, action, purpose, parts)?;
+        answer().map_err(|error| self.failed(caller, now_unix_ms, action, purpose, parts, error))
+    }
+
     /// Records that a use was allowed and came to nothing: who resolves guesses shows in it.
     fn failed(
         &self,
@@ -170,13 +184,10 @@ impl Vault {
         now_unix_ms: i64,
         request: &TokeniseRequest,
     ) -> Result<TokeniseAnswer, AnswerError> {
-        let asked = |part: &crate::api::TokenisePart| (part.field.clone(), part.kind, part.values.len());
-        let asked: Vec<_> = request.parts.iter().map(asked).collect();
-        let asked: Vec<_> =
-            asked.iter().map(|(field, kind, count)| Asked { field, kind: *kind, count: *count }).collect();
-        self.admit(caller, now_unix_ms, Action::Tokenise, &request.purpose, &asked)?;
-        let failed = |error| self.failed(caller, now_unix_ms, Action::Tokenise, &request.purpose, &asked, error);
-        self.tokens(request).map_err(failed)
+        let parts = { request.parts.iter() }
+            .map(|part| Asked { field: &part.field, kind: part.kind, count: part.values.len() })
+            .collect::<Vec<_>>();
+        self.used(caller, now_unix_ms, Action::Tokenise, &request.purpose, &parts, || self.tokens(request))
     }
 
     fn tokens(&self, request: &TokeniseRequest) -> Result<TokeniseAnswer, AnswerError> {
@@ -211,13 +222,10 @@ impl Vault {
         now_unix_ms: i64,
         request: &ResolveRequest,
     ) -> Result<ResolveAnswer, AnswerError> {
-        let asked = |part: &crate::api::ResolvePart| (part.field.clone(), part.kind, part.tokens.len());
-        let asked: Vec<_> = request.parts.iter().map(asked).collect();
-        let asked: Vec<_> =
-            asked.iter().map(|(field, kind, count)| Asked { field, kind: *kind, count: *count }).collect();
-        self.admit(caller, now_unix_ms, Action::Resolve, &request.purpose, &asked)?;
-        let failed = |error| self.failed(caller, now_unix_ms, Action::Resolve, &request.purpose, &asked, error);
-        self.values(request).map_err(failed)
+        let parts = { request.parts.iter() }
+            .map(|part| Asked { field: &part.field, kind: part.kind, count: part.tokens.len() })
+            .collect::<Vec<_>>();
+        self.used(caller, now_unix_ms, Action::Resolve, &request.purpose, &parts, || self.values(request))
     }
 
     fn values(&self, request: &ResolveRequest) -> Result<ResolveAnswer, AnswerError> {

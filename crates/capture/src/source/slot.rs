@@ -46,9 +46,8 @@ pub async fn ensure_publication(
         .filter_map(|table| Some((table, standing.tables.get(&topic(&config.source, &table.schema, &table.name))?)));
     let stands: Vec<_> = stands.collect();
     let wanted: Vec<_> = stands.iter().filter_map(is_there).collect();
-    let of_tables = if wanted.is_empty() { String::new() } else { format!(" for table {}", table_list(&wanted)) };
     let Some(publication) = standing.publication else {
-        return set(session, &format!("create publication {name}{of_tables} with ({PUBLISHED})")).await;
+        return set(session, &creation(config, &wanted)).await;
     };
     let is_partitioned = stands.iter().any(|(_, stand)| stand.partitioned);
     if !publication.whole || (is_partitioned && !publication.via_root) {
@@ -93,7 +92,12 @@ pub async fn hold(session: &mut PgConnection, config: &CaptureConfig) -> Result<
 /// The statement that makes the publication.
 pub fn create_publication(config: &CaptureConfig) -> String {
     let wanted: Vec<_> = config.tables.iter().map(|table| (table.schema.clone(), table.name.clone())).collect();
-    format!("create publication {} for table {} with ({PUBLISHED})", quoted(&config.publication()), table_list(&wanted))
+    creation(config, &wanted)
+}
+
+fn creation(config: &CaptureConfig, tables: &[(String, String)]) -> String {
+    let of_tables = if tables.is_empty() { String::new() } else { format!(" for table {}", table_list(tables)) };
+    format!("create publication {}{of_tables} with ({PUBLISHED})", quoted(&config.publication()))
 }
 
 fn table_list(tables: &[(String, String)]) -> String {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{
     Array as _, ArrayRef, Int32Array, RecordBatch, RecordBatchOptions, StringArray, UInt32Array, new_null_array,
 };
-use arrow::compute::{CastOptions, cast_with_options, take};
+use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, SchemaRef};
 use arrow::error::ArrowError;
 
@@ -61,7 +61,7 @@ fn fitted(column: &ArrayRef, field: &Field) -> Result<ArrayRef, ArrowError> {
         let what = format!("the column {} is {to}, and a record of another schema has {from}", field.name());
         return Err(ArrowError::SchemaError(what));
     }
-    cast_with_options(column, to, &CastOptions { safe: false, ..CastOptions::default() })
+    columns::cast_exactly(column, to)
 }
 
 /// Whether two types are one of the log's in other clothes, such as texts with other widths of offsets.

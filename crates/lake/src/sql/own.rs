@@ -34,11 +34,11 @@ fn freshness(role: &Role, tables: &Tables, views: &Views) -> Result<RecordBatch>
     let known: Vec<_> = seen.iter().map(|(_, entry)| entry.status.read()).collect();
     let view = |name: &Name| views.get(name);
     // What tells of rows that the role does not see is not told.
-    let counted = |name: &Name| views.get(name).filter(|_| !role.sees_some_rows(name));
-    let whole = |index: usize| !role.sees_some_rows(&seen[index].0);
+    let whole: Vec<bool> = seen.iter().map(|(name, _)| !role.sees_some_rows(name)).collect();
+    let counted = |index: usize| views.get(&seen[index].0).filter(|_| whole[index]);
     let number = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
     let behind = |index: usize| {
-        let view = counted(&seen[index].0)?;
+        let view = counted(index)?;
         let next = |partition: &i32| view.progress.offsets.get(partition).copied().unwrap_or(0);
         Some(known[index].ends.iter().map(|(partition, end)| (end - next(partition)).max(0)).sum::<i64>())
     };
@@ -52,13 +52,13 @@ fn freshness(role: &Role, tables: &Tables, views: &Views) -> Result<RecordBatch>
         (
             "rows",
             Arc::new(
-                seen.iter().map(|(name, _)| counted(name).map(|view| number(view.rows()))).collect::<Int64Array>(),
+                (0..seen.len()).map(|index| counted(index).map(|view| number(view.rows()))).collect::<Int64Array>(),
             ),
         ),
         (
             "rows_in_memory",
             Arc::new(
-                seen.iter().map(|(name, _)| counted(name).map(|view| number(view.hot_rows()))).collect::<Int64Array>(),
+                (0..seen.len()).map(|index| counted(index).map(|view| number(view.hot_rows()))).collect::<Int64Array>(),
             ),
         ),
         (
@@ -78,11 +78,13 @@ fn freshness(role: &Role, tables: &Tables, views: &Views) -> Result<RecordBatch>
         (
             "files",
             Arc::new(
-                seen.iter().map(|(name, _)| counted(name).map(|view| number(view.files.len()))).collect::<Int64Array>(),
+                (0..seen.len())
+                    .map(|index| counted(index).map(|view| number(view.files.len())))
+                    .collect::<Int64Array>(),
             ),
         ),
-        ("commits", counts((0..seen.len()).map(|index| whole(index).then(|| known[index].commits)))?),
-        ("dead_letters", counts((0..seen.len()).map(|index| whole(index).then(|| known[index].dead)))?),
+        ("commits", counts((0..seen.len()).map(|index| whole[index].then(|| known[index].commits)))?),
+        ("dead_letters", counts((0..seen.len()).map(|index| whole[index].then(|| known[index].dead)))?),
         ("fenced", counts(known.iter().map(|known| Some(known.fenced)))?),
     ];
     batch(columns)

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use arrow::array::{Array, ArrayRef};
+use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, Schema as ArrowSchema, SchemaRef};
+use arrow::error::ArrowError;
 use iceberg::arrow::schema_to_arrow_schema;
 use iceberg::spec::{NestedField, NestedFieldRef, PrimitiveType, Schema, Type};
 
@@ -135,6 +138,14 @@ pub fn arrow(schema: &Schema) -> Result<SchemaRef, iceberg::Error> {
 pub fn plain(schema: &ArrowSchema) -> SchemaRef {
     let field = |field: &Arc<Field>| Field::new(field.name(), field.data_type().clone(), field.is_nullable());
     Arc::new(ArrowSchema::new(schema.fields().iter().map(field).collect::<Vec<_>>()))
+}
+
+/// Values in another type; an error where one has no place in it, never a null in its stead.
+///
+/// # Errors
+/// When a value does not fit.
+pub fn cast_exactly(column: &dyn Array, to: &DataType) -> Result<ArrayRef, ArrowError> {
+    cast_with_options(column, to, &CastOptions { safe: false, ..CastOptions::default() })
 }
 
 /// Whether a table's column can take a type's values without losing any; what `naru capture` calls a widening.

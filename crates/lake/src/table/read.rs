@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use arrow::array::{Array as _, ArrayRef, Int64Array, RecordBatch, RecordBatchOptions, StringArray, new_null_array};
-use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{Field, Schema as ArrowSchema, SchemaRef};
 use futures::stream::BoxStream;
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -12,6 +11,7 @@ use iceberg::io::FileIO;
 use parquet::arrow::arrow_reader::RowSelection;
 use parquet::arrow::{PARQUET_FIELD_ID_META_KEY, ParquetRecordBatchStreamBuilder, ProjectionMask};
 
+use super::columns;
 use super::positions::Positions;
 use crate::error::LakeError;
 
@@ -74,11 +74,7 @@ fn fitted(
         match place {
             None => Ok(new_null_array(field.data_type(), batch.num_rows())),
             Some(place) if batch.column(*place).data_type() == field.data_type() => Ok(batch.column(*place).clone()),
-            Some(place) => cast_with_options(
-                batch.column(*place),
-                field.data_type(),
-                &CastOptions { safe: false, ..CastOptions::default() },
-            ),
+            Some(place) => columns::cast_exactly(batch.column(*place), field.data_type()),
         }
     };
     let columns = places.iter().zip(schema.fields()).map(column).collect::<Result<Vec<_>, _>>()?;
