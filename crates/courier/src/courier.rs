@@ -25,13 +25,13 @@ use crate::pace::Headroom;
 use crate::provider::nhn::Nhn;
 use crate::reading::{self, FileError};
 use crate::state::State;
-use crate::status::Report;
+use crate::status::{CampaignReport, Report};
 use crate::{drive, http, sending, usage};
 
 /// Longest name of a campaign, which keys and file names carry.
 const ID_BYTES_MAX: usize = 40;
 /// Longest text: what an LMS takes.
-const TEXT_BYTES_MAX: usize = 2000;
+pub(crate) const TEXT_BYTES_MAX: usize = 2000;
 /// Campaigns of one log; their numbers have 16 bits, and nobody sends as many.
 const CAMPAIGNS_MAX: usize = 10_000;
 /// Notifications that are durable and wait for their attempt; readers of the log wait for room.
@@ -183,11 +183,23 @@ impl Shared {
         }
     }
 
+    /// Works until the tasks are told to stop.
+    pub(crate) fn spawn(&self, name: &'static str, work: impl Future<Output = Result<(), Closed>> + Send + 'static) {
+        let stop = self.tasks.stop_token();
+        self.tasks.spawn_fallible(name, async move { stop.run_until_cancelled(work).await.unwrap_or(Ok(())) });
+    }
+
+    /// Messages a minute that campaigns may go out with.
+    fn campaign_per_minute(&self) -> u64 {
+        let (per_minute, _) = *locked(&self.pace);
+        per_minute.min(self.config.campaign_per_minute_max()) as u64
+    }
+
     /// What is said about it all.
     pub(crate) fn report(&self) -> Report {
         let mut report = Report::of(&self.state());
-        let (per_minute, reason) = *locked(&self.pace);
-        report.campaign_per_minute = per_minute.min(self.config.campaign_per_minute_max()) as u64;
+        report.campaign_per_minute = self.campaign_per_minute();
+        let (_, reason) = *locked(&self.pace);
         let reason = match reason {
             PaceReason::Stopped => "stopped",
             PaceReason::Plan => "plan",
@@ -295,7 +307,7 @@ pub struct Courier {
 /// # Errors
 /// When anything of it cannot be had.
 pub async fn serve(config: CourierConfig, tasks: &Tasks, metrics: &Metrics) -> Result<Courier, OpenError> {
-    let (shared, usage_queue) = open(config, tasks)?;
+    let shared = open(config, tasks)?;
     shared.read_suppressed().map_err(|source| OpenError::Suppression {
         path: shared.config.suppression.clone().unwrap_or_default(),
         source,
@@ -304,13 +316,11 @@ pub async fn serve(config: CourierConfig, tasks: &Tasks, metrics: &Metrics) -> R
     let (receipts, receipts_address) = bind(shared.config.receipts_listen).await?;
     register(&shared, metrics);
     http::serve(&shared, listener, receipts);
-    begin(&shared, usage_queue)?;
+    begin(&shared)?;
     Ok(Courier { address, receipts_address })
 }
 
-type UsageQueue = (mpsc::Sender<u64>, mpsc::Receiver<u64>);
-
-fn open(config: CourierConfig, tasks: &Tasks) -> Result<(Arc<Shared>, UsageQueue), OpenError> {
+fn open(config: CourierConfig, tasks: &Tasks) -> Result<Arc<Shared>, OpenError> {
     let mut state = State::default();
     let mut segments = Segments::open(&config.state, |record| state.apply(record))?;
     state.recovered();
@@ -344,10 +354,10 @@ fn open(config: CourierConfig, tasks: &Tasks) -> Result<(Arc<Shared>, UsageQueue
         taking: tokio::sync::Mutex::new(()),
         config,
     };
-    Ok((Arc::new(shared), mpsc::channel(USAGE_WAITING_MAX)))
+    Ok(Arc::new(shared))
 }
 
-fn begin(shared: &Arc<Shared>, (queue, queued): UsageQueue) -> Result<(), OpenError> {
+fn begin(shared: &Arc<Shared>) -> Result<(), OpenError> {
     let (mut campaigns, mut notifications) = (Vec::new(), Vec::new());
     for (id, batch) in &shared.state().batches {
         match batch.lane {
@@ -355,27 +365,17 @@ fn begin(shared: &Arc<Shared>, (queue, queued): UsageQueue) -> Result<(), OpenEr
             Lane::Usage(_) => notifications.push(*id),
         }
     }
-    let stop = shared.tasks.stop_token();
-    let until = async move |work: std::pin::Pin<Box<dyn Future<Output = Result<(), Closed>> + Send>>| {
-        tokio::select! {
-            done = work => done,
-            () = stop.cancelled() => Ok(()),
-        }
-    };
-    let spawn = |name, work: std::pin::Pin<Box<dyn Future<Output = Result<(), Closed>> + Send>>| {
-        let until = until.clone();
-        shared.tasks.spawn_fallible(name, async move { until(work).await });
-    };
-    spawn("campaigns", Box::pin(sending::run(shared.clone(), campaigns)));
-    spawn("settling", Box::pin(drive::settle(shared.clone())));
-    spawn("notifications", Box::pin(usage::send(shared.clone(), notifications, queued)));
+    let (queue, queued) = mpsc::channel(USAGE_WAITING_MAX);
+    shared.spawn("campaigns", sending::run(shared.clone(), campaigns));
+    shared.spawn("settling", drive::settle(shared.clone()));
+    shared.spawn("notifications", usage::send(shared.clone(), notifications, queued));
     if !shared.config.edges.is_empty() {
-        spawn("headroom", Box::pin(sending::watch_headroom(shared.clone())));
+        shared.spawn("headroom", sending::watch_headroom(shared.clone()));
     }
     if let Some(config) = &shared.config.usage {
         for topic in &config.topics {
             let reader = usage::Reader::new(shared.clone(), config, topic, queue.clone())?;
-            spawn("transactions", Box::pin(reader.run()));
+            shared.spawn("transactions", reader.run());
         }
     }
     Ok(())
@@ -389,8 +389,9 @@ fn register(shared: &Arc<Shared>, metrics: &Metrics) {
     };
     observe("courier_lines", "Lines of campaigns by state", Observed::Gauge, |shared| {
         let mut counts: BTreeMap<String, u64> = BTreeMap::new();
-        for campaign in shared.report().campaigns.into_values() {
-            campaign.lines.into_iter().for_each(|(state, count)| *counts.entry(state).or_default() += count);
+        for campaign in shared.state().campaigns.values() {
+            let lines = CampaignReport::of(campaign).lines;
+            lines.into_iter().for_each(|(state, count)| *counts.entry(state).or_default() += count);
         }
         let reading = |(state, value): (String, u64)| Reading { labels: vec![("state", state.into())], value };
         counts.into_iter().map(reading).collect()
@@ -407,9 +408,9 @@ fn register(shared: &Arc<Shared>, metrics: &Metrics) {
         ]
     });
     let help = "Batches whose outcome nobody knows, and that are never sent again";
-    observe("courier_in_doubt_batches", help, Observed::Gauge, |shared| plain(shared.report().in_doubt));
+    observe("courier_in_doubt_batches", help, Observed::Gauge, |shared| plain(shared.state().in_doubt()));
     let help = "Messages a minute that campaigns may go out with";
-    observe("courier_campaign_per_minute", help, Observed::Gauge, |shared| plain(shared.report().campaign_per_minute));
+    observe("courier_campaign_per_minute", help, Observed::Gauge, |shared| plain(shared.campaign_per_minute()));
     let help = "Notifications that wait for their first attempt";
     observe("courier_waiting_notifications", help, Observed::Gauge, |shared| {
         plain(shared.usage_waiting.load(Ordering::Relaxed) as u64)

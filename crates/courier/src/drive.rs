@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use naru_runtime::clocks::millis;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 use crate::batch::{Batch, Lane, Next, Outcome, Phase};
 use crate::courier::Shared;
 use crate::log::{Closed, Receipt, Record};
 use crate::provider::{Known, Submission};
-use naru_runtime::clocks::millis;
 
 /// Between two attempts, or two questions, while there is no news: doubled from the first to the last.
 const AGAIN_FIRST: Duration = Duration::from_millis(50);
@@ -32,6 +33,21 @@ enum Stepped {
     On,
     /// Nothing: come again later.
     Again,
+}
+
+/// A place among the attempts of a lane.
+pub(crate) async fn slot(slots: &Arc<Semaphore>) -> OwnedSemaphorePermit {
+    slots.clone().acquire_owned().await.expect("slots are never closed")
+}
+
+/// Lets a durable batch go; it holds its slot until the provider has it, or nobody knows.
+pub(crate) fn spawn(shared: &Arc<Shared>, name: &'static str, id: u64, slot: OwnedSemaphorePermit) {
+    let on = shared.clone();
+    shared.spawn(name, async move {
+        let driven = drive(&on, id).await;
+        drop(slot);
+        driven
+    });
 }
 
 /// Brings a batch to the provider, or to doubt.

@@ -19,6 +19,7 @@ use crate::api::{OPENAPI, ReceiptsBody, Refused};
 use crate::courier::{CampaignError, Shared};
 use crate::drive;
 use crate::log::CampaignSpec;
+use crate::provider::nhn::Delivery;
 use crate::status::BrokenReport;
 
 /// Largest campaign, and largest call of receipts: 10,000 of them.
@@ -131,8 +132,7 @@ async fn take_receipts(
     let Ok(Json(body)) = request else {
         return refuse(StatusCode::BAD_REQUEST, "the receipts are not as docs/api/courier.json has them".to_owned());
     };
-    let last = |one: crate::provider::nhn::Delivery| one.arrived().map(|arrived| (one.client_reference, arrived));
-    let deliveries = body.deliveries.into_iter().filter_map(last).collect();
+    let deliveries = body.deliveries.into_iter().filter_map(Delivery::last).collect();
     // The provider is thanked when they are on the disk: until then it keeps them.
     match drive::take_in(&shared, deliveries).await {
         Ok(()) => Json(serde_json::json!({})).into_response(),

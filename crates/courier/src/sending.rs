@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use naru_planner::pacing::{PaceReason, STEP_MINUTES};
 use serde::Deserialize;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::admit::{LineState, Rules, Verdict, admit};
 use crate::batch::Member;
@@ -61,8 +60,8 @@ pub(crate) async fn run(shared: Arc<Shared>, in_hand: Vec<u64>) -> Result<(), Cl
     loop {
         // What is in hand has its key's lifetime to be settled in: it goes before anything new.
         if let Some(id) = left.next() {
-            let slot = slot(&shared.campaign_slots).await;
-            spawn(&shared, id, slot);
+            let slot = drive::slot(&shared.campaign_slots).await;
+            drive::spawn(&shared, "batch", id, slot);
             continue;
         }
         let Some(number) = sendable(&shared, &senders) else {
@@ -88,23 +87,6 @@ pub(crate) async fn run(shared: Arc<Shared>, in_hand: Vec<u64>) -> Result<(), Cl
             }
         }
     }
-}
-
-async fn slot(slots: &Arc<Semaphore>) -> OwnedSemaphorePermit {
-    slots.clone().acquire_owned().await.expect("slots are never closed")
-}
-
-/// Lets a durable batch go; it holds its slot until the provider has it, or nobody knows.
-fn spawn(shared: &Arc<Shared>, id: u64, slot: OwnedSemaphorePermit) {
-    let (on, stop) = (shared.clone(), shared.tasks.stop_token());
-    shared.tasks.spawn_fallible("batch", async move {
-        let driven = tokio::select! {
-            driven = drive::drive(&on, id) => driven,
-            () = stop.cancelled() => Ok(()),
-        };
-        drop(slot);
-        driven
-    });
 }
 
 /// The campaign that was taken on first, of those that have somebody to send to now.
@@ -181,7 +163,7 @@ impl Sender {
             self.bucket.take(count);
             self.pacing.sent(count);
             if count > 0 {
-                spawn(shared, batch, slot);
+                drive::spawn(shared, "batch", batch, slot);
             }
         }
         if too_many {
@@ -306,7 +288,7 @@ pub(crate) async fn watch_headroom(shared: Arc<Shared>) -> Result<(), Closed> {
     let mut heard: Vec<Option<(Duration, Headroom)>> = vec![None; shared.config.edges.len()];
     loop {
         for (edge, heard) in shared.config.edges.iter().zip(&mut heard) {
-            let url = format!("http://{}:{}/headroom", edge.address.host, edge.address.port);
+            let url = format!("http://{}/headroom", edge.address);
             let Ok(answer) = http.get(url).send().await else { continue };
             let Ok(answer) = answer.json::<HeadroomAnswer>().await else { continue };
             let Some(open) = answer.classes.iter().find(|class| class.class == "open") else { continue };

@@ -143,6 +143,11 @@ impl State {
         self.campaigns.iter().find(|(_, campaign)| campaign.spec.id == id).map(|(number, campaign)| (*number, campaign))
     }
 
+    /// Batches whose outcome nobody knows.
+    pub fn in_doubt(&self) -> u64 {
+        self.batches.values().filter(|batch| batch.phase == Phase::InDoubt).count() as u64
+    }
+
     /// Takes in what has become durable. What is said of a batch that is settled changes nothing: receipts, answers and
     /// polls come in any order, and more than once.
     pub fn apply(&mut self, record: Record) {

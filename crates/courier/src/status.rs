@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::admit::{LineState, STATES};
-use crate::batch::Phase;
 use crate::state::{Campaign, State, UsageCounts};
 
 /// What a courier says about itself.
@@ -80,7 +79,7 @@ impl Report {
                 .collect(),
             usage: state.usage,
             open_batches: state.batches.len() as u64,
-            in_doubt: state.batches.values().filter(|batch| batch.phase == Phase::InDoubt).count() as u64,
+            in_doubt: state.in_doubt(),
             doubted: state.doubted,
             ..Self::default()
         }

@@ -4,6 +4,7 @@
 //! the promises end. The key of a notification is made of its transaction's id: even a courier that has lost its log meets
 //! the provider's memory of it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use crate::config::{From, UsageConfig};
-use crate::courier::Shared;
+use crate::courier::{Shared, TEXT_BYTES_MAX};
 use crate::drive;
 use crate::log::{Closed, Notification, Record};
 use crate::pace::Bucket;
@@ -26,15 +27,12 @@ use crate::pace::Bucket;
 const NOTIFICATIONS_MAX: usize = 500;
 /// Longest wait of a broker for records: what a notification waits for at most when nothing comes.
 const FETCH_WAIT: Duration = Duration::from_millis(200);
-/// Bytes of one fetch, and of a batch of it in memory.
-const FETCH_BYTES: i32 = 1 << 20;
+/// Bytes of a batch in memory.
 const BATCH_BYTES_MAX: usize = 64 << 20;
 /// Between two tries while the log is away.
 const AGAIN: Duration = Duration::from_millis(500);
 /// How long the lane saves up for its next message.
 const SAVING: Duration = Duration::from_millis(2);
-/// Longest text, as of a campaign.
-const TEXT_BYTES_MAX: usize = 2000;
 
 /// Reads one topic.
 pub(crate) struct Reader {
@@ -60,7 +58,7 @@ impl Reader {
         topic: &str,
         queue: mpsc::Sender<u64>,
     ) -> Result<Self, ClientError> {
-        let brokers = config.bootstrap.iter().map(|broker| format!("{}:{}", broker.host, broker.port));
+        let brokers = config.bootstrap.iter().map(ToString::to_string);
         let client = Client::new(ClientConfig::new(brokers))?;
         Ok(Self { shared, client, topic: topic.into(), config: config.clone(), queue })
     }
@@ -89,11 +87,7 @@ impl Reader {
         for partition in partitions {
             let at = TopicPartition::new(self.topic.clone(), partition);
             match self.offset(&at).await? {
-                Ok(offset) => {
-                    let mut from = FetchFrom::new(at, offset);
-                    from.bytes_max = FETCH_BYTES;
-                    wanted.push(from);
-                }
+                Ok(offset) => wanted.push(FetchFrom::new(at, offset)),
                 Err(error) => return Ok(Err(error)),
             }
         }
@@ -153,7 +147,7 @@ impl Reader {
                     Err(error) => return Ok(Err(error.into())),
                 };
                 match record.value.as_deref().and_then(|value| transaction(value, &self.config)) {
-                    Some(transaction) => transactions.push((record.offset + 1, transaction)),
+                    Some(transaction) => transactions.push(transaction),
                     None => unreadable += 1,
                 }
                 if transactions.len() == NOTIFICATIONS_MAX {
@@ -171,14 +165,15 @@ impl Reader {
         &self,
         at: &TopicPartition,
         next_offset: i64,
-        transactions: Vec<(i64, Transaction)>,
+        transactions: Vec<Transaction>,
         unreadable: u64,
     ) -> Result<(), Closed> {
         let mut notifications: Vec<Notification> = Vec::with_capacity(transactions.len());
         {
             let mut state = self.shared.state();
-            for (_, Transaction { id, token, text }) in transactions {
-                if state.has_seen(&at.topic, &id) || notifications.iter().any(|other| other.transaction == id) {
+            let mut own = HashSet::new();
+            for Transaction { id, token, text } in transactions {
+                if state.has_seen(&at.topic, &id) || !own.insert(id.clone()) {
                     state.usage.repeated += 1;
                     continue;
                 }
@@ -256,17 +251,9 @@ pub(crate) async fn send(
             tokio::time::sleep(SAVING).await;
         }
         bucket.take(1);
-        let slot = shared.usage_slots.clone().acquire_owned().await.expect("slots are never closed");
+        let slot = drive::slot(&shared.usage_slots).await;
         shared.usage_waiting.fetch_sub(1, Ordering::Relaxed);
-        let (on, stop) = (shared.clone(), shared.tasks.stop_token());
-        shared.tasks.spawn_fallible("notification", async move {
-            let driven = tokio::select! {
-                driven = drive::drive(&on, id) => driven,
-                () = stop.cancelled() => Ok(()),
-            };
-            drop(slot);
-            driven
-        });
+        drive::spawn(&shared, "notification", id, slot);
     }
 }
 

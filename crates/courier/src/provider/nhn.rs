@@ -95,6 +95,11 @@ pub struct Delivery {
 }
 
 impl Delivery {
+    /// Its reference and whether it arrived, once that is final.
+    pub fn last(self) -> Option<(String, bool)> {
+        self.arrived().map(|arrived| (self.client_reference, arrived))
+    }
+
     /// Whether it arrived, once that is final.
     pub fn arrived(&self) -> Option<bool> {
         match self.status.as_str() {
@@ -126,7 +131,7 @@ impl Nhn {
         timeout: Duration,
     ) -> Result<Self, reqwest::Error> {
         let http = reqwest::Client::builder().timeout(timeout).pool_max_idle_per_host(IDLE_MAX).no_proxy().build()?;
-        let base = format!("http://{}:{}", address.host, address.port);
+        let base = format!("http://{address}");
         Ok(Self { http, base, app_key: app_key.to_owned(), secret })
     }
 
@@ -175,10 +180,7 @@ impl Nhn {
                 _ => Known::Unclear,
             },
             200 => match response.json::<Answer>().await {
-                Ok(answer) => {
-                    let last = |one: Delivery| one.arrived().map(|arrived| (one.client_reference, arrived));
-                    Known::Found(answer.deliveries.into_iter().filter_map(last).collect())
-                }
+                Ok(answer) => Known::Found(answer.deliveries.into_iter().filter_map(Delivery::last).collect()),
                 Err(_) => Known::Unclear,
             },
             _ => Known::Unclear,
