@@ -60,7 +60,7 @@ async fn serve(config: AuditConfig) -> Result<ExitCode, Failure> {
         let key = to_hex(&auditor.public_key());
         let ready = format!("certificates={} key={key}", auditor.certificates().display());
         tasks.spawn_fallible("audit", auditor.run(tasks.stop_token()));
-        Ok((ready, serving::nothing))
+        Ok((ready, async || Ok(())))
     })
     .await
 }

@@ -49,7 +49,7 @@ async fn serve(config: CaptureConfig, copy_anew: bool) -> Result<ExitCode, Failu
     serving::until_stopped("naru-capture", &telemetry, drain_max, async |tasks, telemetry| {
         let capture = Capture::open(config, tasks, telemetry.metrics(), copy_anew)?;
         let status = capture.serve(tasks).await?;
-        Ok((format!("status={status}"), serving::nothing))
+        Ok((format!("status={status}"), async || Ok(())))
     })
     .await
 }

@@ -19,7 +19,7 @@ pub fn run(args: &Args) -> ExitCode {
 async fn serve(config: CloudSimConfig) -> Result<ExitCode, Failure> {
     serving::until_stopped("naru-cloud-sim", &config.telemetry, config.drain_max, async |tasks, _telemetry| {
         let address = server::serve(&config, tasks).await?;
-        Ok((format!("listen={address}"), serving::nothing))
+        Ok((format!("listen={address}"), async || Ok(())))
     })
     .await
 }

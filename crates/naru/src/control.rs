@@ -47,7 +47,7 @@ async fn serve(config: ControlConfig) -> Result<ExitCode, Failure> {
     serving::until_stopped("naru-control", &config.telemetry, config.drain_max, async |tasks, telemetry| {
         serving::count_violations(telemetry);
         let address = server::serve(&config, tasks).await?;
-        Ok((format!("listen={address}"), serving::nothing))
+        Ok((format!("listen={address}"), async || Ok(())))
     })
     .await
 }

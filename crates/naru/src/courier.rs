@@ -54,7 +54,7 @@ async fn serve(config: CourierConfig) -> Result<ExitCode, Failure> {
     serving::until_stopped("naru-courier", &telemetry, drain_max, async |tasks, telemetry| {
         serving::count_violations(telemetry);
         let courier = courier::serve(config, tasks, telemetry.metrics()).await?;
-        Ok((format!("listen={} receipts={}", courier.address, courier.receipts_address), serving::nothing))
+        Ok((format!("listen={} receipts={}", courier.address, courier.receipts_address), async || Ok(())))
     })
     .await
 }

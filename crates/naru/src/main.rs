@@ -41,6 +41,8 @@ mod sample;
     feature = "vault"
 ))]
 mod serving;
+#[cfg(any(feature = "control", feature = "edge"))]
+mod signed_chain;
 #[cfg(feature = "vault")]
 mod vault;
 

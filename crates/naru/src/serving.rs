@@ -68,8 +68,8 @@ pub fn run<C, F: Into<Box<dyn Error>>>(
 /// A role between its start and its end: opens it, says on stdout that it is ready, waits until it is told to stop and its
 /// tasks have ended within `drain_max`, and closes it.
 ///
-/// `open` gives what the ready line says of the role (`listen=ADDR`), and what closes it; [`nothing`] does where its tasks
-/// are all there is to it.
+/// `open` gives what the ready line says of the role (`listen=ADDR`), and what closes it: nothing, where its tasks are
+/// all there is to it.
 ///
 /// # Errors
 /// Whatever `open` and closing say, and when the system refuses.
@@ -89,9 +89,4 @@ pub async fn until_stopped<C: AsyncFnOnce() -> Result<(), Failure>>(
     close().await?;
     telemetry.shutdown().await;
     Ok(ending.exit_code())
-}
-
-/// Closes a role that its tasks have closed.
-pub async fn nothing() -> Result<(), Failure> {
-    Ok(())
 }

@@ -6,9 +6,9 @@ use std::process::ExitCode;
 
 use naru_control::ledger::{self, LedgerError};
 use naru_runtime::causes::with_causes;
-use naru_runtime::segments::{Expect, Head, SegmentError};
+use naru_runtime::segments::SegmentError;
 
-use crate::public_keys::{self, hex32};
+use crate::signed_chain::ChainArgs;
 
 /// The ledger was altered, cut or reordered.
 const EXIT_NOT_PROVED: u8 = 1;
@@ -35,18 +35,8 @@ enum Verb {
 struct VerifyArgs {
     /// The directory of the ledger
     ledger: PathBuf,
-    /// A public key of it, 64 hexadecimal digits; may be repeated, for keys of former years
-    #[arg(long = "key", value_name = "HEX", value_parser = hex32, required_unless_present = "keys")]
-    public: Vec<[u8; 32]>,
-    /// Its own key file, in place of its public keys
-    #[arg(long, value_name = "FILE")]
-    keys: Option<PathBuf>,
-    /// The head that the chain must end in, as it was kept elsewhere: shows a chain that was cut
-    #[arg(long, value_name = "HEX", value_parser = hex32)]
-    head: Option<[u8; 32]>,
-    /// The ledger is being written: its last segment may still be without a signature
-    #[arg(long)]
-    open: bool,
+    #[command(flatten)]
+    chain: ChainArgs,
     /// Print each entry as a line of JSON
     #[arg(long)]
     json: bool,
@@ -55,16 +45,15 @@ struct VerifyArgs {
 /// Verifies.
 pub fn run(args: &Args) -> ExitCode {
     let Verb::Verify(args) = &args.verb;
-    let keys = match public_keys::verifying(args.keys.as_deref(), &args.public) {
+    let keys = match args.chain.keys() {
         Ok(keys) => keys,
         Err(error) => {
             eprintln!("naru ledger verify: {}", with_causes(&error));
             return ExitCode::from(EXIT_BAD_INPUT);
         }
     };
-    let expect = Expect { open_last: args.open, head: args.head.map(Head::from_bytes), ..Expect::SEALED };
     let mut text = String::new();
-    let verified = ledger::verify(&args.ledger, &keys, expect, |entry| {
+    let verified = ledger::verify(&args.ledger, &keys, args.chain.expect(), |entry| {
         let line = match args.json {
             true => serde_json::to_string(&entry).expect("an entry is texts and numbers"),
             false => format!("{:>6}  {}  {}  {}", entry.id().get(), entry.at_ms(), entry.who(), entry.what()),

@@ -10,10 +10,10 @@ use naru_edge::decision::{self, Audit, AuditError, BREACHES_MAX, Findings, Recor
 use naru_edge::policy::{Network, OwnedNetworks};
 use naru_model::{Class, SiteKind};
 use naru_runtime::causes::with_causes;
-use naru_runtime::segments::{Expect, Head, SegmentError};
+use naru_runtime::segments::SegmentError;
 use serde::Serialize;
 
-use crate::public_keys::{self, hex32};
+use crate::signed_chain::ChainArgs;
 
 /// The log proves nothing, or proves a breach.
 const EXIT_NOT_PROVED: u8 = 1;
@@ -28,21 +28,11 @@ const EXIT_NO_VERDICT: u8 = 3;
 pub struct Args {
     /// The directory of the log
     log: PathBuf,
-    /// A public key of the edge, 64 hexadecimal digits; may be repeated, for keys of former years
-    #[arg(long = "key", value_name = "HEX", value_parser = hex32, required_unless_present = "keys")]
-    public: Vec<[u8; 32]>,
-    /// The edge's own key file, in place of its public keys
-    #[arg(long, value_name = "FILE")]
-    keys: Option<PathBuf>,
+    #[command(flatten)]
+    chain: ChainArgs,
     /// A network of the owned sites; may be repeated. Each core request must then have gone to an address in one
     #[arg(long = "owned", value_name = "NETWORK")]
     owned: Vec<Network>,
-    /// The head that the chain must end in, as it was kept elsewhere: shows a chain that was cut
-    #[arg(long, value_name = "HEX", value_parser = hex32)]
-    head: Option<[u8; 32]>,
-    /// The log is being written: its last segment may still be without a signature
-    #[arg(long)]
-    open: bool,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
@@ -50,7 +40,7 @@ pub struct Args {
 
 /// Reads a log and says what it proves.
 pub fn run(args: &Args) -> ExitCode {
-    let keys = match public_keys::verifying(args.keys.as_deref(), &args.public) {
+    let keys = match args.chain.keys() {
         Ok(keys) => keys,
         Err(error) => {
             eprintln!("naru edge audit: {}", with_causes(&error));
@@ -60,8 +50,7 @@ pub fn run(args: &Args) -> ExitCode {
     let networks = OwnedNetworks::new(args.owned.iter().copied());
     let is_owned = |address: IpAddr| networks.contain(address);
     let is_owned: Option<&dyn Fn(IpAddr) -> bool> = if args.owned.is_empty() { None } else { Some(&is_owned) };
-    let expect = Expect { open_last: args.open, head: args.head.map(Head::from_bytes), ..Expect::SEALED };
-    let audit = match decision::audit(&args.log, &keys, expect, is_owned) {
+    let audit = match decision::audit(&args.log, &keys, args.chain.expect(), is_owned) {
         Ok(audit) => audit,
         Err(error) => {
             eprintln!("naru edge audit: {}", with_causes(&error));
