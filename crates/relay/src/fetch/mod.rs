@@ -149,7 +149,7 @@ async fn newest(
     if asked.fetch_offset == gate || (bytes_max == 0 && !first) {
         return Ok(one);
     }
-    match partition.read_cached(asked.fetch_offset, bytes_max, first) {
+    match partition.read_cached(asked.fetch_offset, gate, bytes_max, first) {
         Some(chunks) => {
             let bytes = chunks.iter().map(Bytes::len).sum();
             if reading.take(relay, bytes).await {

@@ -64,6 +64,8 @@ pub(super) struct Actor {
     untold: SideMap<Option<(Suspicion, Seen)>>,
     untold_end: Option<(i64, Seen)>,
     actions: Vec<Action>,
+    /// Answers to clients, which go out when what they tell of is shown.
+    answers: Vec<Action>,
     lease_until: Millis,
     /// A side that is copied to is to wait until then.
     pause: Option<(Side, Millis)>,
@@ -100,6 +102,7 @@ impl Actor {
             untold: SideMap::default(),
             untold_end: None,
             actions: Vec::new(),
+            answers: Vec::new(),
             lease_until,
             pause: None,
             wake_at: None,
@@ -255,14 +258,14 @@ impl Actor {
         let mut actions = std::mem::take(&mut self.actions);
         self.core.on(clock::now(), event, &mut actions);
         for action in actions.drain(..) {
-            self.carry_out(action);
+            self.carry_out_or_keep(action);
         }
         self.actions = actions;
         while let Some((side, until)) = self.pause.take() {
             self.wake_at = Some(until);
             self.core.on(clock::now(), Event::CopyPause { side, until }, &mut self.actions);
             for action in std::mem::take(&mut self.actions) {
-                self.carry_out(action);
+                self.carry_out_or_keep(action);
             }
         }
         self.tell_group();
@@ -273,6 +276,19 @@ impl Actor {
             *shown = next;
             changed
         });
+        // Who reads what was acknowledged to him must not be told that it is not there yet.
+        let mut answers = std::mem::take(&mut self.answers);
+        for answer in answers.drain(..) {
+            self.carry_out(answer);
+        }
+        self.answers = answers;
+    }
+
+    fn carry_out_or_keep(&mut self, action: Action) {
+        match action {
+            Action::Answer { .. } | Action::AnswerDelete { .. } => self.answers.push(action),
+            action => self.carry_out(action),
+        }
     }
 
     fn carry_out(&mut self, action: Action) {

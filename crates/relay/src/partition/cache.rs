@@ -91,16 +91,20 @@ impl Cache {
         }
     }
 
-    /// Batches from the one that holds `from`, up to `bytes_max` but at least one if `one` is set. None if `from` is not
-    /// in the cache.
-    pub(crate) fn read(&self, from: i64, bytes_max: usize, one: bool) -> Option<Vec<Bytes>> {
+    /// Batches from the one that holds `from`, below `gate`, up to `bytes_max` but at least one if `one` is set. None if
+    /// `from` is not in the cache.
+    ///
+    /// The gate is the one that the reader is told of. The cache may be ahead of it by a batch that the next look shows: who
+    /// was given that one and asked on from there, while the gate was still the old, would be told that there is no such
+    /// offset, and begin its log anew.
+    pub(crate) fn read(&self, from: i64, gate: i64, bytes_max: usize, one: bool) -> Option<Vec<Bytes>> {
         let first = self.batches.partition_point(|batch| batch.next_offset <= from);
         if self.batches.get(first).is_none_or(|batch| batch.base_offset > from) {
             return None;
         }
         let mut chunks = Vec::new();
         let mut bytes = 0;
-        for batch in self.batches.range(first..) {
+        for batch in self.batches.range(first..).take_while(|batch| batch.next_offset <= gate) {
             bytes += batch.encoded_bytes();
             if bytes > bytes_max && !(one && chunks.is_empty()) {
                 break;
@@ -166,7 +170,7 @@ mod tests {
     }
 
     fn offsets(cache: &Cache, from: i64, bytes_max: usize, one: bool) -> Option<Vec<i64>> {
-        let mut data = RecordData::Chunks(cache.read(from, bytes_max, one)?).to_bytes();
+        let mut data = RecordData::Chunks(cache.read(from, i64::MAX, bytes_max, one)?).to_bytes();
         let mut offsets = Vec::new();
         while !data.is_empty() {
             let batch = Batch::split_first(&mut data).unwrap();
@@ -194,6 +198,23 @@ mod tests {
         check(13, 1, true, Some(&[12]));
         check(13, 1, false, Some(&[]));
         check(16, 1 << 20, true, None);
+    }
+
+    #[test]
+    fn nobody_is_given_what_the_gate_that_he_is_told_of_does_not_cover() {
+        let mut cache = Cache::new(1 << 20, Arc::new(CacheMemory::new(1 << 20)));
+        for base in [10, 12, 14] {
+            cache.push(&batch(base, 2));
+        }
+        let check = |gate: i64, expect: usize| {
+            let chunks = cache.read(10, gate, 1 << 20, true).unwrap();
+            // A header and a payload each.
+            assert_eq!(chunks.len() / 2, expect, "{gate}");
+        };
+        check(10, 0);
+        check(12, 1);
+        check(14, 2);
+        check(16, 3);
     }
 
     #[test]

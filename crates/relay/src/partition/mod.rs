@@ -267,9 +267,9 @@ impl PartitionHandle {
         answer.await.map_err(|_| Gone)
     }
 
-    /// What the cache has from an offset on: headers and payloads. None if it does not hold the offset.
-    pub(crate) fn read_cached(&self, from: i64, bytes_max: usize, one: bool) -> Option<Vec<Bytes>> {
-        self.inner.cache().read(from, bytes_max, one)
+    /// What the cache has from an offset on, below a gate: headers and payloads. None if it does not hold the offset.
+    pub(crate) fn read_cached(&self, from: i64, gate: i64, bytes_max: usize, one: bool) -> Option<Vec<Bytes>> {
+        self.inner.cache().read(from, gate, bytes_max, one)
     }
 
     /// Bytes that a side lacks of what the active side holds. What has not passed since the start is taken to be of the

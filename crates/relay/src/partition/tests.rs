@@ -138,7 +138,7 @@ async fn what_is_acknowledged_is_on_both_sides_and_in_the_cache() {
     assert_eq!(world.ends().await, SideMap { a: 4, b: 4 });
     let shown = partition.until("the gate at the end", |shown| shown.view.gate == 4).await;
     assert!(shown.view.ready && shown.view.writable);
-    assert_eq!(partition.handle.read_cached(0, usize::MAX, true).map(|chunks| chunks.len()), Some(6));
+    assert_eq!(partition.handle.read_cached(0, i64::MAX, usize::MAX, true).map(|chunks| chunks.len()), Some(6));
     assert_eq!(partition.produce(Some((7 << 50, 1)), &["d"]).await, Ok(3));
     partition.end().await;
 }
@@ -202,7 +202,7 @@ async fn what_a_side_that_is_away_lacks_is_counted_in_bytes() {
     assert_eq!(partition.produce(None, &[&"b".repeat(5000)]).await, Ok(2));
     let shown = partition.until("a lag", |shown| shown.view.gate == 3).await;
     assert_eq!(shown.view.ends[Side::B], Some(1));
-    let stored = partition.handle.read_cached(1, usize::MAX, true).unwrap();
+    let stored = partition.handle.read_cached(1, i64::MAX, usize::MAX, true).unwrap();
     let bytes: usize = stored.iter().map(Bytes::len).sum();
     assert!(bytes > 5000);
     assert_eq!(partition.handle.lag_bytes(Side::B, Side::A), Some(bytes as i64));
