@@ -14,6 +14,7 @@ pub mod clock;
 pub mod crowd;
 pub mod expectations;
 pub mod history;
+pub mod judge;
 pub mod load;
 pub mod measure;
 pub mod observe;

@@ -10,16 +10,10 @@ use crate::children::{self, Trouble};
 use crate::history::{History, SideCopy};
 use crate::observe::Shared;
 use crate::read_back::{self, Wanted};
-use crate::recorder::{Mark, MarkKind, topics};
+use crate::recorder::topics;
 use crate::relay_status::Standing;
 use crate::scenario::Scenario;
 use crate::state::StateError;
-
-/// When subjects were killed.
-pub(super) fn killed(marks: &[Mark], whom: impl Fn(&str) -> bool) -> Vec<u64> {
-    let found = marks.iter().filter(|mark| mark.kind == MarkKind::Killed && whom(&mark.subject));
-    found.map(|mark| mark.at_us).collect()
-}
 
 /// Reads the log as clients are shown it, and each side of a relay that is in sync by itself.
 pub(super) async fn read_logs(

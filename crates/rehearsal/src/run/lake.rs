@@ -22,7 +22,7 @@ use crate::state::State;
 use crate::tables::{Asked, Row, Said, TableRecorder, Total};
 
 /// As the report names it.
-pub(super) const NAME: &str = "lake";
+pub(super) const NAME: &str = crate::judge::LAKE;
 /// Between two looks at whether the tables have what the log holds.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long reading all rows may take.

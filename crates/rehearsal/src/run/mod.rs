@@ -7,10 +7,10 @@ mod clusters;
 mod copier;
 mod error;
 mod fault;
-mod judge;
 mod lake;
 mod operations;
 mod relay;
+mod report;
 mod role;
 mod services;
 mod sites;
@@ -23,22 +23,19 @@ use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use self::aftermath::{killed, read_logs, troubles};
+use self::aftermath::{read_logs, troubles};
 use self::backlog::{Backlog, StatusProbe};
 use self::clusters::Nodes;
 use self::copier::Failover;
 pub use self::error::RehearsalError;
 use self::fault::{Act, Endings};
-use self::judge::{Seen, judge};
 use self::relay::Asker;
 use self::services::Services;
 use self::sites::Sites;
-use crate::campaign::CampaignFigures;
-use crate::children;
 use crate::clock::RunClock;
-use crate::crowd::judge::Evidence;
-use crate::crowd::{self, CrowdPlan, CrowdRecorder, EdgeFigures};
+use crate::crowd::{self, CrowdPlan, CrowdRecorder};
 use crate::expectations::Settled;
+use crate::judge::{Observed, SeenAtEdge};
 use crate::load::{self, Target};
 use crate::observe::{LagProbe, Observers, Shared};
 use crate::plan::Plan;
@@ -49,7 +46,7 @@ use crate::relay_status::Standing;
 use crate::report::Report;
 use crate::scenario::{Relay, Scenario, Via};
 use crate::state::State;
-use crate::tables::{self, Said, TableFigures, TableRecorder};
+use crate::tables::{Said, TableRecorder};
 
 /// Partitions of every topic: more than the group has members, so that a rebalance moves some and leaves others.
 const PARTITIONS: i32 = 4;
@@ -282,38 +279,34 @@ async fn play(
         troubles(scenario, &nodes, &services, sites.as_ref(), [(relay::NAME, &relay), (lake::NAME, &lake)]).await?;
 
     progress.stage("judging");
-    let ended = children::check(&endings, &troubles);
     let (crowd, people) = crowd.map(|(seen, people)| (seen.take(), people)).unzip();
-    let edge = match (&sites, &crowd) {
+    let edge = match (&sites, crowd) {
         (Some(sites), Some(crowd)) => {
             let (nodes, audit) = (sites.node_logs()?, sites.audit().await);
-            let gift_p99_max = scenario.expect.service_p99_max;
-            let lost_us = killed(&recorder.marks(), |subject| subject.starts_with("site "));
-            let evidence = Evidence { crowd, nodes: &nodes, audit: &audit, gift_p99_max, lost_us: &lost_us };
-            Some((crowd::judge::judge(&evidence), EdgeFigures::of(&evidence)))
+            Some(SeenAtEdge { crowd, nodes, nodes_started: sites.nodes(), audit })
         }
         _ => None,
     };
-    let tables = said.map(|said| {
-        let killed_us = killed(&recorder.marks(), |subject| subject == lake::NAME);
-        (tables::judge::judge(&said, &history, &killed_us), TableFigures::of(&said, &history))
-    });
-    let campaign = match (&scenario.campaign, &scenario.edge, planned, &people, &sites) {
-        (Some(campaign), Some(edge), Some(planned), Some(people), Some(sites)) => {
-            let figures = CampaignFigures::of(scenario, campaign, edge, planned, people);
-            Some((crate::campaign::judge(&figures, sites.nodes()), figures))
-        }
-        _ => None,
+    let observed = Observed {
+        marks: recorder.marks(),
+        history,
+        settled,
+        standing,
+        endings,
+        troubles,
+        edge,
+        tables: said,
+        planned,
     };
-    let seen = Seen { settled, standing, children: ended, edge, tables, campaign };
-    let report = judge(options, &plan, &recorder, &history, seen, began);
+    let judged = crate::judge::judge(scenario, &plan, people.as_ref(), &observed);
+    let report = report::report(options, &plan, &recorder, &observed, judged, began);
     let mut files = vec![
         state.write("report.html", |out| out.write_all(crate::report::render(&report).as_bytes()))?,
         state.write("report.json", |out| Ok(serde_json::to_writer_pretty(out, &report)?))?,
-        state.write("operations.jsonl", |out| operations::write(out, &plan, &history))?,
+        state.write("operations.jsonl", |out| operations::write(out, &plan, &observed.history))?,
     ];
-    if let Some(crowd) = &crowd {
-        files.push(state.write("crowd.jsonl", |out| operations::write_crowd(out, crowd))?);
+    if let Some(seen) = &observed.edge {
+        files.push(state.write("crowd.jsonl", |out| operations::write_crowd(out, &seen.crowd))?);
     }
     Ok(Rehearsed { report, files })
 }

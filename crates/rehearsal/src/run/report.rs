@@ -1,63 +1,26 @@
-//! From what was seen to the report.
+//! From what was judged to the report.
 
 use std::fmt::Write as _;
 use std::time::SystemTime;
 
 use super::{KAFKA_OLDER, KAFKA_VERSION, LogKind, Options};
-use crate::away;
-use crate::campaign::CampaignFigures;
-use crate::check::{self, Verdict};
-use crate::crowd::EdgeFigures;
-use crate::expectations::{self, Settled};
-use crate::history::History;
+use crate::judge::{Judged, Observed};
 use crate::measure;
 use crate::plan::Plan;
 use crate::recorder::Recorder;
-use crate::relay_status::Standing;
 use crate::report::{Environment, PhaseSpan, Report, SCHEMA};
-use crate::tables::TableFigures;
 
-/// What was seen beside the history.
-pub(super) struct Seen {
-    pub(super) settled: Settled,
-    pub(super) standing: Option<Standing>,
-    pub(super) children: Verdict,
-    pub(super) edge: Option<(Vec<Verdict>, EdgeFigures)>,
-    pub(super) tables: Option<(Vec<Verdict>, TableFigures)>,
-    pub(super) campaign: Option<(Vec<Verdict>, CampaignFigures)>,
-}
-
-/// Every verdict, and the report that holds them.
-pub(super) fn judge(
+/// The verdicts with their figures, and what was noted along the way.
+pub(super) fn report(
     options: &Options,
     plan: &Plan,
     recorder: &Recorder,
-    history: &History,
-    seen: Seen,
+    observed: &Observed,
+    judged: Judged,
     began: SystemTime,
 ) -> Report {
     let scenario = &options.scenario;
-    let services = measure::services(history, scenario, plan);
-    let consumers = measure::consumers(history, plan);
-    let marks = recorder.marks();
-    let away = away::away(history, scenario, &marks);
-    let mut verdicts: Vec<Verdict> = check::judge(history);
-    if scenario.relay.is_some() {
-        verdicts.extend(check::judge_relay(history));
-        verdicts.push(expectations::in_sync(seen.standing.as_ref()));
-    }
-    let lateness = measure::lateness(history);
-    verdicts.push(expectations::load(history, scenario.expect.lateness_max, lateness));
-    verdicts.push(expectations::answers(history, scenario));
-    verdicts.push(expectations::faults(plan, scenario, &marks));
-    verdicts.push(expectations::settled(&seen.settled, scenario.settle_max));
-    verdicts.push(seen.children);
-    verdicts.extend(expectations::away(scenario, &away));
-    verdicts.extend(expectations::bounds(scenario, &services, &consumers));
-    let edge = figures(&mut verdicts, seen.edge);
-    let tables = figures(&mut verdicts, seen.tables);
-    let campaign = figures(&mut verdicts, seen.campaign);
-    expectations::refuse_empty(&mut verdicts, plan);
+    let Judged { verdicts, services, consumers, lateness, away, edge, tables, campaign } = judged;
     let phases = scenario.phases.iter().zip(&plan.phases).map(|(phase, (from, to))| PhaseSpan {
         name: phase.name.clone(),
         from_s: from.as_secs_f64(),
@@ -72,7 +35,7 @@ pub(super) fn judge(
         replay: options.replay.clone(),
         environment: Environment::here(subject(options), cluster_settings(options), began),
         phases: phases.collect(),
-        marks,
+        marks: observed.marks.clone(),
         services,
         lateness,
         consumers,
@@ -82,18 +45,11 @@ pub(super) fn judge(
         edge,
         campaign,
         tables,
-        read_again: measure::read_again(history),
+        read_again: measure::read_again(&observed.history),
         verdicts,
-        log_records: history.log.len() as u64,
-        observations: history.observations.len() as u64,
+        log_records: observed.history.log.len() as u64,
+        observations: observed.history.observations.len() as u64,
     }
-}
-
-/// Puts the verdicts on a part among the others, and gives its figures.
-fn figures<F>(verdicts: &mut Vec<Verdict>, seen: Option<(Vec<Verdict>, F)>) -> Option<F> {
-    let (own, figures) = seen?;
-    verdicts.extend(own);
-    Some(figures)
 }
 
 fn subject(options: &Options) -> String {
