@@ -10,6 +10,8 @@ mod campaign;
 mod capture;
 #[cfg(feature = "cloud-sim")]
 mod cloud_sim;
+#[cfg(feature = "console")]
+mod console;
 #[cfg(feature = "control")]
 mod control;
 #[cfg(feature = "courier")]
@@ -32,6 +34,7 @@ mod sample;
     feature = "broker",
     feature = "capture",
     feature = "cloud-sim",
+    feature = "console",
     feature = "control",
     feature = "courier",
     feature = "edge",
@@ -43,6 +46,8 @@ mod sample;
 mod serving;
 #[cfg(any(feature = "control", feature = "edge"))]
 mod signed_chain;
+#[cfg(feature = "up")]
+mod up;
 #[cfg(feature = "vault")]
 mod vault;
 
@@ -87,6 +92,12 @@ enum Role {
     /// Run the control plane: requests become plans, plans become leases, and everything is given back
     #[cfg(feature = "control")]
     Control(control::Args),
+    /// Show the event day in a browser: traffic, log, tables, campaign, plans
+    #[cfg(feature = "console")]
+    Console(console::Args),
+    /// Start every role on this machine, each with its embedded defaults, and the console
+    #[cfg(feature = "up")]
+    Up(up::Args),
     /// Run one of the sample services of the customer's side
     #[cfg(feature = "sample")]
     Sample(sample::Args),
@@ -152,6 +163,10 @@ fn main() -> ExitCode {
         Role::CloudSim(args) => cloud_sim::run(&args),
         #[cfg(feature = "control")]
         Role::Control(args) => control::run(&args),
+        #[cfg(feature = "console")]
+        Role::Console(args) => console::run(&args),
+        #[cfg(feature = "up")]
+        Role::Up(args) => up::run(&args),
         #[cfg(feature = "sample")]
         Role::Sample(args) => sample::run(&args),
         #[cfg(feature = "campaign")]

@@ -29,6 +29,8 @@ fn roles() -> Vec<RoleReference> {
         RoleReference::of::<naru_cloud_sim::config::CloudSimConfig>(),
         #[cfg(feature = "control")]
         RoleReference::of::<naru_control::config::ControlConfig>(),
+        #[cfg(feature = "console")]
+        RoleReference::of::<naru_console::config::ConsoleConfig>(),
         #[cfg(feature = "sample")]
         RoleReference::of::<crate::sample::SampleConfig>(),
     ]
