@@ -41,7 +41,8 @@ mod sample;
     feature = "lake",
     feature = "relay",
     feature = "sample",
-    feature = "vault"
+    feature = "vault",
+    feature = "watch"
 ))]
 mod serving;
 #[cfg(any(feature = "control", feature = "edge"))]
@@ -50,6 +51,8 @@ mod signed_chain;
 mod up;
 #[cfg(feature = "vault")]
 mod vault;
+#[cfg(feature = "watch")]
+mod watch;
 
 use std::process::ExitCode;
 
@@ -98,6 +101,9 @@ enum Role {
     /// Start every role on this machine, each with its embedded defaults, and the console
     #[cfg(feature = "up")]
     Up(up::Args),
+    /// Run the watch: incidents open themselves, with a cause, and wake somebody
+    #[cfg(feature = "watch")]
+    Watch(watch::Args),
     /// Run one of the sample services of the customer's side
     #[cfg(feature = "sample")]
     Sample(sample::Args),
@@ -167,6 +173,8 @@ fn main() -> ExitCode {
         Role::Console(args) => console::run(&args),
         #[cfg(feature = "up")]
         Role::Up(args) => up::run(&args),
+        #[cfg(feature = "watch")]
+        Role::Watch(args) => watch::run(&args),
         #[cfg(feature = "sample")]
         Role::Sample(args) => sample::run(&args),
         #[cfg(feature = "campaign")]

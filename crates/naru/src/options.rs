@@ -31,6 +31,8 @@ fn roles() -> Vec<RoleReference> {
         RoleReference::of::<naru_control::config::ControlConfig>(),
         #[cfg(feature = "console")]
         RoleReference::of::<naru_console::config::ConsoleConfig>(),
+        #[cfg(feature = "watch")]
+        RoleReference::of::<naru_watch::config::WatchConfig>(),
         #[cfg(feature = "sample")]
         RoleReference::of::<crate::sample::SampleConfig>(),
     ]
