@@ -46,7 +46,48 @@
     if (Math.abs(value) >= 10000) return new Intl.NumberFormat(lang, { notation: "compact", maximumFractionDigits: 1 }).format(value);
     return new Intl.NumberFormat(lang, { maximumFractionDigits: Math.abs(value) < 10 ? 1 : 0 }).format(value);
   };
-  window.naruChart = { colours, linePaint, shortNumber };
+  // A question: Ctrl-Enter asks, and its answer is drawn where it has numbers.
+  document.querySelector("#question textarea")?.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) event.target.form.requestSubmit();
+  });
+  const answer = document.getElementById("answer");
+  if (answer) drawAnswer(answer, document.getElementById("answer-chart"));
+
+  function drawAnswer(table, card) {
+    const names = [...table.tHead.rows[0].cells].map((cell) => cell.textContent);
+    const rows = [...table.tBodies[0].rows].map((row) => [...row.cells].map((cell) => cell.textContent));
+    const numeric = names.map((_, at) => rows.every((row) => row[at] === "null" || (row[at] !== "" && Number.isFinite(Number(row[at])))));
+    const time = (text) => Date.parse(text.replace(" ", "T") + (/[zZ]|[+-]\d\d:?\d\d$/.test(text) ? "" : "Z"));
+    const isTime = rows.every((row) => /^\d{4}-\d\d-\d\d/.test(row[0]) && Number.isFinite(time(row[0])));
+    const lines = names.map((_, at) => at).filter((at) => at > 0 && numeric[at]);
+    if (!lines.length || rows.length < 2) return;
+    const isOrdered = isTime || numeric[0];
+    const points = rows.map((row, at) => [isTime ? time(row[0]) / 1000 : numeric[0] ? Number(row[0]) : at, ...lines.map((line) => (row[line] === "null" ? null : Number(row[line])))]);
+    if (isOrdered) points.sort((a, b) => a[0] - b[0]);
+    card.hidden = false;
+    const box = card.querySelector(".plot");
+    const colour = colours();
+    const axis = { stroke: colour.quiet, grid: { stroke: colour.line, width: 1 }, ticks: { stroke: colour.line }, font: "12px sans-serif" };
+    const bars = isOrdered ? {} : { paths: uPlot.paths.bars({ size: [0.6, 60] }), points: { show: false } };
+    // Lines of other magnitudes have a scale of their own, on the right.
+    const most = lines.map((_, at) => Math.max(...points.map((point) => Math.abs(point[at + 1] ?? 0))));
+    const scaleOf = (at) => (most[at] > 20 * Math.max(1e-9, most[0]) || most[0] > 20 * Math.max(1e-9, most[at]) ? "right" : "y");
+    const scales = new Set(lines.map((_, at) => scaleOf(at)));
+    const plot = new uPlot({
+      width: box.clientWidth, height: 260,
+      scales: { x: { time: isTime, range: isOrdered ? undefined : (_, low, high) => [low - 0.6, high + 0.6] } },
+      axes: [
+        isOrdered ? axis : { ...axis, splits: () => points.map((point) => point[0]), values: (_, all) => all.map((at) => rows[at]?.[0] ?? "") },
+        { ...axis, size: 60, values: (_, all) => all.map(shortNumber) },
+        ...(scales.has("right") ? [{ ...axis, scale: "right", side: 1, size: 60, grid: { show: false }, values: (_, all) => all.map(shortNumber) }] : []),
+      ],
+      series: [
+        { label: names[0], ...(isOrdered ? {} : { value: (_, at) => rows[at]?.[0] ?? "–" }) },
+        ...lines.map((line, at) => ({ label: names[line], scale: scaleOf(at), value: (_, v) => shortNumber(v), ...linePaint(at, colour), ...(isOrdered ? {} : { fill: colour.lines[at % 7] + "55" }), ...(at === 0 ? bars : isOrdered ? {} : { paths: () => null, points: { show: true, size: 8 } }) })),
+      ],
+    }, points[0].map((_, at) => points.map((point) => point[at])), box);
+    new ResizeObserver(() => plot.setSize({ width: box.clientWidth, height: 260 })).observe(card);
+  }
 
   const day = document.getElementById("day");
   if (!day) return;

@@ -95,7 +95,7 @@ impl Asker {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// Asks for a change, under a name by which it happens once.
+    /// Asks for a change.
     ///
     /// # Errors
     /// Every [`Unanswered`].
@@ -104,10 +104,9 @@ impl Asker {
         at: impl Display,
         path: &str,
         token: &Secret,
-        key: &str,
         body: &impl Serialize,
     ) -> Result<T, Unanswered> {
-        let request = self.request(Method::POST, at, path, Some(token)).header("idempotency-key", key).json(body);
+        let request = self.request(Method::POST, at, path, Some(token)).json(body);
         serde_json::from_slice(&read(request).await?).map_err(Unanswered::Form)
     }
 

@@ -105,7 +105,7 @@ pub fn between(before: &Snapshot, now: &Snapshot) -> Vec<Mark> {
     if let (Part::Here(was), Part::Here(is)) = (&before.watch, &now.watch) {
         for incident in &is.incidents {
             if !was.incidents.iter().any(|before| before.id == incident.id) {
-                found.add(Kind::Incident, incident.title.clone(), incident.title.clone());
+                found.add(Kind::Incident, incident.cause.clone(), incident.cause.clone());
             }
         }
     }

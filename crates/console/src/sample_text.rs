@@ -68,7 +68,8 @@ mod tests {
 
     #[test]
     fn lines_are_read_with_their_labels() {
-        let check = |line: &str, expect: Option<(&str, &[(&str, &str)], f64)>| {
+        type Expected<'e> = (&'e str, &'e [(&'e str, &'e str)], f64);
+        let check = |line: &str, expect: Option<Expected<'_>>| {
             let expect = expect.map(|(name, labels, value)| Sample {
                 name: name.to_owned(),
                 labels: labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),

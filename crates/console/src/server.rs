@@ -12,7 +12,7 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderValue, StatusCode, Uri};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use naru_runtime::http::{BindError, bind, serve_until};
 use naru_runtime::tasks::Tasks;
@@ -133,6 +133,13 @@ pub async fn serve(config: ConsoleConfig, tasks: &Tasks) -> Result<SocketAddr, O
 fn router(desk: Arc<Desk>) -> Router {
     Router::new()
         .route("/", get(page::day::show))
+        .route("/plans", get(page::plans::show).post(page::plans::make))
+        .route("/plans/{hash}", get(page::plans::one))
+        .route("/plans/{hash}/approve", post(page::plans::approve))
+        .route("/plans/{hash}/apply", post(page::plans::apply))
+        .route("/sql", get(page::questions::show))
+        .route("/login", get(page::login::show).post(page::login::log_in))
+        .route("/logout", post(page::login::log_out))
         .route("/events", get(events::follow))
         .route("/series.json", get(series))
         .route("/assets/{name}", get(assets::file))

@@ -122,8 +122,6 @@ words! {
     rented: "rented", "임대";
     takes: "takes requests", "요청 받음";
     drains: "drains", "비우는 중";
-    up: "up", "정상";
-    no_sites: "No gateway answers.", "응답하는 게이트웨이가 없습니다.";
     plan_in_force: "plan in force", "적용 중인 계획";
     no_plan: "no plan in force", "적용 중인 계획 없음";
     decisions: "decisions recorded", "기록된 결정";
@@ -143,7 +141,6 @@ words! {
     group: "group", "그룹";
     partitions: "partitions", "파티션";
     last_takeover: "last change of sides", "최근 전환";
-    ago: "ago", "전";
     took: "took", "걸린 시간";
     switching: "a planned switch is under way", "계획 전환 진행 중";
     comes_back: "comes back", "복귀 중";
@@ -167,7 +164,7 @@ words! {
     delivered: "delivered", "도달";
     sent: "sent", "발송";
     failed: "failed", "실패";
-    left: "left", "남음";
+    read_so_far: "read from the file so far", "파일에서 지금까지 읽음";
     in_doubt: "in doubt", "결과 불명";
     pace: "pace", "속도";
     pace_by: "set by", "결정 요인";
@@ -178,7 +175,11 @@ words! {
     no_watch: "No watch is connected: incidents are not detected here. Alarms of the roles themselves stand above.", "감시 역할이 연결되지 않아 장애를 탐지하지 않습니다. 각 역할의 경보는 위에 있습니다.";
     since: "since", "시작";
     lasted: "until", "종료";
-    acknowledged: "seen by", "확인자";
+    acknowledged: "taken on by", "담당";
+    drafted: "postmortem: ", "사후 보고서: ";
+    runs_out: "What runs out", "소진 예측";
+    level: "Level", "수준";
+    runs_out_in: "In", "남은 시간";
 
     roles: "Roles", "역할";
     answers: "answers", "응답";
@@ -198,7 +199,6 @@ words! {
     what: "What", "내용";
     by: "By", "요청자";
     hours: "Hours", "시간";
-    cost: "Cost", "비용";
     an_hour: "an hour", "시간당";
     whole_lease: "whole lease", "전체 임대";
     why: "Why", "이유";
@@ -219,6 +219,8 @@ words! {
     approve: "Approve", "승인";
     apply: "Apply", "적용";
     cheapest: "lowest price an hour", "시간당 최저가";
+    ahead: "ahead", "미리";
+    on_demand: "on demand", "즉시";
     made_at: "shown first", "처음 표시";
     share_plan: "Whoever is to approve opens this address:", "승인할 사람이 여는 주소:";
     approved_now: "Approved. It stands in control's ledger.", "승인했습니다. 제어 역할의 원장에 기록됩니다.";
@@ -231,7 +233,6 @@ words! {
     token: "Token", "토큰";
     token_help: "As naru control token add showed it. It stays in the console's memory, and ends with the session.", "naru control token add 가 보여 준 값입니다. 콘솔 메모리에만 있으며 세션과 함께 사라집니다.";
     wrong_token: "Control does not know this token, or it has expired.", "제어 역할이 모르는 토큰이거나 만료되었습니다.";
-    logged_in: "logged in", "로그인됨";
     reads_only: "read only", "읽기 전용";
 
     query: "Query", "질의";
@@ -244,7 +245,6 @@ words! {
     share_help: "It holds the question, never the answer: whoever opens it asks anew.", "결과가 아니라 질의만 담습니다. 여는 사람이 다시 실행합니다.";
     no_rows: "No rows.", "행이 없습니다.";
     cut: "More rows than are shown here; ask for fewer.", "표시 한도를 넘었습니다. 더 좁혀 질의하세요.";
-    took_ms: "ms", "ms";
     no_lake: "The lake's SQL port is not connected.", "레이크의 SQL 포트가 연결되지 않았습니다.";
     log_in_to_ask: "Log in to ask. Whoever is logged in sees what the console's own user of the lake sees.", "질의하려면 로그인하세요. 로그인한 사람은 콘솔의 레이크 사용자가 볼 수 있는 것을 봅니다.";
     examples: "Examples", "예시";

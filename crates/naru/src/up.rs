@@ -109,12 +109,11 @@ fn ready(members: &[Member]) -> String {
 fn table(members: &[Member], data: &Path, tokens: &[access::Token], demo: bool) -> String {
     let mut text = format!("{} processes, with their data and logs in {}\n\n", members.len(), data.display());
     for member in members {
-        for (index, port) in member.ports.iter().filter(|port| !port.meaning.is_empty()).enumerate() {
-            let name = if index == 0 { member.name.as_str() } else { "" };
-            text.push_str(&format!("  {name:<18} {:<34} {}\n", port.meaning, port.shown()));
+        for port in member.ports.iter().filter(|port| !port.meaning.is_empty()) {
+            text.push_str(&format!("  {:<13} {:<24} {}\n", member.name, port.shown(), port.meaning));
         }
     }
-    text.push_str("\nnot started, since they need a PostgreSQL database: capture, audit\n");
+    text.push_str("\nnot started: capture and audit need a PostgreSQL database, the vault needs certificates\n");
     text.push_str("to change something, log in at the console with one of these tokens:\n");
     for token in tokens.iter().filter(|token| token.is_for_people()) {
         text.push_str(&format!("  {:<18} {}\n", token.name, token.file.display()));

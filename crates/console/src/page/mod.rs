@@ -2,6 +2,10 @@
 
 pub mod cards;
 pub mod day;
+pub mod forms;
+pub mod login;
+pub mod plans;
+pub mod questions;
 pub mod shown;
 
 use std::sync::Arc;

@@ -192,3 +192,29 @@ pub async fn ask(asker: &Asker, source: &ControlSource, token: Option<&Secret>) 
 pub async fn ask_cloud(asker: &Asker, source: &CloudSource) -> Result<Meter, Unanswered> {
     asker.json(&source.address, "/meter", None).await
 }
+
+/// What the cloud sells.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Flavor {
+    /// Its name.
+    pub name: String,
+    /// Price in won for each hour begun, rented ahead.
+    pub reserved_krw_per_hour: u64,
+    /// Price in won for each hour begun, on demand.
+    pub on_demand_krw_per_hour: u64,
+}
+
+#[derive(Deserialize)]
+struct Flavors {
+    #[serde(default)]
+    flavors: Vec<Flavor>,
+}
+
+/// Asks the cloud what it sells.
+///
+/// # Errors
+/// When it does not answer.
+pub async fn ask_flavors(asker: &Asker, source: &CloudSource) -> Result<Vec<Flavor>, Unanswered> {
+    Ok(asker.json::<Flavors>(&source.address, "/flavors", None).await?.flavors)
+}

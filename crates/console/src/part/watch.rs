@@ -1,4 +1,4 @@
-//! The watch: `GET /v1/incidents`.
+//! The watch: `GET /v1/incidents`, and of `GET /v1/status` what runs out.
 
 use serde::Deserialize;
 
@@ -6,22 +6,58 @@ use crate::ask::{Asker, Unanswered};
 use crate::config::WatchSource;
 
 /// Incidents that are shown; the watch has all of them.
-const SHOWN_MAX: usize = 50;
+const SHOWN_MAX: usize = 20;
 
 /// An incident.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Incident {
-    /// What it is known by.
-    pub id: serde_json::Value,
-    /// What it is, in a line.
-    pub title: String,
-    /// When it began.
+    /// Its number.
+    pub id: u64,
+    /// `open`, `acknowledged`, `resolved`.
+    pub phase: String,
+    /// Its most likely cause.
+    pub cause: String,
+    /// Why.
+    pub because: String,
+    /// When the first sign was.
+    pub began_unix_ms: i64,
+    /// When it opened.
     pub opened_unix_ms: i64,
     /// When it was over.
-    pub closed_unix_ms: Option<i64>,
-    /// Who has seen it.
+    pub resolved_unix_ms: Option<i64>,
+    /// Who has taken it on.
     pub acknowledged_by: Option<String>,
+    /// Whether there is a draft of a postmortem.
+    pub drafted: bool,
+}
+
+/// Something that runs out.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Limit {
+    /// Its name.
+    pub name: String,
+    /// `disk`, `lag`, `wal`, `quota`, `budget`, `tickets`.
+    pub kind: String,
+    /// The level now.
+    pub level: Option<f64>,
+    /// The level at which it has run out.
+    pub full: f64,
+    /// When it will have.
+    pub forecast: Option<Forecast>,
+}
+
+/// When something will have run out, in seconds from now.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Forecast {
+    /// At the soonest.
+    pub early_s: f64,
+    /// Most likely.
+    pub likely_s: f64,
+    /// At the latest; nothing if it may never.
+    pub late_s: Option<f64>,
 }
 
 /// What it says.
@@ -29,16 +65,19 @@ pub struct Incident {
 pub struct Watch {
     /// The newest first.
     pub incidents: Vec<Incident>,
+    /// What runs out.
+    pub limits: Vec<Limit>,
 }
 
 #[derive(Deserialize)]
-#[serde(untagged)]
-enum Answer {
-    Named {
-        #[serde(default)]
-        incidents: Vec<Incident>,
-    },
-    Plain(Vec<Incident>),
+struct Incidents {
+    incidents: Vec<Incident>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Overview {
+    limits: Vec<Limit>,
 }
 
 /// Asks it.
@@ -46,10 +85,11 @@ enum Answer {
 /// # Errors
 /// When it does not answer.
 pub async fn ask(asker: &Asker, source: &WatchSource) -> Result<Watch, Unanswered> {
-    let mut incidents = match asker.json(&source.address, "/v1/incidents", None).await? {
-        Answer::Named { incidents } | Answer::Plain(incidents) => incidents,
-    };
-    incidents.sort_by_key(|incident| std::cmp::Reverse(incident.opened_unix_ms));
+    let (incidents, overview) = tokio::try_join!(
+        asker.json::<Incidents>(&source.address, "/v1/incidents", None),
+        asker.json::<Overview>(&source.address, "/v1/status", None),
+    )?;
+    let mut incidents = incidents.incidents;
     incidents.truncate(SHOWN_MAX);
-    Ok(Watch { incidents })
+    Ok(Watch { incidents, limits: overview.limits })
 }

@@ -5,6 +5,7 @@
 mod broker;
 mod capture;
 mod conformance;
+mod console;
 mod control;
 mod courier;
 mod disk_full;
@@ -20,4 +21,5 @@ mod pipeline;
 mod postgres;
 mod rehearse;
 mod relay;
+mod up;
 mod variables;

@@ -53,12 +53,13 @@ fn one(name: &str, campaign: &Campaign, words: &Words) -> Markup {
     let on_the_way = campaign.count(&["persisted", "sent", "accepted", "in_doubt"]);
     let (failed, total) = (campaign.count(&["failed", "dead"]), campaign.total());
     let label = format!(
-        "{} {} · {} {} / {}",
+        "{} {} · {} {} / {} {}",
         words.delivered,
         number(delivered),
         words.sent,
         number(on_the_way),
-        number(total)
+        number(total),
+        words.read_so_far
     );
     html! {
         div.campaign {

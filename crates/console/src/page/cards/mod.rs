@@ -8,9 +8,10 @@ mod tables;
 
 use maud::{Markup, html};
 
-use super::shown::{Tone, away, chip, moment, number, won};
+use super::shown::{Tone, away, bar, chip, length, moment, number, rounded, won};
 use crate::gather::Snapshot;
 use crate::marks::{Kind, Mark};
+use crate::part::watch::{Incident, Limit};
 use crate::words::{Lang, Words};
 
 /// What happened that is shown: the newest.
@@ -96,23 +97,58 @@ fn incidents(now: &Snapshot, words: &Words) -> Markup {
     let body = match now.watch.here() {
         None if !now.watch.is_on() => html! { p.quiet { (words.no_watch) } },
         None => away(words, now.watch.away()),
-        Some(watch) if watch.incidents.is_empty() => html! { p.quiet { (words.no_incidents) } },
         Some(watch) => html! {
-            ul.incidents {
-                @for incident in &watch.incidents {
-                    li {
-                        (chip(if incident.closed_unix_ms.is_some() { Tone::Well } else { Tone::Bad }, &incident.title))
-                        " " span.quiet {
-                            (words.since) " " (moment(incident.opened_unix_ms))
-                            @if let Some(closed) = incident.closed_unix_ms { " · " (words.lasted) " " (moment(closed)) }
-                            @if let Some(by) = &incident.acknowledged_by { " · " (words.acknowledged) " " (by) }
-                        }
-                    }
-                }
-            }
+            @if watch.incidents.is_empty() { p.quiet { (words.no_incidents) } }
+            ul.incidents { @for incident in &watch.incidents { (one_incident(incident, words)) } }
+            @if !watch.limits.is_empty() { (limits(&watch.limits, words)) }
         },
     };
     titled(words.incidents, &body)
+}
+
+fn one_incident(incident: &Incident, words: &Words) -> Markup {
+    let tone = match incident.phase.as_str() {
+        "resolved" => Tone::Well,
+        "acknowledged" => Tone::Look,
+        _ => Tone::Bad,
+    };
+    html! {
+        li {
+            b { "#" (incident.id) } " " (chip(tone, &incident.cause)) " " (incident.because) " "
+            span.quiet {
+                (words.since) " " (moment(incident.began_unix_ms))
+                @if let Some(resolved) = incident.resolved_unix_ms { " · " (words.lasted) " " (moment(resolved)) }
+                @if let Some(by) = &incident.acknowledged_by { " · " (words.acknowledged) " " (by) }
+                @if incident.drafted { " · " (words.drafted) code { "naru watch postmortem " (incident.id) } }
+            }
+        }
+    }
+}
+
+/// What runs out, and when.
+fn limits(limits: &[Limit], words: &Words) -> Markup {
+    html! {
+        div.scroll { table {
+            thead { tr {
+                th scope="col" { (words.runs_out) } th scope="col" { (words.level) } th.number scope="col" { (words.runs_out_in) }
+            } }
+            tbody { @for limit in limits {
+                @let level = limit.level.unwrap_or_default();
+                @let label = format!("{} / {}", rounded(level), rounded(limit.full));
+                tr {
+                    th scope="row" { (limit.name) " " small { (limit.kind) } }
+                    td.meter { (bar([(level, "core"), (0.0, "open")], limit.full, &label)) small { (label) } }
+                    td.number { @match &limit.forecast {
+                        None => "–",
+                        Some(forecast) => {
+                            (length(forecast.likely_s))
+                            " " small { (length(forecast.early_s)) "–" (forecast.late_s.map_or_else(|| "…".to_owned(), length)) }
+                        },
+                    } }
+                }
+            } }
+        } }
+    }
 }
 
 fn roles(now: &Snapshot, words: &Words) -> Markup {
@@ -129,4 +165,47 @@ fn roles(now: &Snapshot, words: &Words) -> Markup {
         p.quiet { (words.invariants) ": " b { (number(violations as u64)) } }
     };
     titled(words.roles, &body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::part::Part;
+    use crate::part::relay::{Alarm, Group, Relay};
+
+    #[test]
+    fn every_card_is_there_whoever_is_not() {
+        let away = Snapshot {
+            relay: Part::Away("no connection".to_owned()),
+            lake: Part::Away("no answer within 900ms".to_owned()),
+            ..Snapshot::default()
+        };
+        for lang in Lang::ALL {
+            let (off, away) = (all(&Snapshot::default(), &[], lang), all(&away, &[], lang));
+            assert_eq!(off.len(), away.len());
+            for (name, card) in off.iter().chain(&away) {
+                assert!(card.contains("<section") && card.ends_with("</section>"), "{name}: {card}");
+            }
+            let card = |name: &str| away.iter().find(|(card, _)| *card == name).map(|(_, text)| text.as_str());
+            assert!(card("log").is_some_and(|card| card.contains("no connection")));
+            assert!(card("money").is_some_and(|card| card.contains(lang.words().not_connected)));
+            assert!(card("summary").is_some_and(|card| card.contains(lang.words().to_look_at)));
+        }
+    }
+
+    #[test]
+    fn what_others_say_is_text_and_nothing_else() {
+        let hostile = "<script>alert(1)</script>\"'&";
+        let alarm = Alarm { name: hostile.to_owned(), text: hostile.to_owned() };
+        let group = Group { name: hostile.to_owned(), alarms: vec![alarm], partitions: 1, ..Group::default() };
+        let now = Snapshot {
+            relay: Part::Here(Relay { groups: vec![group], ..Relay::default() }),
+            edges: vec![(hostile.to_owned(), Part::Away(hostile.to_owned()))],
+            ..Snapshot::default()
+        };
+        let mark = Mark { t: 0.0, kind: Kind::Fault, en: hostile.to_owned(), ko: hostile.to_owned() };
+        for (name, card) in all(&now, &[mark], Lang::En) {
+            assert!(!card.contains("<script"), "{name}: {card}");
+        }
+    }
 }

@@ -101,8 +101,10 @@ fn looks(now: &Snapshot, words: &Words) -> Vec<Look> {
         add(Tone::Look, "courier", alarm.clone());
     }
     for incident in now.watch.here().into_iter().flat_map(|watch| &watch.incidents) {
-        if incident.closed_unix_ms.is_none() {
-            add(Tone::Bad, words.incidents, incident.title.clone());
+        match incident.phase.as_str() {
+            "resolved" => {}
+            "acknowledged" => add(Tone::Look, &incident.cause, incident.because.clone()),
+            _ => add(Tone::Bad, &incident.cause, incident.because.clone()),
         }
     }
     if now.violations() > 0.0 {
