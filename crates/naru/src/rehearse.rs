@@ -1,15 +1,15 @@
 //! `naru rehearse`.
 
+mod summary;
+
 use std::error::Error;
-use std::fmt::Write as _;
-use std::io::{IsTerminal, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use naru_rehearsal::away::{AwayKind, Pause};
-use naru_rehearsal::crowd::EdgeFigures;
-use naru_rehearsal::report::{Conclusion, Report};
+use naru_rehearsal::report::Conclusion;
 use naru_rehearsal::run::{self, LogKind, Options, RehearsalError, Rehearsed};
+use naru_rehearsal::sabotage::{Chosen, Sabotage};
 use naru_rehearsal::scenario::Scenario;
 use naru_runtime::causes::with_causes;
 use naru_runtime::shutdown::Signals;
@@ -33,11 +33,13 @@ const EXIT_CHECK_FAILED: u8 = 1;
 const EXIT_BAD_INPUT: u8 = 2;
 /// There is no verdict: the rehearsal itself could not run, or not the load that was planned.
 const EXIT_NO_VERDICT: u8 = 3;
+/// What was done wrong on purpose was not caught by the checks that are there for it.
+const EXIT_NOT_CAUGHT: u8 = 4;
 
 /// Arguments of `naru rehearse`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit code: 0 every check holds, 1 some check does not, 2 bad input, 3 no verdict, or another load than the planned one was sent."
+    after_help = "Exit code: 0 every check holds, 1 some check does not, 2 bad input, 3 no verdict, or another load than the planned one was sent. A sabotaged run: 1 caught, 4 not caught."
 )]
 pub struct Args {
     /// A scenario file, or a name: `1111`, `first`, `takeover`, `burst`, `lossy`, `misrouted`, or NAME for scenarios/NAME.toml; without one, `1111`
@@ -57,6 +59,9 @@ pub struct Args {
     /// Plain progress lines, also on a terminal
     #[arg(long)]
     plain: bool,
+    /// Do something wrong on purpose, and see who notices: a name, `every` (each that alters records, on one run), or `list`
+    #[arg(long, value_name = "NAME")]
+    sabotage: Option<String>,
     /// The command that started this one, for the replay line; it adds --peers and --out by itself
     #[arg(long, value_name = "COMMAND", hide = true)]
     invoked_as: Option<String>,
@@ -76,6 +81,16 @@ enum Log {
 
 /// Plays the scenario and says what the judge says.
 pub fn run(args: &Args) -> ExitCode {
+    if args.sabotage.as_deref() == Some("list") {
+        return printed(&summary::sabotages(), ExitCode::SUCCESS);
+    }
+    let sabotage = match args.sabotage.as_deref().map(chosen).transpose() {
+        Ok(sabotage) => sabotage,
+        Err(error) => {
+            eprintln!("naru rehearse: {error}");
+            return ExitCode::from(EXIT_BAD_INPUT);
+        }
+    };
     let (file, text) = match scenario_text(args.scenario.as_deref()) {
         Ok(found) => found,
         Err(error) => {
@@ -90,17 +105,15 @@ pub fn run(args: &Args) -> ExitCode {
             return ExitCode::from(EXIT_BAD_INPUT);
         }
     };
-    match play(args, scenario) {
+    match play(args, scenario, sabotage) {
         Ok(rehearsed) => {
-            // A closed pipe must not turn a verdict into a panic.
-            if std::io::stdout().write_all(summary(&rehearsed).as_bytes()).is_err() {
-                eprintln!("naru rehearse: the verdict could not be printed; it stands in the report");
-            }
-            match rehearsed.report.conclusion().0 {
+            let code = match rehearsed.report.conclusion().0 {
                 Conclusion::Pass => ExitCode::SUCCESS,
                 Conclusion::NotValid => ExitCode::from(EXIT_NO_VERDICT),
-                Conclusion::Fail => ExitCode::from(EXIT_CHECK_FAILED),
-            }
+                Conclusion::Fail | Conclusion::Caught => ExitCode::from(EXIT_CHECK_FAILED),
+                Conclusion::Missed => ExitCode::from(EXIT_NOT_CAUGHT),
+            };
+            printed(&summary::summary(&rehearsed), code)
         }
         Err(error) => {
             eprintln!("naru rehearse: {}", with_causes(&*error));
@@ -110,7 +123,27 @@ pub fn run(args: &Args) -> ExitCode {
     }
 }
 
-fn play(args: &Args, scenario: Scenario) -> Result<Rehearsed, Box<dyn Error>> {
+/// A closed pipe must not turn a verdict into a panic.
+fn printed(text: &str, code: ExitCode) -> ExitCode {
+    if std::io::stdout().write_all(text.as_bytes()).is_err() {
+        eprintln!("naru rehearse: the verdict could not be printed; it stands in the report");
+    }
+    code
+}
+
+/// There is no such sabotage; another name helps.
+#[derive(Debug, thiserror::Error)]
+#[error("no sabotage is called {0:?}: `--sabotage list` names them")]
+struct NoSabotage(String);
+
+fn chosen(name: &str) -> Result<Chosen, NoSabotage> {
+    match name {
+        "every" => Ok(Chosen::Every),
+        name => Sabotage::named(name).map(Chosen::One).ok_or_else(|| NoSabotage(name.to_owned())),
+    }
+}
+
+fn play(args: &Args, scenario: Scenario, sabotage: Option<Chosen>) -> Result<Rehearsed, Box<dyn Error>> {
     let seed = args.seed.unwrap_or(scenario.seed);
     let program = std::env::args_os().next().unwrap_or_else(|| "naru".into()).to_string_lossy().into_owned();
     let out = args.out.clone().unwrap_or_else(|| {
@@ -131,6 +164,7 @@ fn play(args: &Args, scenario: Scenario) -> Result<Rehearsed, Box<dyn Error>> {
         peers: args.peers.clone(),
         out,
         plain: args.plain,
+        sabotage,
     };
     eprintln!("rehearsing {:?} with seed {seed}: {}", options.scenario.name, options.scenario.title);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -198,6 +232,7 @@ fn replay(args: &Args, program: &str, seed: u64) -> String {
     if let (Some(peers), None) = (&args.peers, &args.invoked_as) {
         words.push(format!("--peers {}", quoted(&peers.to_string_lossy())));
     }
+    words.extend(args.sabotage.iter().map(|name| format!("--sabotage {}", quoted(name))));
     words.push(format!("--seed {seed}"));
     words.join(" ")
 }
@@ -209,147 +244,6 @@ fn quoted(word: &str) -> String {
         return word.to_owned();
     }
     format!("'{}'", word.replace('\'', r"'\''"))
-}
-
-/// The verdict table, and where the rest is.
-fn summary(rehearsed: &Rehearsed) -> String {
-    let report = &rehearsed.report;
-    let colours = std::io::stdout().is_terminal();
-    let mut text = String::new();
-    let mut line = |arguments: std::fmt::Arguments<'_>| {
-        text.write_fmt(arguments).expect("writing to a string cannot fail");
-        text.push('\n');
-    };
-    line(format_args!("\n{:6} {:12} {:>9}  what must hold", "", "check", "looked at"));
-    for verdict in &report.verdicts {
-        let word = result(verdict.passed, colours);
-        line(format_args!("{word}   {:12} {:>9}  {}", verdict.check, verdict.examined, verdict.sentence));
-        if verdict.passed {
-            continue;
-        }
-        for finding in &verdict.named {
-            line(format_args!("         - {}: {}", finding.record, finding.detail));
-        }
-        let more = verdict.findings_total - verdict.named.len() as u64;
-        if more > 0 {
-            line(format_args!("         - and {more} more"));
-        }
-    }
-    line(format_args!("\n{}", figures(report)));
-    for file in &rehearsed.files {
-        line(format_args!("  {}", file.display()));
-    }
-    line(format_args!("replay: {}", report.replay));
-    let (conclusion, sentence) = report.conclusion();
-    let word = match conclusion {
-        Conclusion::Pass => result(true, colours),
-        Conclusion::NotValid => "NOT VALID",
-        Conclusion::Fail => result(false, colours),
-    };
-    line(format_args!("{word}: {sentence}"));
-    text
-}
-
-fn result(passed: bool, colours: bool) -> &'static str {
-    match (passed, colours) {
-        (true, true) => "\x1b[1;32mPASS\x1b[0m",
-        (false, true) => "\x1b[1;31mFAIL\x1b[0m",
-        (true, false) => "PASS",
-        (false, false) => "FAIL",
-    }
-}
-
-fn figures(report: &Report) -> String {
-    let sum = |pick: fn(&naru_rehearsal::measure::Second) -> u64| -> u64 {
-        report.services.iter().map(|service| pick(&service.whole)).sum()
-    };
-    let millis = |us: u64| us as f64 / 1e3;
-    let mut text = format!(
-        "{} requests planned, {} acknowledged, {} failed, {} unknown; {} records in the log",
-        sum(|s| s.planned),
-        sum(|s| s.acknowledged),
-        sum(|s| s.failed),
-        sum(|s| s.unknown),
-        report.log_records
-    );
-    for service in &report.services {
-        if let Some(latency) = service.whole.latency {
-            let (p50, p99, max) = (millis(latency.p50_us), millis(latency.p99_us), millis(latency.max_us));
-            write!(text, "\n{}: p50 {p50:.1} ms, p99 {p99:.1} ms, max {max:.0} ms from the planned time", service.name)
-                .expect("writing to a string cannot fail");
-        }
-    }
-    let shown = |pause: Option<Pause>| match pause {
-        None => "for good".to_owned(),
-        Some(pause) => format!("{:.0} ms from {:.2} s", millis(pause.lasts_us), pause.from_us as f64 / 1e6),
-    };
-    for away in &report.away {
-        let (producers, consumers) = (shown(away.producers), shown(away.consumers));
-        let at = away.at_us as f64 / 1e6;
-        let event = match away.kind {
-            AwayKind::Loss => format!("{} lost", away.subject),
-            AwayKind::Switch => format!("switched {}", away.subject),
-        };
-        write!(text, "\n{event} at {at:.1} s: producers away {producers}, consumers {consumers}")
-            .expect("writing to a string cannot fail");
-    }
-    if let Some(edge) = &report.edge {
-        edge_figures(&mut text, edge).expect("writing to a string cannot fail");
-    }
-    if let Some(campaign) = &report.campaign {
-        let plan = &campaign.plan;
-        let [_, middle, high, _] = plan.peak;
-        write!(
-            text,
-            "\ncampaign: forecast peak {middle:.0} units/s, one in ten above {high:.0}; wanted {:.0}; {} nodes rented ahead for {} won (always-peak {}, autoscale-only {} at a risk of {:.1} %)",
-            campaign.peak,
-            plan.nodes,
-            plan.committed_won,
-            plan.always_peak_won,
-            plan.autoscale_only_won,
-            f64::from(plan.autoscale_only_risk_ppm) / 1e4
-        )
-        .expect("writing to a string cannot fail");
-    }
-    if let Some(tables) = &report.tables {
-        let behind = tables.behind.map_or(String::new(), |behind| {
-            let (p50, p99, max) = (millis(behind.p50_us), millis(behind.p99_us), millis(behind.max_us));
-            format!("; behind p50 {p50:.0} ms, p99 {p99:.0} ms, max {max:.0} ms")
-        });
-        let (rows, won, unanswered) = (tables.rows, tables.amount_minor, tables.unanswered);
-        write!(text, "\nby SQL: {rows} rows, {won} won{behind}; {unanswered} questions without an answer")
-            .expect("writing to a string cannot fail");
-    }
-    if let Some(whole) = report.consumers.whole {
-        let (p50, p99, max) = (millis(whole.p50_us), millis(whole.p99_us), millis(whole.max_us));
-        write!(text, "\nto the consumers: p50 {p50:.1} ms, p99 {p99:.0} ms, max {max:.0} ms")
-            .expect("writing to a string cannot fail");
-    }
-    text
-}
-
-/// What the edge did.
-fn edge_figures(text: &mut String, edge: &EdgeFigures) -> std::fmt::Result {
-    let millis = |us: u64| us as f64 / 1e3;
-    let EdgeFigures { whole, visitors, waited, received_by_rented, gifts_repeated, .. } = edge;
-    write!(
-        text,
-        "\npromotion: {} pages from owned sites, {} from rented nodes (which received {received_by_rented}), {} waiting pages, {} errors",
-        whole.owned, whole.rented, whole.waiting, whole.errors
-    )?;
-    write!(text, "\n{visitors} visitors, {waited} of them waited")?;
-    if let Some(wait) = edge.wait {
-        write!(text, ": p50 {:.1} s, the longest {:.1} s", millis(wait.p50_us) / 1e3, millis(wait.max_us) / 1e3)?;
-    }
-    if let Some(view) = edge.view {
-        write!(text, "\npages: p50 {:.0} ms, p99 {:.0} ms", millis(view.p50_us), millis(view.p99_us))?;
-    }
-    if let Some(gift) = edge.gift {
-        let (p50, p99, max) = (millis(gift.p50_us), millis(gift.p99_us), millis(gift.max_us));
-        write!(text, "\ngifts: p50 {p50:.0} ms, p99 {p99:.0} ms, max {max:.0} ms from the planned time")?;
-        write!(text, "; {gifts_repeated} sent again")?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -373,6 +267,7 @@ mod tests {
         check(&["lossy", "--out", "o"], "'./my bin/naru' rehearse lossy --seed 7");
         check(&["it's/s.toml"], r"'./my bin/naru' rehearse 'it'\''s/s.toml' --seed 7");
         check(&["--log", "kafka", "--peers", "p q"], "'./my bin/naru' rehearse --log kafka --peers 'p q' --seed 7");
+        check(&["--sabotage", "lose-record"], "'./my bin/naru' rehearse --sabotage lose-record --seed 7");
         check(&["takeover", "--log", "mixed"], "'./my bin/naru' rehearse takeover --log mixed --seed 7");
         check(&["takeover", "--log", "direct"], "'./my bin/naru' rehearse takeover --log direct --seed 7");
         let by_script = ["a/s.toml", "--log", "kafka", "--peers", "p", "--invoked-as", "./x rehearse"];

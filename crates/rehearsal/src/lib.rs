@@ -27,6 +27,7 @@ pub mod recorder;
 pub mod relay_status;
 pub mod report;
 pub mod run;
+pub mod sabotage;
 pub mod scenario;
 pub mod service_process;
 pub mod state;

@@ -19,6 +19,7 @@ use crate::crowd::EdgeFigures;
 use crate::expectations::LOAD;
 use crate::measure::{ConsumerFigures, Percentiles, ServiceFigures};
 use crate::recorder::{BacklogSample, Mark, StandingSample};
+use crate::sabotage::Sabotaged;
 use crate::tables::TableFigures;
 
 /// Version of the JSON document; rises when a field changes its meaning or goes away.
@@ -29,7 +30,7 @@ pub const SCHEMA: u32 = 1;
 pub struct Report {
     /// [`SCHEMA`].
     pub schema: u32,
-    /// Whether every check held.
+    /// Whether every check held; never in a sabotaged run.
     pub passed: bool,
     /// The scenario's name.
     pub scenario: String,
@@ -73,6 +74,9 @@ pub struct Report {
     pub read_again: u64,
     /// The verdict of each check.
     pub verdicts: Vec<Verdict>,
+    /// What was done wrong on purpose, and whether it was caught; empty in an honest run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sabotaged: Vec<Sabotaged>,
     /// Records that the log held at the end.
     pub log_records: u64,
     /// How many records all observers were given together.
@@ -88,12 +92,19 @@ pub enum Conclusion {
     NotValid,
     /// The subject did not do what it should.
     Fail,
+    /// What was done wrong on purpose was noticed by the checks that are there for it.
+    Caught,
+    /// It was not, or not by those alone: the judge is at fault.
+    Missed,
 }
 
 impl Report {
     /// What the run shows, with a sentence that says why.
     pub fn conclusion(&self) -> (Conclusion, String) {
         let count = self.verdicts.len();
+        if !self.sabotaged.is_empty() {
+            return self.of_sabotage();
+        }
         let mut failed = self.verdicts.iter().filter(|verdict| !verdict.passed);
         match (failed.next(), failed.count()) {
             (None, _) => (Conclusion::Pass, format!("all {count} checks hold")),
@@ -109,6 +120,28 @@ impl Report {
                 (Conclusion::NotValid, why)
             }
             (Some(_), more) => (Conclusion::Fail, format!("{} of {count} checks do not hold", more + 1)),
+        }
+    }
+}
+
+impl Report {
+    fn of_sabotage(&self) -> (Conclusion, String) {
+        let missed: Vec<&str> =
+            self.sabotaged.iter().filter(|sabotaged| !sabotaged.caught).map(|missed| missed.name.as_str()).collect();
+        let all = self.sabotaged.len();
+        match (missed.as_slice(), self.sabotaged.as_slice()) {
+            ([], [only]) => {
+                (Conclusion::Caught, format!("the sabotage {} was caught by {}", only.name, only.red.join(", ")))
+            }
+            ([], _) => (Conclusion::Caught, format!("all {all} sabotages were caught")),
+            (missed, _) => {
+                let why = format!(
+                    "{} of {all} sabotages were not caught as they have to be: {}",
+                    missed.len(),
+                    missed.join(", ")
+                );
+                (Conclusion::Missed, why)
+            }
         }
     }
 }

@@ -83,6 +83,8 @@ fn head(page: &mut String, report: &Report) {
         Conclusion::Pass => ("pass", "✓", "PASS"),
         Conclusion::NotValid => ("void", "–", "NOT VALID"),
         Conclusion::Fail => ("fail", "✗", "FAIL"),
+        Conclusion::Caught => ("void", "✓", "SABOTAGED, CAUGHT"),
+        Conclusion::Missed => ("fail", "✗", "SABOTAGED, NOT CAUGHT"),
     };
     put!(page, "<header>\n<p class=\"eyebrow\">Naru rehearsal · {}</p>", escape(&report.scenario));
     put!(page, "<h1>{}</h1>", escape(&report.title));

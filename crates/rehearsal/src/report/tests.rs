@@ -98,6 +98,7 @@ fn sample() -> Report {
         }),
         read_again: 41,
         verdicts: vec![lost],
+        sabotaged: Vec::new(),
         log_records: 29,
         observations: 87,
     }

@@ -5,6 +5,7 @@ use naru_kafka::node::NodeError;
 use rdkafka::error::KafkaError;
 
 use crate::read_back::ReadBackError;
+use crate::sabotage::NothingToAlter;
 use crate::service_process::ServiceError;
 use crate::state::StateError;
 
@@ -75,6 +76,12 @@ pub enum RehearsalError {
     /// The control's copier could not be made.
     #[error("cannot start the copier")]
     Copier(#[source] ClientError),
+    /// What the sabotage was to do could not be done.
+    #[error("cannot do what the sabotage is to do")]
+    Sabotage(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The user's side: the sabotage that was asked for has nothing to alter in this scenario.
+    #[error(transparent)]
+    NothingToAlter(#[from] NothingToAlter),
     /// A part of the rehearsal panicked: a bug of ours.
     #[error("a part of the rehearsal failed")]
     Part(#[source] tokio::task::JoinError),
@@ -92,6 +99,11 @@ pub enum RehearsalError {
 impl RehearsalError {
     /// Whether the user's input is at fault.
     pub fn is_bad_input(&self) -> bool {
-        matches!(self, Self::Unfit(_) | Self::State(StateError::NotOurs { .. } | StateError::InUse { .. }))
+        matches!(
+            self,
+            Self::Unfit(_)
+                | Self::NothingToAlter(_)
+                | Self::State(StateError::NotOurs { .. } | StateError::InUse { .. })
+        )
     }
 }

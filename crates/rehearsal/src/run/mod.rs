@@ -5,6 +5,7 @@ mod backlog;
 mod campaign;
 mod clusters;
 mod copier;
+mod deed;
 mod error;
 mod fault;
 mod lake;
@@ -19,6 +20,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use naru_kafka::node::Signal;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -44,6 +46,7 @@ use crate::pulse;
 use crate::recorder::{Recorder, topics};
 use crate::relay_status::Standing;
 use crate::report::Report;
+use crate::sabotage::{self, Chosen, Deed};
 use crate::scenario::{Relay, Scenario, Via};
 use crate::state::State;
 use crate::tables::{Said, TableRecorder};
@@ -110,6 +113,8 @@ pub struct Options {
     pub out: PathBuf,
     /// Plain lines even on a terminal.
     pub plain: bool,
+    /// What is done wrong on purpose, if anything is.
+    pub sabotage: Option<Chosen>,
     /// The command that plays it again, for the report.
     pub replay: String,
 }
@@ -248,9 +253,18 @@ async fn play(
         bootstraps: &bootstraps,
         endings: Endings::default(),
         shared: &shared,
+        deed: deed::of(options.sabotage),
     };
     let (mut settled, standing) = cast.act(scenario, progress, stop).await?;
 
+    let deed = deed::of(options.sabotage);
+    if let Some((deed, sites)) = deed.zip(sites.as_ref()) {
+        match deed {
+            Deed::GiftToNode => deed::gift_to_node(sites.a_node()?.address()).await?,
+            Deed::NodeKilled => sites.a_node()?.signal(Signal::SIGKILL).map_err(role::error(sites::NODE))?,
+            Deed::RecordAgain | Deed::RecordOfNobody => {}
+        }
+    }
     progress.stage("reading the log back");
     let (mut history, dropped) = recorder.close(Observers::names(scenario.consumers.members));
     settled.observations_dropped = dropped;
@@ -287,7 +301,7 @@ async fn play(
         }
         _ => None,
     };
-    let observed = Observed {
+    let mut observed = Observed {
         marks: recorder.marks(),
         history,
         settled,
@@ -298,8 +312,9 @@ async fn play(
         tables: said,
         planned,
     };
-    let judged = crate::judge::judge(scenario, &plan, people.as_ref(), &observed);
-    let report = report::report(options, &plan, &recorder, &observed, judged, began);
+    let (judged, sabotaged) =
+        sabotage::judge_with(options.sabotage, (scenario, &plan), people.as_ref(), &mut observed)?;
+    let report = report::report(options, &plan, &recorder, &observed, (judged, sabotaged), began);
     let mut files = vec![
         state.write("report.html", |out| out.write_all(crate::report::render(&report).as_bytes()))?,
         state.write("report.json", |out| Ok(serde_json::to_writer_pretty(out, &report)?))?,
@@ -327,6 +342,7 @@ struct Cast<'a> {
     bootstraps: &'a [String],
     endings: Endings,
     shared: &'a Shared,
+    deed: Option<Deed>,
 }
 
 impl Cast<'_> {
@@ -408,6 +424,10 @@ impl Cast<'_> {
                 () = &mut end, if !ended => ended = true,
                 _ = ticks.tick() => progress.tick(scenario, plan, recorder, &mut before),
             }
+        }
+        if let Some(deed) = self.deed {
+            let at = self.shared.bootstrap.borrow().clone();
+            deed::to_log(deed, &at, scenario.services[0].kind.topic()).await?;
         }
         progress.stage("settling: waiting for empty outboxes and for the consumers");
         pulses_over.cancel();

@@ -9,6 +9,7 @@ use crate::measure;
 use crate::plan::Plan;
 use crate::recorder::Recorder;
 use crate::report::{Environment, PhaseSpan, Report, SCHEMA};
+use crate::sabotage::Sabotaged;
 
 /// The verdicts with their figures, and what was noted along the way.
 pub(super) fn report(
@@ -16,7 +17,7 @@ pub(super) fn report(
     plan: &Plan,
     recorder: &Recorder,
     observed: &Observed,
-    judged: Judged,
+    (judged, sabotaged): (Judged, Vec<Sabotaged>),
     began: SystemTime,
 ) -> Report {
     let scenario = &options.scenario;
@@ -28,7 +29,7 @@ pub(super) fn report(
     });
     Report {
         schema: SCHEMA,
-        passed: verdicts.iter().all(|verdict| verdict.passed),
+        passed: sabotaged.is_empty() && verdicts.iter().all(|verdict| verdict.passed),
         scenario: scenario.name.clone(),
         title: scenario.title.clone(),
         seed: plan.seed,
@@ -47,6 +48,7 @@ pub(super) fn report(
         tables,
         read_again: measure::read_again(&observed.history),
         verdicts,
+        sabotaged,
         log_records: observed.history.log.len() as u64,
         observations: observed.history.observations.len() as u64,
     }

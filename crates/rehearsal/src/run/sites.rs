@@ -19,6 +19,8 @@ use crate::state::State;
 
 /// As the report names it.
 const EDGE: &str = "edge";
+/// A rented node, as errors name it.
+pub(super) const NODE: &str = "rented node";
 /// Slots of a gift's server in the cloud, which only the control has: what one gift costs.
 const GIFT_NODE_SLOTS: u32 = 3;
 /// What every owned site is in; rented nodes are in 127.2.0.0/16.
@@ -193,6 +195,12 @@ impl Sites {
     /// How many nodes are rented.
     pub(super) fn nodes(&self) -> u32 {
         u32::try_from(self.nodes.len()).unwrap_or(u32::MAX)
+    }
+
+    /// One of them, for a sabotage.
+    pub(super) fn a_node(&self) -> Result<&ServiceProcess, RehearsalError> {
+        let none = || RehearsalError::Unfit("the scenario has no rented node to sabotage".to_owned());
+        self.nodes.first().map(|(_, _, process)| process).ok_or_else(none)
     }
 
     /// Where the load goes.
