@@ -63,18 +63,29 @@ impl Burn {
             self.since_ms = None;
             return None;
         };
-        let since = *self.since_ms.get_or_insert_with(|| first_bad(bad, pair, now_ms));
+        let since = *self.since_ms.get_or_insert_with(|| first_bad(bad, now_ms));
         Some((pair, rate, since))
     }
 }
 
-/// When the rise of what is bad began, within the pair's short window: of a longer one nobody can say.
-fn first_bad(bad: &[Past<'_>], pair: Pair, now_ms: i64) -> i64 {
-    let rose = |past: &Past<'_>| {
-        let readings: Vec<_> = past.back(pair.short_ms.saturating_mul(3)).collect();
-        readings.windows(2).filter(|pair| pair[0].value > pair[1].value).map(|pair| pair[0].at_ms).next_back()
+/// Of the steepest rise of a window: a second that rose by less is one from before the burning.
+const SAME_FIRE: f64 = 0.2;
+
+/// When the rise of what is bad began, as far as [`STILL_MS`] shows: of a longer burning nobody can say. What went wrong now and then
+/// before is not its beginning.
+fn first_bad(bad: &[Past<'_>], now_ms: i64) -> i64 {
+    let rises = |past: &Past<'_>| {
+        let readings: Vec<_> = past.back(STILL_MS).collect();
+        readings.windows(2).map(|pair| (pair[0].at_ms, pair[0].value - pair[1].value)).collect::<Vec<_>>()
     };
-    bad.iter().filter_map(rose).min().unwrap_or(now_ms)
+    let all: Vec<Vec<(i64, f64)>> = bad.iter().map(rises).collect();
+    let enough = SAME_FIRE * all.iter().flatten().map(|(_, rise)| *rise).fold(0.0, f64::max);
+    let burns = |(_, rise): &&(i64, f64)| *rise > 0.0 && *rise >= enough;
+    let began = |rises: &Vec<(i64, f64)>| {
+        let fire = rises.iter().skip_while(|one| !burns(one)).take_while(burns);
+        fire.map(|(at_ms, _)| *at_ms).last()
+    };
+    all.iter().filter_map(began).min().unwrap_or(now_ms)
 }
 
 #[cfg(test)]
@@ -103,6 +114,12 @@ mod tests {
         check(&|_| 0.0, 100.0, None);
         check(&|_| 0.0005, 100.0, None);
         check(&|second| if second > 116 { 0.5 } else { 0.0 }, 100.0, Some(117_000));
+        // One failed two seconds before, as one does now and then.
+        check(
+            &|second| if second > 116 { 0.5 } else { f64::from(u8::from(second == 114)) * 0.01 },
+            100.0,
+            Some(117_000),
+        );
         // Over for half a minute: nothing burns still.
         check(&|second| if (70..85).contains(&second) { 0.5 } else { 0.0 }, 100.0, None);
         // Hardly anybody there.

@@ -5,6 +5,9 @@
 //! wild. Its interval is Sen's, two order statistics of the sorted slopes: with N pairs of n readings and
 //! C = z sqrt(n (n-1) (2n+5) / 18), the (N-C)/2-th and the (N+C)/2-th. It holds for errors that are independent of one
 //! another; where each hangs on the one before, it is too narrow.
+//!
+//! Many levels rise like a saw: a reader falls behind until its next batch is committed. No line through one tooth is believed
+//! before the level is well above where it used to turn back.
 
 use crate::series::Past;
 
@@ -16,8 +19,17 @@ const READINGS_MIN: usize = 6;
 const Z: f64 = 2.576;
 /// How far back is looked, shortest first: what turned seconds ago is seen in the first, what creeps in the last.
 const WINDOWS_MS: [i64; 3] = [8_000, 60_000, 600_000];
-/// A window may speak of what comes within so many times its own length, and no further.
+/// What was seen for a while may speak of what comes within so many times that while, and no further.
 const AHEAD_OF_WINDOW: f64 = 15.0;
+
+/// How far back it is looked where a level used to turn back.
+const HABIT_MS: i64 = 600_000;
+/// A level is beyond its habits when it stands so many times as high above its floor as it ever turned back.
+const BEYOND_HABIT: f64 = 1.5;
+/// An end that is as near as this is told whatever the habits are: the same fault again is none.
+const IMMINENT_S: f64 = 60.0;
+/// A level turned back where it lost this share of its height afterwards.
+const TURNED: f64 = 0.5;
 
 /// A line, and how sure of it one can be.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -111,14 +123,32 @@ impl Exhaustion {
         if self.left(level) <= 0.0 {
             return Some(Forecast { early_s: 0.0, likely_s: 0.0, late_s: Some(0.0), slope: 0.0 });
         }
+        let believed_s = if self.beyond_habit(past, level) { f64::INFINITY } else { IMMINENT_S };
         let of_window = |window_ms: i64| {
             let ago = |at_ms: i64| (now_ms - at_ms) as f64 / 1000.0;
             let readings: Vec<(f64, f64)> =
                 past.back(window_ms).map(|reading| (ago(reading.at_ms), reading.value)).collect();
             let forecast = self.of_fit(&fit(&readings)?)?;
-            (forecast.likely_s <= AHEAD_OF_WINDOW * window_ms as f64 / 1000.0).then_some(forecast)
+            // As far ahead as was seen, of a window that is not full yet.
+            let seen_s = readings.last().map_or(0.0, |(ago, _)| *ago);
+            (forecast.likely_s <= (AHEAD_OF_WINDOW * seen_s).min(believed_s)).then_some(forecast)
         };
         WINDOWS_MS.into_iter().filter_map(of_window).min_by(|one, other| one.likely_s.total_cmp(&other.likely_s))
+    }
+
+    /// Whether the level is where it did not turn back of late.
+    fn beyond_habit(&self, past: Past<'_>, level: f64) -> bool {
+        let height = |level: f64| if self.falls { -level } else { level };
+        let heights = || past.back(HABIT_MS).map(|reading| height(reading.value));
+        let floor = heights().fold(f64::INFINITY, f64::min);
+        let (mut lowest_later, mut turned) = (f64::INFINITY, floor);
+        for one in heights() {
+            if lowest_later < floor + (1.0 - TURNED) * (one - floor) {
+                turned = turned.max(one);
+            }
+            lowest_later = lowest_later.min(one);
+        }
+        height(level) - floor > BEYOND_HABIT * (turned - floor)
     }
 
     fn of_fit(&self, fit: &Fit) -> Option<Forecast> {
@@ -203,6 +233,14 @@ mod tests {
         check(100.0, false, &|second| second as f64 * 2.0, Some(0.0));
         // Turned six seconds ago, which a minute does not show yet.
         check(100.0, false, &|second| if second < 53 { 10.0 } else { 10.0 + 5.0 * (second - 53) as f64 }, Some(11.0));
+        // A saw, and the same saw when nobody commits any more.
+        check(1000.0, false, &|second| (second % 12) as f64 * 10.0, None);
+        check(
+            1000.0,
+            false,
+            &|second| if second < 40 { (second % 12) as f64 * 10.0 } else { (second - 36) as f64 * 10.0 },
+            Some(76.0),
+        );
         // Too far away for what was seen.
         check(1e6, false, &|second| second as f64, None);
     }
