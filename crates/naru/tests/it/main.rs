@@ -23,3 +23,4 @@ mod rehearse;
 mod relay;
 mod up;
 mod variables;
+mod watch;

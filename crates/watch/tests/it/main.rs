@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used)] // a test panics on failure
 
 mod calm;
+mod desk;
 mod faults;
 mod world;

@@ -188,10 +188,15 @@ impl RelayProcess {
         self.process.restart().await.unwrap();
     }
 
+    /// Where its metrics are read.
+    pub(crate) fn metrics_address(&self) -> String {
+        let log = self.log();
+        log.split_whitespace().find_map(|word| word.strip_prefix("metrics=")).unwrap().to_owned()
+    }
+
     /// A figure of the relay's metrics, without labels.
     pub(crate) async fn metric(&self, name: &str) -> u64 {
-        let log = self.log();
-        let address = log.split_whitespace().find_map(|word| word.strip_prefix("metrics=")).unwrap();
+        let address = self.metrics_address();
         let text = reqwest::get(format!("http://{address}/metrics")).await.unwrap().text().await.unwrap();
         let line = text.lines().find_map(|line| line.strip_prefix(&format!("naru_{name} ")));
         line.unwrap_or_else(|| panic!("{name} is not in {text}")).parse().unwrap()
