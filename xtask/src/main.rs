@@ -1,6 +1,7 @@
 //! Developer tasks: what `./x TASK` runs. Depends on none of Naru's crates, so that it builds in seconds.
 
 mod check;
+mod day;
 mod measure;
 mod peers;
 mod rehearse;
@@ -35,7 +36,7 @@ enum Task {
     Tidy(tidy::Args),
     /// Benchmarks, both sides in one run: `wire`, `broker`, `relay`, `edge`, `capacity`
     Bench(measure::BenchArgs),
-    /// The long kill -9 loop of `broker` or `relay`, or the random decisions of `edge-policy`
+    /// The long kill -9 loop of `broker` or `relay`, the random decisions of `edge-policy`, or the event `day`, seed after seed, and its sabotages
     Soak(measure::SoakArgs),
     /// Play seeded histories of the relay's machines, and judge each: `relay`; made-up campaigns for the planner: `campaigns`
     Simulate(simulate::Args),

@@ -66,27 +66,38 @@ pub fn bench(args: &BenchArgs) -> Result<(), TaskError> {
 #[derive(Debug, clap::Args)]
 pub struct SoakArgs {
     /// What to soak
-    #[arg(value_parser = ["broker", "relay", "edge-policy", "edge", "lake", "audit", "courier"])]
+    #[arg(value_parser = ["broker", "relay", "edge-policy", "edge", "lake", "audit", "courier", "day"])]
     subject: String,
-    /// How many rounds: of SIGKILL, and for the relay of SIGSTOP too; for the audit of planted faults
-    #[arg(long, default_value_t = 1000)]
-    rounds: u32,
+    /// How many rounds: of SIGKILL, and for the relay of SIGSTOP too; for the audit of planted faults; for the day, seeds (20)
+    #[arg(long)]
+    rounds: Option<u32>,
     /// How many decisions of the edge's policy
     #[arg(long, default_value_t = 100_000_000)]
     decisions: u64,
     /// How many live requests of the edge, while servers come and go
     #[arg(long, default_value_t = 1_000_000)]
     requests: u64,
-    /// The first world of the edge's policy, to replay one
+    /// The first world of the edge's policy, to replay one; the first seed of the day
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Seed known faults into the edge's policy instead, and require that each is caught
     #[arg(long)]
     mutants: bool,
+    /// Write which sabotages of the day were caught into docs/rehearsal.md
+    #[arg(long)]
+    table: bool,
 }
+
+/// Rounds of what kills, unless told otherwise, and seeds of the day.
+const ROUNDS: u32 = 1_000;
+const DAY_SEEDS: u32 = 20;
 
 /// Runs the kill -9 test of a subject with many rounds, or the random decisions of the edge's policy.
 pub fn soak(args: &SoakArgs) -> Result<(), TaskError> {
+    if args.subject == "day" {
+        return crate::day::soak(args.rounds.unwrap_or(DAY_SEEDS), args.seed, args.table);
+    }
+    let rounds = args.rounds.unwrap_or(ROUNDS).to_string();
     if args.subject == "edge-policy" {
         let mut words = vec!["test", "--package", "naru-edge", "--test", "it"];
         words.extend(if args.mutants { &["--features", "mutation"][..] } else { &[] });
@@ -102,7 +113,7 @@ pub fn soak(args: &SoakArgs) -> Result<(), TaskError> {
     }
     if args.subject == "audit" {
         let mut soak = cargo(&["test", "--package", "naru-audit", "--test", "audit", "--", "--nocapture", "faults::"]);
-        soak.env("NARU_SOAK_AUDIT_SEEDS", args.rounds.to_string());
+        soak.env("NARU_SOAK_AUDIT_SEEDS", &rounds);
         return run(soak);
     }
     let tests: &[&str] = match args.subject.as_str() {
@@ -113,7 +124,7 @@ pub fn soak(args: &SoakArgs) -> Result<(), TaskError> {
         _ => &["kill::"],
     };
     let mut soak = cargo(&[&["test", "--workspace", "--test", "it", "--", "--nocapture"], tests].concat());
-    soak.env("NARU_KILL_ROUNDS", args.rounds.to_string()).env("NARU_PEERS", peers::folder());
+    soak.env("NARU_KILL_ROUNDS", &rounds).env("NARU_PEERS", peers::folder());
     run(soak)
 }
 

@@ -53,6 +53,15 @@ pub struct Args {
     /// All randomness comes from it; without one, the scenario's own
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// The same in about a minute: phases cut short, two faults, the same rates
+    #[arg(long)]
+    quick: bool,
+    /// Play this phase alone; checks that find nothing to look at are left out
+    #[arg(long, value_name = "PHASE")]
+    only: Option<String>,
+    /// One fault more, as often as given: NAME@FROM or NAME@FROM..UNTIL, as `kill-relay@send+4`; a wrong name lists them
+    #[arg(long, value_name = "NAME@TIME")]
+    fault: Vec<String>,
     /// Where the report goes; without one, target/rehearsal in a build tree, else rehearsal-out
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -105,6 +114,13 @@ pub fn run(args: &Args) -> ExitCode {
             return ExitCode::from(EXIT_BAD_INPUT);
         }
     };
+    let scenario = match changed(args, scenario) {
+        Ok(scenario) => scenario,
+        Err(error) => {
+            eprintln!("naru rehearse: {error}");
+            return ExitCode::from(EXIT_BAD_INPUT);
+        }
+    };
     match play(args, scenario, sabotage) {
         Ok(rehearsed) => {
             let code = match rehearsed.report.conclusion().0 {
@@ -121,6 +137,18 @@ pub fn run(args: &Args) -> ExitCode {
             ExitCode::from(if bad_input { EXIT_BAD_INPUT } else { EXIT_NO_VERDICT })
         }
     }
+}
+
+/// What the flags make of a scenario.
+fn changed(args: &Args, scenario: Scenario) -> Result<Scenario, Box<dyn Error>> {
+    let mut scenario = if args.quick { scenario.quick() } else { scenario };
+    if let Some(phase) = &args.only {
+        scenario = scenario.only(phase)?;
+    }
+    for fault in &args.fault {
+        scenario = scenario.with_fault(fault)?;
+    }
+    Ok(scenario)
 }
 
 /// A closed pipe must not turn a verdict into a panic.
@@ -232,6 +260,9 @@ fn replay(args: &Args, program: &str, seed: u64) -> String {
     if let (Some(peers), None) = (&args.peers, &args.invoked_as) {
         words.push(format!("--peers {}", quoted(&peers.to_string_lossy())));
     }
+    words.extend(args.quick.then(|| "--quick".to_owned()));
+    words.extend(args.only.iter().map(|phase| format!("--only {}", quoted(phase))));
+    words.extend(args.fault.iter().map(|fault| format!("--fault {}", quoted(fault))));
     words.extend(args.sabotage.iter().map(|name| format!("--sabotage {}", quoted(name))));
     words.push(format!("--seed {seed}"));
     words.join(" ")
@@ -268,6 +299,8 @@ mod tests {
         check(&["it's/s.toml"], r"'./my bin/naru' rehearse 'it'\''s/s.toml' --seed 7");
         check(&["--log", "kafka", "--peers", "p q"], "'./my bin/naru' rehearse --log kafka --peers 'p q' --seed 7");
         check(&["--sabotage", "lose-record"], "'./my bin/naru' rehearse --sabotage lose-record --seed 7");
+        check(&["--fault", "kill-relay@send+4"], "'./my bin/naru' rehearse --fault kill-relay@send+4 --seed 7");
+        check(&["--quick", "--only", "send"], "'./my bin/naru' rehearse --quick --only send --seed 7");
         check(&["takeover", "--log", "mixed"], "'./my bin/naru' rehearse takeover --log mixed --seed 7");
         check(&["takeover", "--log", "direct"], "'./my bin/naru' rehearse takeover --log direct --seed 7");
         let by_script = ["a/s.toml", "--log", "kafka", "--peers", "p", "--invoked-as", "./x rehearse"];

@@ -115,13 +115,13 @@ impl Sabotage {
         }
     }
 
-    /// Holds the checks that failed, and had not failed anyway, against those that have to.
+    /// Holds the checks that failed against those that have to. A check that had failed without the sabotage has not noticed
+    /// it.
     pub fn outcome(&self, honest: &[Verdict], sabotaged: &[Verdict]) -> Sabotaged {
-        let (before, red) = (failed(honest), failed(sabotaged));
-        let had_to = self.turns.iter().all(|check| red.contains(check));
-        let red: Vec<&str> =
-            red.into_iter().filter(|check| self.turns.contains(check) || !before.contains(check)).collect();
-        let caught = had_to && red.iter().all(|check| self.turns.contains(check) || self.also.contains(check));
+        let before = failed(honest);
+        let red: Vec<&str> = failed(sabotaged).into_iter().filter(|check| !before.contains(check)).collect();
+        let caught = self.turns.iter().all(|check| red.contains(check))
+            && red.iter().all(|check| self.turns.contains(check) || self.also.contains(check));
         Sabotaged {
             name: self.name.to_owned(),
             does: self.does.to_owned(),

@@ -70,4 +70,5 @@ fn a_sabotage_is_caught_by_what_fails_because_of_it() {
     check(&[], &["LOG-1", "LOG-4", "load"], &["LOG-1", "LOG-4", "load"], false);
     // What failed before is not the sabotage's doing.
     check(&["load"], &["LOG-1", "LOG-4", "load"], &["LOG-1", "LOG-4"], true);
+    check(&["LOG-4"], &["LOG-1", "LOG-4"], &["LOG-1"], false);
 }

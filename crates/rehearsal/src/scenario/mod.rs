@@ -8,6 +8,8 @@ mod edge;
 mod fields;
 mod lake;
 mod mistake;
+mod named;
+mod quick;
 mod read;
 mod relay;
 
@@ -17,6 +19,8 @@ pub use campaign::{Campaign, Delay};
 pub use edge::{Crowd, Edge, GiftClass, OWNED_SITES, SERVICES_AT};
 pub use lake::Lake;
 pub use mistake::{Mistake, Mistakes};
+pub use named::NoFault;
+pub use quick::NoPhase;
 pub use relay::{Copier, Relay};
 
 /// The only format this build reads.
@@ -78,6 +82,8 @@ pub struct Scenario {
     pub settle_max: Duration,
     /// What must hold beside the invariants.
     pub expect: Expect,
+    /// Whether it is a part of one that is played for itself; never in a file, see [`Scenario::only`].
+    pub is_part: bool,
 }
 
 /// One cluster of the log.

@@ -178,6 +178,7 @@ fn root_table(reader: &mut Reader<'_>, root: &Spanned<DeTable<'_>>) -> Option<Sc
         faults: faults?,
         settle_max: settle_max?,
         expect: expect?,
+        is_part: false,
     })
 }
 

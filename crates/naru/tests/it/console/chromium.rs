@@ -62,15 +62,8 @@ impl Browser {
                 }
             }
         });
-        let mut browser = Self {
-            child,
-            orders,
-            answers: receiver,
-            session: None,
-            last: 0,
-            complaints: Vec::new(),
-            _dir: dir,
-        };
+        let mut browser =
+            Self { child, orders, answers: receiver, session: None, last: 0, complaints: Vec::new(), _dir: dir };
         let target = browser.call("Target.createTarget", &json!({ "url": "about:blank" }));
         let attached =
             browser.call("Target.attachToTarget", &json!({ "targetId": target["targetId"], "flatten": true }));

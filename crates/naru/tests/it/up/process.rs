@@ -57,7 +57,9 @@ impl Up {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let text = std::fs::read_to_string(data.with_extension("out")).unwrap();
-            if let Some(line) = text.split_inclusive('\n').find(|line| line.starts_with("ready ") && line.ends_with('\n')) {
+            if let Some(line) =
+                text.split_inclusive('\n').find(|line| line.starts_with("ready ") && line.ends_with('\n'))
+            {
                 up.ready = line.trim_end().to_owned();
                 return up;
             }
