@@ -57,9 +57,11 @@
     const names = [...table.tHead.rows[0].cells].map((cell) => cell.textContent);
     const rows = [...table.tBodies[0].rows].map((row) => [...row.cells].map((cell) => cell.textContent));
     const numeric = names.map((_, at) => rows.every((row) => row[at] === "null" || (row[at] !== "" && Number.isFinite(Number(row[at])))));
-    const time = (text) => Date.parse(text.replace(" ", "T") + (/[zZ]|[+-]\d\d:?\d\d$/.test(text) ? "" : "Z"));
+    // As PostgreSQL writes a moment: "2026-11-11 10:00:00.000000+00", or without the offset, which is UTC.
+    const time = (text) => Date.parse(text.replace(" ", "T").replace(/([+-]\d\d)$/, "$1:00") + (/[zZ]|:\d\d.*[+-]\d\d(:?\d\d)?$/.test(text) ? "" : "Z"));
     const isTime = rows.every((row) => /^\d{4}-\d\d-\d\d/.test(row[0]) && Number.isFinite(time(row[0])));
     const lines = names.map((_, at) => at).filter((at) => at > 0 && numeric[at]);
+    for (const row of table.rows) [...row.cells].forEach((cell, at) => numeric[at] && cell.classList.add("number"));
     if (!lines.length || rows.length < 2) return;
     const isOrdered = isTime || numeric[0];
     const points = rows.map((row, at) => [isTime ? time(row[0]) / 1000 : numeric[0] ? Number(row[0]) : at, ...lines.map((line) => (row[line] === "null" ? null : Number(row[line])))]);
@@ -73,9 +75,11 @@
     const most = lines.map((_, at) => Math.max(...points.map((point) => Math.abs(point[at + 1] ?? 0))));
     const scaleOf = (at) => (most[at] > 20 * Math.max(1e-9, most[0]) || most[0] > 20 * Math.max(1e-9, most[at]) ? "right" : "y");
     const scales = new Set(lines.map((_, at) => scaleOf(at)));
+    // A bar's length is its number: it begins at zero.
+    const fromZero = { range: (_, low, high) => [Math.min(0, low ?? 0), Math.max(high ?? 0, 0) * 1.05 || 1] };
     const plot = new uPlot({
       width: box.clientWidth, height: 260,
-      scales: { x: { time: isTime, range: isOrdered ? undefined : (_, low, high) => [low - 0.6, high + 0.6] } },
+      scales: { x: { time: isTime, range: isOrdered ? undefined : (_, low, high) => [low - 0.6, high + 0.6] }, ...(isOrdered ? {} : { y: fromZero, right: fromZero }) },
       axes: [
         isOrdered ? axis : { ...axis, splits: () => points.map((point) => point[0]), values: (_, all) => all.map((at) => rows[at]?.[0] ?? "") },
         { ...axis, size: 60, values: (_, all) => all.map(shortNumber) },
@@ -83,7 +87,7 @@
       ],
       series: [
         { label: names[0], ...(isOrdered ? {} : { value: (_, at) => rows[at]?.[0] ?? "–" }) },
-        ...lines.map((line, at) => ({ label: names[line], scale: scaleOf(at), value: (_, v) => shortNumber(v), ...linePaint(at, colour), ...(isOrdered ? {} : { fill: colour.lines[at % 7] + "55" }), ...(at === 0 ? bars : isOrdered ? {} : { paths: () => null, points: { show: true, size: 8 } }) })),
+        ...lines.map((line, at) => ({ label: names[line], scale: scaleOf(at), value: (_, v) => shortNumber(v), ...linePaint(at, colour), ...(isOrdered ? {} : { fill: colour.lines[at % 7] + "55" }), ...(at === 0 ? bars : isOrdered ? {} : { paths: () => null, points: { show: true, size: 9, fill: colour.lines[at % 7] } }) })),
       ],
     }, points[0].map((_, at) => points.map((point) => point[at])), box);
     new ResizeObserver(() => plot.setSize({ width: box.clientWidth, height: 260 })).observe(card);
@@ -105,13 +109,14 @@
   function window_() {
     if (zoom) return zoom;
     const end = data.t.length ? data.t[data.t.length - 1] : Date.now() / 1000;
-    return [end - minutes * 60, end];
+    // What came before the first moment is not drawn as emptiness; a minute at least is shown.
+    return [Math.max(end - minutes * 60, Math.min(data.t[0] ?? end, end - 60)), end];
   }
 
   // A label for a line's name: what stands behind the first slash, or the chart's own title.
   function label(name, prefix, title) {
     const rest = name.slice(prefix.length);
-    return rest ? (document.querySelector(`[data-filter][value="${CSS.escape(rest)}"] + span`)?.textContent ?? rest) : title;
+    return rest ? (day.dataset["name" + rest[0].toUpperCase() + rest.slice(1)] ?? rest) : title;
   }
 
   function drawMarks(plot) {
@@ -199,6 +204,8 @@
           chart.plot.setData(columns(chart), false);
           chart.plot.setScale("x", { min, max });
         });
+        // The newest numbers stand in the legend while nobody points at others.
+        if (!(chart.plot.cursor.left >= 0)) chart.plot.setLegend({ idx: data.t.length - 1 });
       }
     });
   }

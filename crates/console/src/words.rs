@@ -147,6 +147,7 @@ words! {
 
     table: "Table", "테이블";
     rows: "Rows", "행";
+    rows_of: "rows", "행";
     fresh: "Behind the log", "로그 대비";
     proof: "Proof", "증명";
     no_audit: "The audit is not connected here: it needs a source database, and says its verdict by naru audit status.", "감사가 연결되지 않았습니다. 원본 데이터베이스가 필요하며, naru audit status 로 확인합니다.";
@@ -219,6 +220,7 @@ words! {
     approve: "Approve", "승인";
     apply: "Apply", "적용";
     cheapest: "lowest price an hour", "시간당 최저가";
+    this_plan: "this plan", "이 계획";
     ahead: "ahead", "미리";
     on_demand: "on demand", "즉시";
     made_at: "shown first", "처음 표시";

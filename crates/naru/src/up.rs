@@ -65,7 +65,6 @@ async fn serve(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
     }
     let tokens = access::grant(&data).await?;
     let members = configure::members(&data, &mut ports, args.demo)?;
-    ports.keep(&data)?;
     let mut fleet = Fleet::new(std::env::current_exe()?, data.clone());
     let started = tokio::select! {
         started = fleet.start(&members) => started,
@@ -80,6 +79,8 @@ async fn serve(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
         fleet.stop().await;
         return Err(failure.into());
     }
+    // Only now: a second `naru up` on this directory fails above, and must not move the ports of the first.
+    ports.keep(&data)?;
     let mut out = std::io::stdout();
     out.write_all(table(&members, &data, &tokens, args.demo).as_bytes())?;
     let tasks = Tasks::new();

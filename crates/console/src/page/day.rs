@@ -28,7 +28,8 @@ pub async fn show(State(desk): State<Arc<Desk>>, headers: HeaderMap, uri: Uri) -
     let slot = |name: &'static str| html! { div.slot id={ "card-" (name) } { (card(name)) } };
     let body = html! {
         h1.unseen { (words.day) }
-        div #day data-live="on" {
+        div #day data-name-core=(words.core) data-name-open=(words.open) data-name-campaigns=(words.campaign)
+            data-name-notices=(words.notices) {
             (slot("summary"))
             (controls(&viewer, words))
             section.charts aria-label=(words.day) {

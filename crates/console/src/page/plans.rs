@@ -11,7 +11,7 @@ use naru_runtime::config::Secret;
 use serde_json::{Value, json};
 
 use super::forms::{fields, is_own, see};
-use super::shown::{Tone, away, bar, chip, moment, number, won};
+use super::shown::{Tone, away, bar, chip, moment, number, scroll, won};
 use super::{missing, respond};
 use crate::ask::Unanswered;
 use crate::config::ControlSource;
@@ -35,7 +35,8 @@ fn is_hash(text: &str) -> bool {
 pub async fn show(State(desk): State<Arc<Desk>>, headers: HeaderMap, uri: Uri) -> Response {
     let viewer = Viewer::of(&desk, &headers, &uri);
     let words = viewer.words();
-    if let Some(hash) = viewer.query.get("hash").map(|hash| hash.trim()).filter(|hash| is_hash(hash)) {
+    let asked = viewer.query.get("hash").map(|hash| hash.trim().to_ascii_lowercase());
+    if let Some(hash) = asked.filter(|hash| is_hash(hash)) {
         return see(&format!("/plans/{hash}"));
     }
     let control = ask(desk.config.control.as_ref(), async |source| {
@@ -77,7 +78,7 @@ fn waiting(viewer: &Viewer, control: &Control) -> Markup {
     html! {
         form method="post" action="/plans" {
             input type="hidden" name="csrf" value=(viewer.csrf());
-            div.scroll { table {
+            (scroll(words.asked_for, &html! { table.stacks {
                 thead { tr {
                     th scope="col" { (words.name) } th scope="col" { (words.what) } th scope="col" { (words.team) }
                     th scope="col" { (words.by) } th.number scope="col" { (words.hours) }
@@ -88,11 +89,13 @@ fn waiting(viewer: &Viewer, control: &Control) -> Markup {
                             input type="checkbox" name={ "name-" (request.spec.name) } value="on" checked;
                             " " (request.spec.name)
                         } }
-                        td { (what(&request.spec, words)) } td { (request.spec.team) } td { (request.by) }
-                        td.number { (request.spec.hours) }
+                        td data-label=(words.what) { (what(&request.spec, words)) }
+                        td data-label=(words.team) { (request.spec.team) }
+                        td data-label=(words.by) { (request.by) }
+                        td.number data-label=(words.hours) { (request.spec.hours) }
                     }
                 } }
-            } }
+            } }))
             @if viewer.session.is_some() { p { button type="submit" { (words.show_price) } } }
             @else { (to_log_in(viewer)) }
         }
@@ -118,7 +121,7 @@ fn held(control: &Control, words: &Words) -> Markup {
         return html! { p.quiet { (words.nothing_held) } };
     }
     html! {
-        div.scroll { table {
+        (scroll(words.held, &html! { table.stacks {
             thead { tr {
                 th scope="col" { (words.name) } th scope="col" { (words.kind) } th scope="col" { (words.team) }
                 th scope="col" { (words.state) } th.number scope="col" { (words.ready) } th scope="col" { (words.until) }
@@ -127,14 +130,16 @@ fn held(control: &Control, words: &Words) -> Markup {
             tbody { @for resource in held {
                 @let tone = if resource.ready >= resource.wanted { Tone::Well } else { Tone::Look };
                 tr {
-                    th scope="row" { (resource.name) } td { (resource.kind) } td { (resource.team) }
-                    td { (chip(tone, &resource.life)) }
-                    td.number { (number(resource.ready)) "/" (number(resource.wanted)) }
-                    td { (moment(resource.until_unix_ms)) }
-                    td.number { (won(resource.booked_krw)) }
+                    th scope="row" { (resource.name) }
+                    td data-label=(words.kind) { (resource.kind) }
+                    td data-label=(words.team) { (resource.team) }
+                    td data-label=(words.state) { (chip(tone, &resource.life)) }
+                    td.number data-label=(words.ready) { (number(resource.ready)) "/" (number(resource.wanted)) }
+                    td data-label=(words.until) { (moment(resource.until_unix_ms)) }
+                    td.number data-label=(words.booked) { (won(resource.booked_krw)) }
                 }
             } }
-        } }
+        } }))
     }
 }
 
@@ -208,9 +213,8 @@ fn plan(viewer: &Viewer, record: &PlanRecord, flavors: &[Flavor]) -> Markup {
 }
 
 fn lines(plan: &Plan, flavors: &[Flavor], words: &Words) -> Markup {
-    let most = plan.lines.iter().map(|line| line.krw).max().unwrap_or(0);
     html! {
-        div.scroll { table {
+        (scroll(words.plan, &html! { table.stacks {
             thead { tr {
                 th scope="col" { (words.name) } th scope="col" { (words.what) } th.number scope="col" { (words.hours) }
                 th.number scope="col" { (words.an_hour) } th.number scope="col" { (words.whole_lease) }
@@ -220,37 +224,43 @@ fn lines(plan: &Plan, flavors: &[Flavor], words: &Words) -> Markup {
                 @for line in &plan.lines {
                     tr {
                         th scope="row" { (line.spec.name) " " small { (line.action) } }
-                        td { (what(&line.spec, words)) }
-                        td.number { (line.spec.hours) }
-                        td.number { (won(line.krw_per_hour)) }
-                        td.number { (won(line.krw)) }
-                        td.meter { (bar([(line.krw as f64, "core"), (0.0, "open")], most as f64, &won(line.krw))) (other_prices(line, flavors, words)) }
-                        td { (line.reason) }
+                        td data-label=(words.what) { (what(&line.spec, words)) }
+                        td.number data-label=(words.hours) { (line.spec.hours) }
+                        td.number data-label=(words.an_hour) { (won(line.krw_per_hour)) }
+                        td.number data-label=(words.whole_lease) { (won(line.krw)) }
+                        td.compare data-label=(words.compare) { (prices(line, flavors, words)) }
+                        td data-label=(words.why) { (line.reason) }
                     }
                 }
                 tr.total {
                     th scope="row" colspan="4" { (words.in_all) } td.number { (won(plan.krw)) } td colspan="2" {}
                 }
             }
-        } }
+        } }))
     }
 }
 
-/// What the same machines would cost by every flavor and market of the cloud's list, the lowest first.
-fn other_prices(line: &Line, flavors: &[Flavor], words: &Words) -> Markup {
-    let Some(count) = line.spec.count.filter(|_| line.krw_per_hour > 0) else { return html! {} };
+/// What the same machines cost an hour by every flavor and market of the cloud's list, the lowest first.
+fn prices(line: &Line, flavors: &[Flavor], words: &Words) -> Markup {
+    let Some(count) = line.spec.count.filter(|_| line.krw_per_hour > 0) else { return html! { "–" } };
     let mut prices: Vec<(u64, String)> = Vec::new();
     for flavor in flavors {
-        for (market, krw) in
-            [(words.ahead, flavor.reserved_krw_per_hour), (words.on_demand, flavor.on_demand_krw_per_hour)]
-        {
-            prices.push((krw * count, format!("{} {market}", flavor.name)));
-        }
+        let markets = [(words.ahead, flavor.reserved_krw_per_hour), (words.on_demand, flavor.on_demand_krw_per_hour)];
+        prices.extend(markets.map(|(market, krw)| (krw * count, format!("{} {market}", flavor.name))));
     }
     prices.sort();
+    let most = prices.iter().map(|(krw, _)| *krw).max().unwrap_or(0).max(line.krw_per_hour) as f64;
     html! {
+        @if prices.is_empty() { "–" }
         ul.prices { @for (index, (krw, name)) in prices.iter().enumerate() {
-            li { (name) " " b { (won(*krw)) } @if index == 0 { " " small { (words.cheapest) } } }
+            @let is_this = *krw == line.krw_per_hour;
+            li {
+                span { (name) " " b { (won(*krw)) } " " small {
+                    @if index == 0 { (words.cheapest) }
+                    @if is_this { @if index == 0 { " · " } (words.this_plan) }
+                } }
+                (bar([(*krw as f64, if is_this { "core" } else { "other" }), (0.0, "open")], most, name))
+            }
         } }
     }
 }
@@ -324,7 +334,8 @@ async fn deed(
         return missing(at, headers, uri).await;
     }
     let State(desk) = at;
-    let viewer = Viewer::of(&desk, &headers, &uri);
+    // What is shown is shown as the plan's page: the form's own address cannot be opened.
+    let viewer = Viewer { path: format!("/plans/{hash}"), ..Viewer::of(&desk, &headers, &uri) };
     let path = format!("/v1/plans/{hash}/{deed}");
     match change(&desk, &viewer, &headers, &body, &path, &json!({})).await {
         Ok(_) => see(&format!("/plans/{hash}?said={done}")),
@@ -369,13 +380,12 @@ impl Refusal {
             Why::Said(said) => said.clone(),
             Why::Unanswered(why) => format!("{}: {why}. {}", words.unanswered, words.again),
         };
-        // The page that a form was on; never the form's own address, which cannot be opened.
-        let back = viewer.path.trim_end_matches("/approve").trim_end_matches("/apply");
+        let back = if self.status == StatusCode::NOT_FOUND { "/plans" } else { &viewer.path };
         let body = html! {
             section.card.narrow {
                 h1 { (words.refused) }
                 p.said.bad role="alert" { (why) }
-                p { a href=(if self.status == StatusCode::NOT_FOUND { "/plans" } else { back }) { (words.back) } }
+                p { a href=(back) { (words.back) } }
             }
         };
         respond(desk, viewer, self.status, words.refused, &body)

@@ -93,7 +93,7 @@ fn shown(answer: &Answer, question: &str, began: Instant, words: &Words) -> Mark
         section.card {
             h2 { (words.result) }
             p.quiet {
-                (number(answer.rows.len() as u64)) " " (words.rows) " · " (number(took)) " ms · "
+                (number(answer.rows.len() as u64)) " " (words.rows_of) " · " (number(took)) " ms · "
                 a #share href=(address(question)) { (words.share) } " — " (words.share_help)
             }
             @if answer.cut { p.said.bad { (words.cut) } }

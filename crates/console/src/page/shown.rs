@@ -81,6 +81,11 @@ pub fn bar(parts: [(f64, &str); 2], whole: f64, label: &str) -> Markup {
     }
 }
 
+/// A table that may be wider than its card: it scrolls by itself, by keys, too.
+pub fn scroll(label: &str, table: &Markup) -> Markup {
+    html! { div.scroll tabindex="0" role="region" aria-label=(label) { (table) } }
+}
+
 /// A short word about how something stands: its sign differs with its colour, for those who do not see colours.
 pub fn chip(kind: Tone, text: &str) -> Markup {
     let (class, sign) = match kind {

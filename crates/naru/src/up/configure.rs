@@ -192,6 +192,7 @@ pub fn members(data: &Path, ports: &mut Ports, demo: bool) -> Result<Vec<Member>
     let behind = if demo { samples(&mut builder, relay_listen)? } else { String::new() };
     let (admin, edge_metrics) = gateway(&mut builder, &behind)?;
     let courier = courier(&mut builder, relay_listen, admin)?;
+    let watch = watch(&mut builder)?;
 
     let mut console = builder.draft("console", &["console"]);
     let page = console.http(PAGE, "the console, for a browser")?;
@@ -200,7 +201,7 @@ pub fn members(data: &Path, ports: &mut Ports, demo: bool) -> Result<Vec<Member>
         "listen = \"{page}\"\n\n[relay]\nstatus = \"{relay_status}\"\nmetrics = \"{relay_metrics}\"\n\n\
          [lake]\nsql = \"{lake_sql}\"\nmetrics = \"{lake_metrics}\"\n\n\
          [control]\naddress = \"{control}\"\ntoken = {{ file = {token:?} }}\n\n\
-         [cloud]\naddress = \"{cloud}\"\n\n[courier]\naddress = \"{courier}\"\n\n\
+         [cloud]\naddress = \"{cloud}\"\n\n[courier]\naddress = \"{courier}\"\n\n[watch]\naddress = \"{watch}\"\n\n\
          [[edge]]\nname = \"edge\"\nadmin = \"{admin}\"\nmetrics = \"{edge_metrics}\"\n"
     );
     console.configured(text)?;
@@ -340,5 +341,42 @@ fn courier(builder: &mut Builder<'_>, log: SocketAddr, edge: SocketAddr) -> Resu
         courier.state()
     );
     courier.configured(text)?;
+    Ok(listen)
+}
+
+/// The watch over everybody who is there before it, and over the disk.
+fn watch(builder: &mut Builder<'_>) -> Result<SocketAddr, ConfigureError> {
+    // Who needs whom: what began with a cluster is not blamed on the relay.
+    const NEEDS: [(&str, &[&str]); 6] = [
+        ("lake", &["relay"]),
+        ("payment", &["relay"]),
+        ("transfer", &["relay"]),
+        ("control", &["relay", "cloud-sim"]),
+        ("courier", &["relay", "provider-sim"]),
+        ("edge", &[]),
+    ];
+    let mut targets = String::new();
+    for member in &builder.members {
+        let (Some(first), metrics) = (member.ports.first(), member.port("metrics")) else { continue };
+        write!(targets, "\n[[target]]\nname = {:?}\nprobe = \"{}\"\n", member.name, first.address)
+            .expect("a text takes every line");
+        if let Some(metrics) = metrics {
+            writeln!(targets, "metrics = \"{metrics}\"").expect("a text takes every line");
+        }
+        let needs = NEEDS.iter().find(|(name, _)| *name == member.name).map_or(&[][..], |(_, needs)| needs);
+        writeln!(targets, "needs = {needs:?}").expect("a text takes every line");
+    }
+    let data = builder.data.to_owned();
+    let mut watch = builder.draft("watch", &["watch"]);
+    let listen = watch.http("listen", "the watch: naru watch status, incidents")?;
+    let text = format!(
+        "listen = \"{listen}\"\nstate = {:?}\n{targets}\n\
+         [[limit]]\nname = \"disk\"\nkind = \"disk\"\npath = {data:?}\n\n\
+         [[objective]]\nname = \"core\"\n\
+         bad = \"naru_edge_requests_total{{class=core,status=5xx}}\"\nall = \"naru_edge_requests_total{{class=core}}\"\n\
+         on = [\"edge\"]\n",
+        watch.state()
+    );
+    watch.configured(text)?;
     Ok(listen)
 }

@@ -1,6 +1,6 @@
 //! All members: started in order, started again when one ends, ended in the order against it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -99,7 +99,7 @@ impl Fleet {
 }
 
 impl Slot {
-    async fn look(&mut self, program: &PathBuf, data: &PathBuf) -> Result<(), ChildError> {
+    async fn look(&mut self, program: &Path, data: &Path) -> Result<(), ChildError> {
         if let Some(child) = &mut self.child {
             let Some(status) = child.ended()? else { return Ok(()) };
             let log = child.log().display();

@@ -23,6 +23,7 @@ pub fn card(now: &Snapshot, words: &Words) -> Markup {
 fn of(courier: &Courier, words: &Words) -> Markup {
     let mut campaigns: Vec<_> = courier.campaigns.iter().collect();
     campaigns.sort_by_key(|(name, campaign)| (campaign.phase == "over", std::cmp::Reverse(name.as_str())));
+    let notices = [(words.sent, "accepted"), (words.delivered, "delivered"), (words.failed, "failed")];
     html! {
         @if campaigns.is_empty() { p.quiet { (words.no_campaign) } }
         @for (name, campaign) in campaigns.into_iter().take(SHOWN_MAX) { (one(name, campaign, words)) }
@@ -34,8 +35,8 @@ fn of(courier: &Courier, words: &Words) -> Markup {
         @if !courier.usage.is_empty() {
             p.quiet {
                 (words.notices) ": "
-                @for (index, (state, count)) in courier.usage.iter().filter(|(_, count)| **count > 0).enumerate() {
-                    @if index > 0 { " · " } (state) " " (number(*count))
+                @for (index, (name, state)) in notices.into_iter().enumerate() {
+                    @if index > 0 { " · " } (name) " " (number(courier.usage.get(state).copied().unwrap_or_default()))
                 }
             }
         }

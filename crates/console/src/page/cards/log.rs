@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::titled;
 use crate::gather::Snapshot;
-use crate::page::shown::{Tone, away, chip, length, number};
+use crate::page::shown::{Tone, away, chip, length, number, scroll};
 use crate::part::relay::{Group, Side};
 use crate::words::Words;
 
@@ -28,12 +28,12 @@ fn group_of(group: &Group, words: &Words) -> Markup {
             b { (words.group) " " (group.name) } " " (chip(tone, mode))
             @if let Some(grant) = &group.grant { " " span.quiet { (grant) } }
         }
-        div.scroll { table {
+        (scroll(&group.name, &html! { table {
             thead { tr {
                 th scope="col" { (words.side) } th scope="col" { (words.state) } th.number scope="col" { (words.behind) }
             } }
             tbody { @for (name, side) in &group.sides { (side_of(name, side, name == &group.active, words)) } }
-        } }
+        } }))
         p.quiet {
             (number(group.partitions)) " " (words.partitions)
             @if let Some(switching) = &group.switching { " · " (words.switching) ": " (switching) }

@@ -8,7 +8,7 @@ mod tables;
 
 use maud::{Markup, html};
 
-use super::shown::{Tone, away, bar, chip, length, moment, number, rounded, won};
+use super::shown::{Tone, away, bar, chip, length, moment, number, rounded, scroll, won};
 use crate::gather::Snapshot;
 use crate::marks::{Kind, Mark};
 use crate::part::watch::{Incident, Limit};
@@ -128,13 +128,15 @@ fn one_incident(incident: &Incident, words: &Words) -> Markup {
 /// What runs out, and when.
 fn limits(limits: &[Limit], words: &Words) -> Markup {
     html! {
-        div.scroll { table {
+        (scroll(words.runs_out, &html! { table {
             thead { tr {
                 th scope="col" { (words.runs_out) } th scope="col" { (words.level) } th.number scope="col" { (words.runs_out_in) }
             } }
             tbody { @for limit in limits {
                 @let level = limit.level.unwrap_or_default();
-                @let label = format!("{} / {}", rounded(level), rounded(limit.full));
+                // A full level of 1 is a share.
+                @let label = if limit.full == 1.0 { format!("{:.0} %", level * 100.0) }
+                    else { format!("{} / {}", rounded(level), rounded(limit.full)) };
                 tr {
                     th scope="row" { (limit.name) " " small { (limit.kind) } }
                     td.meter { (bar([(level, "core"), (0.0, "open")], limit.full, &label)) small { (label) } }
@@ -147,7 +149,7 @@ fn limits(limits: &[Limit], words: &Words) -> Markup {
                     } }
                 }
             } }
-        } }
+        } }))
     }
 }
 

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::titled;
 use crate::gather::Snapshot;
-use crate::page::shown::{Tone, away, bar, chip, number, slots};
+use crate::page::shown::{Tone, away, bar, chip, number, scroll, slots};
 use crate::part::edge::{Edge, Site};
 use crate::words::Words;
 
@@ -26,13 +26,13 @@ pub fn card(now: &Snapshot, words: &Words) -> Markup {
 fn sites(edge: &Edge, words: &Words) -> Markup {
     let state = &edge.state;
     html! {
-        div.scroll { table {
+        (scroll(words.sites, &html! { table {
             thead { tr {
                 th scope="col" { (words.site) } th scope="col" { (words.in_flight) }
                 th.number scope="col" { (words.servers) } th scope="col" { (words.state) }
             } }
             tbody { @for site in &state.sites { (row(edge, site, words)) } }
-        } }
+        } }))
         p.quiet {
             @if state.plan > 0 { (words.plan_in_force) " " (number(state.plan)) } @else { (words.no_plan) }
             " · " (words.waiting) " " (number(state.waiting_room.waiting))

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::titled;
 use crate::gather::Snapshot;
-use crate::page::shown::{Tone, away, chip, length, number};
+use crate::page::shown::{Tone, away, chip, length, number, scroll};
 use crate::part::lake::Table;
 use crate::words::Words;
 
@@ -14,13 +14,13 @@ pub fn card(now: &Snapshot, words: &Words) -> Markup {
         None => away(words, now.lake.away()),
         Some(tables) if tables.is_empty() => html! { p.quiet { (words.no_tables) } },
         Some(tables) => html! {
-            div.scroll { table {
+            (scroll(words.the_tables, &html! { table {
                 thead { tr {
                     th scope="col" { (words.table) } th scope="col" { (words.state) }
                     th.number scope="col" { (words.rows) } th.number scope="col" { (words.fresh) }
                 } }
                 tbody { @for table in tables { (row(table, now.at_unix_ms, words)) } }
-            } }
+            } }))
         },
     };
     titled(words.the_tables, &html! { (body) p.quiet { b { (words.proof) } ": " (words.no_audit) } })

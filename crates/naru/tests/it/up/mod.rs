@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use self::process::{Up, eventually};
 
 /// What everybody must be able to use, and how each is asked whether it is there.
-const ANSWERS: [(&str, &str); 7] = [
+const ANSWERS: [(&str, &str); 8] = [
     ("console.page", "/"),
     ("console.page", "/health"),
     ("relay.status", "/status"),
@@ -19,6 +19,7 @@ const ANSWERS: [(&str, &str); 7] = [
     ("control.listen", "/openapi.json"),
     ("cloud-sim.listen", "/flavors"),
     ("courier.listen", "/v1/status"),
+    ("watch.listen", "/v1/status"),
 ];
 
 #[tokio::test]

@@ -102,12 +102,13 @@ impl Up {
         format!("http://{}{path}", self.address(port))
     }
 
-    /// SIGKILL to the process of a member.
+    /// SIGKILL to the process of a member, if it has one now.
     pub(crate) fn kill_member(&self, name: &str) {
         let config = self.data.join(name).join("role.toml").display().to_string();
-        let found = processes().into_iter().find(|(_, arguments)| arguments.contains(&config));
-        let (pid, _) = found.unwrap_or_else(|| panic!("no process has {config}"));
-        kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+        for (pid, _) in processes().into_iter().filter(|(_, arguments)| arguments.contains(&config)) {
+            // It may have ended in between.
+            kill(Pid::from_raw(pid), Signal::SIGKILL).ok();
+        }
     }
 
     /// Ctrl-C, and its end: it drains within its own bound.
