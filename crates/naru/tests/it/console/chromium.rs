@@ -1,11 +1,12 @@
 //! Chromium without a window, spoken to by its debugging protocol over two pipes.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use serde_json::{Value, json};
@@ -14,12 +15,15 @@ use tempfile::TempDir;
 /// Longer than a page takes beside a compiler.
 const PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(100);
+const LOOK: Duration = Duration::from_millis(5);
 
 /// One browser with one tab.
 pub(crate) struct Browser {
     child: Child,
     orders: File,
-    answers: Receiver<Value>,
+    answers: File,
+    /// What was read of the answers and is not a whole message yet.
+    read: Vec<u8>,
     session: Option<String>,
     last: u64,
     /// What pages complained about: exceptions, refused resources, breaches of their policy.
@@ -41,8 +45,9 @@ impl Browser {
         let [orders, answers] = ["orders", "answers"].map(|name| {
             let path = dir.path().join(name);
             mkfifo(&path, Mode::S_IRWXU).unwrap();
-            // Both ways, so that opening waits for nobody.
-            OpenOptions::new().read(true).write(true).open(path).unwrap()
+            // Both ways, so that opening waits for nobody; and reading does not, so that it has an end.
+            let flags = if name == "answers" { OFlag::O_NONBLOCK.bits() } else { 0 };
+            OpenOptions::new().read(true).write(true).custom_flags(flags).open(path).unwrap()
         });
         // The protocol's pipes are the descriptors 3 and 4.
         let shell = "exec chromium --headless=new --no-sandbox --disable-gpu --no-first-run --hide-scrollbars \
@@ -52,18 +57,16 @@ impl Browser {
         command.args(["-c", shell]).arg(dir.path()).stdin(Stdio::null());
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().unwrap();
-        let (sender, receiver) = channel();
-        std::thread::spawn(move || {
-            for message in BufReader::new(answers).split(0) {
-                let Ok(message) = message else { return };
-                let Ok(message) = serde_json::from_slice(&message) else { return };
-                if sender.send(message).is_err() {
-                    return;
-                }
-            }
-        });
-        let mut browser =
-            Self { child, orders, answers: receiver, session: None, last: 0, complaints: Vec::new(), _dir: dir };
+        let mut browser = Self {
+            child,
+            orders,
+            answers,
+            read: Vec::new(),
+            session: None,
+            last: 0,
+            complaints: Vec::new(),
+            _dir: dir,
+        };
         let target = browser.call("Target.createTarget", &json!({ "url": "about:blank" }));
         let attached =
             browser.call("Target.attachToTarget", &json!({ "targetId": target["targetId"], "flatten": true }));
@@ -84,7 +87,7 @@ impl Browser {
         bytes.push(0);
         self.orders.write_all(&bytes).unwrap();
         loop {
-            let message = self.answers.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("{method}: no answer"));
+            let message = self.message(method);
             if message["id"] == json!(self.last) {
                 assert!(message["error"].is_null(), "{method}: {}", message["error"]);
                 return message["result"].clone();
@@ -98,6 +101,25 @@ impl Browser {
                 }
                 _ => {}
             }
+        }
+    }
+
+    /// The next message: JSON up to a byte of zero.
+    fn message(&mut self, method: &str) -> Value {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(end) = self.read.iter().position(|byte| *byte == 0) {
+                let message = serde_json::from_slice(&self.read[..end]).unwrap();
+                self.read.drain(..=end);
+                return message;
+            }
+            let mut part = [0; 64 * 1024];
+            match self.answers.read(&mut part) {
+                Ok(many) => self.read.extend_from_slice(&part[..many]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::sleep(LOOK),
+                Err(error) => panic!("{method}: {error}"),
+            }
+            assert!(Instant::now() < deadline, "{method}: no answer");
         }
     }
 
