@@ -20,14 +20,12 @@
   }
   localTimes(document);
 
+  // Whether a key is meant for the page, and not for a field that somebody writes in.
+  const isForPage = (event) => !(event.ctrlKey || event.metaKey || event.altKey || event.target.closest?.("input:not([type=radio]):not([type=checkbox]), textarea, select"));
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input:not([type=radio]):not([type=checkbox]), textarea, select")) return;
+    if (!isForPage(event)) return;
     if (event.key === "t") document.getElementById("theme").click();
     if (event.key === "l") document.getElementById("lang").click();
-    const ranges = document.querySelectorAll("input[name=range]");
-    const wanted = ranges[Number(event.key) - 1];
-    if (wanted && event.key >= "1") { wanted.checked = true; wanted.dispatchEvent(new Event("change", { bubbles: true })); }
-    if (event.key === "Escape") { zoom = null; redraw(); }
   });
 
   const colours = () => {
@@ -152,7 +150,7 @@
     const value = (_, v) => (v == null ? "–" : shortNumber(v) + " " + unit);
     chart.plot = new uPlot({
       width: box.clientWidth, height: 190,
-      cursor: { sync: { key: sync.key, setSeries: false }, drag: { x: true, y: false, setScale: false } },
+      cursor: { y: false, sync: { key: sync.key, setSeries: false }, drag: { x: true, y: false, setScale: false } },
       select: { show: true },
       scales: { x: { time: true }, y: { range: (_, low, high) => [0, Math.max(high || 0, unit === "%" ? 100 : 1) * (unit === "%" ? 1 : 1.1)] } },
       axes: [{ ...axis, values: (_, all) => all.map((t) => clock.format(new Date(t * 1000)).slice(0, all[1] - all[0] < 60 ? 8 : 5)) }, { ...axis, size: 52, values: (_, all) => all.map(shortNumber) }],
@@ -188,6 +186,13 @@
       chart.plot.setCursor({ left: chart.plot.valToPos(data.t[chart.at], "x"), top: 10 });
     });
   }
+
+  document.addEventListener("keydown", (event) => {
+    if (!isForPage(event)) return;
+    if (event.key === "Escape") { zoom = null; redraw(); }
+    const wanted = document.querySelectorAll("input[name=range]")[Number(event.key) - 1];
+    if (wanted) { wanted.checked = true; wanted.dispatchEvent(new Event("change", { bubbles: true })); }
+  });
 
   let asked = false;
   function redraw() {
@@ -272,6 +277,14 @@
     address.searchParams.set("range", minutes);
     if (hidden.length) address.searchParams.set("hide", hidden.join(",")); else address.searchParams.delete("hide");
     history.replaceState(null, "", address);
+    // The same in another language or other colours.
+    for (const link of document.querySelectorAll("#lang, #theme")) {
+      const other = new URL(link.href);
+      for (const name of ["range", "hide"]) {
+        if (address.searchParams.has(name)) other.searchParams.set(name, address.searchParams.get(name)); else other.searchParams.delete(name);
+      }
+      link.href = other;
+    }
     redraw();
   });
   for (const box of document.querySelectorAll("input[data-filter=class]")) box.checked = isShown("class/" + box.value);

@@ -140,6 +140,12 @@ impl Browser {
         self.until("!window.isFormer && document.readyState === 'complete'");
     }
 
+    /// Presses a key that writes a letter, wherever the focus is.
+    pub(crate) fn press(&mut self, key: &str) {
+        self.call("Input.dispatchKeyEvent", &json!({ "type": "keyDown", "key": key, "text": key }));
+        self.call("Input.dispatchKeyEvent", &json!({ "type": "keyUp", "key": key }));
+    }
+
     /// What an expression gives.
     pub(crate) fn run(&mut self, script: &str) -> Value {
         let asked = json!({ "expression": script, "returnByValue": true, "awaitPromise": true });
