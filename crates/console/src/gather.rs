@@ -132,7 +132,8 @@ pub async fn keep_asking(desk: Arc<Desk>, asker: Asker, stop: CancellationToken)
         };
         now.at_unix_ms = clock.unix_ms();
         now.points = points(&now, &mut rates);
-        let news = before.as_ref().map(|before| marks::between(before, &now)).unwrap_or_default();
+        let mut news = before.as_ref().map(|before| marks::between(before, &now)).unwrap_or_default();
+        news.extend(marks::told(&now));
         desk.publish(&now, news);
         before = Some(now);
     }

@@ -38,18 +38,22 @@ pub struct Mark {
     pub ko: String,
 }
 
-/// The newest of them.
+/// The newest of them, in their order.
 #[derive(Debug, Default)]
 pub struct Marks(VecDeque<Mark>);
 
 impl Marks {
-    /// Adds some.
+    /// Adds those that are not there yet.
     pub fn add(&mut self, marks: impl IntoIterator<Item = Mark>) {
         for mark in marks {
-            if self.0.len() == KEPT_MAX {
+            if self.0.contains(&mark) {
+                continue;
+            }
+            let place = self.0.partition_point(|had| had.t <= mark.t);
+            self.0.insert(place, mark);
+            if self.0.len() > KEPT_MAX {
                 self.0.pop_front();
             }
-            self.0.push_back(mark);
         }
     }
 
@@ -57,6 +61,26 @@ impl Marks {
     pub fn all(&self) -> impl DoubleEndedIterator<Item = &Mark> {
         self.0.iter()
     }
+}
+
+/// What the watch tells of: it knows the times by itself, so that these are the same whenever they are told.
+pub fn told(now: &Snapshot) -> Vec<Mark> {
+    let mut marks = Vec::new();
+    let mut add = |at_unix_ms: i64, kind, text: &str| {
+        marks.push(Mark { t: at_unix_ms as f64 / 1_000.0, kind, en: text.to_owned(), ko: text.to_owned() });
+    };
+    let Some(watch) = now.watch.here() else { return Vec::new() };
+    for incident in &watch.incidents {
+        let name = format!("#{} {}", incident.id, incident.cause);
+        add(incident.opened_unix_ms, Kind::Incident, &name);
+        if let Some(resolved) = incident.resolved_unix_ms {
+            add(resolved, Kind::Mended, &name);
+        }
+    }
+    for change in &watch.changes {
+        add(change.at_unix_ms, Kind::Plan, &format!("{}: {} ({})", change.kind, change.what, change.by));
+    }
+    marks
 }
 
 /// What is new.
@@ -102,13 +126,6 @@ pub fn between(before: &Snapshot, now: &Snapshot) -> Vec<Mark> {
             }
         }
     }
-    if let (Part::Here(was), Part::Here(is)) = (&before.watch, &now.watch) {
-        for incident in &is.incidents {
-            if !was.incidents.iter().any(|before| before.id == incident.id) {
-                found.add(Kind::Incident, incident.cause.clone(), incident.cause.clone());
-            }
-        }
-    }
     found.marks
 }
 
@@ -144,6 +161,7 @@ impl Found {
 mod tests {
     use super::*;
     use crate::part::relay::Relay;
+    use crate::part::watch::{Change, Incident, Watch};
 
     fn relay(active: &str, mode: &str) -> Snapshot {
         let group =
@@ -165,6 +183,34 @@ mod tests {
         let away = Snapshot { relay: Part::Away("no connection".to_owned()), ..Snapshot::default() };
         check(&duplex, &away, &[(Kind::Fault, "relay is away")]);
         check(&away, &duplex, &[(Kind::Mended, "relay is back")]);
+    }
+
+    #[test]
+    fn what_the_watch_tells_stands_once_and_at_its_own_time() {
+        let incident = Incident {
+            id: 7,
+            cause: "cluster-a-away".to_owned(),
+            opened_unix_ms: 2_000,
+            resolved_unix_ms: Some(9_000),
+            ..Incident::default()
+        };
+        let change =
+            Change { at_unix_ms: 1_000, kind: "deploy".to_owned(), what: "edge 1.4".to_owned(), by: "ci".to_owned() };
+        let watch = Watch { incidents: vec![incident], changes: vec![change], ..Watch::default() };
+        let now = Snapshot { watch: Part::Here(watch), ..Snapshot::default() };
+        let mut marks = Marks::default();
+        marks.add(told(&now));
+        marks.add(told(&now));
+        let all: Vec<_> = marks.all().map(|mark| (mark.t, mark.kind, mark.en.as_str())).collect();
+        assert_eq!(
+            all,
+            [
+                (1.0, Kind::Plan, "deploy: edge 1.4 (ci)"),
+                (2.0, Kind::Incident, "#7 cluster-a-away"),
+                (9.0, Kind::Mended, "#7 cluster-a-away"),
+            ]
+        );
+        assert_eq!(told(&Snapshot::default()), []);
     }
 
     #[test]

@@ -1,11 +1,11 @@
-//! The watch: `GET /v1/incidents`, and of `GET /v1/status` what runs out.
+//! The watch: `GET /v1/incidents`, `GET /v1/changes`, and of `GET /v1/status` what runs out.
 
 use serde::Deserialize;
 
 use crate::ask::{Asker, Unanswered};
 use crate::config::WatchSource;
 
-/// Incidents that are shown; the watch has all of them.
+/// Incidents and changes that are shown; the watch has all of them.
 const SHOWN_MAX: usize = 20;
 
 /// An incident.
@@ -60,6 +60,20 @@ pub struct Forecast {
     pub late_s: Option<f64>,
 }
 
+/// Something that somebody or something changed, as the watch was told or saw.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Change {
+    /// When.
+    pub at_unix_ms: i64,
+    /// `plan`, `config`, `deploy`, `restart`, `other`.
+    pub kind: String,
+    /// In words.
+    pub what: String,
+    /// A role, a job or a handle.
+    pub by: String,
+}
+
 /// What it says.
 #[derive(Debug, Clone, Default)]
 pub struct Watch {
@@ -67,11 +81,18 @@ pub struct Watch {
     pub incidents: Vec<Incident>,
     /// What runs out.
     pub limits: Vec<Limit>,
+    /// What was changed, the newest first.
+    pub changes: Vec<Change>,
 }
 
 #[derive(Deserialize)]
 struct Incidents {
     incidents: Vec<Incident>,
+}
+
+#[derive(Deserialize)]
+struct Changes {
+    changes: Vec<Change>,
 }
 
 #[derive(Default, Deserialize)]
@@ -85,11 +106,14 @@ struct Overview {
 /// # Errors
 /// When it does not answer.
 pub async fn ask(asker: &Asker, source: &WatchSource) -> Result<Watch, Unanswered> {
-    let (incidents, overview) = tokio::try_join!(
+    let (incidents, overview, changes) = tokio::try_join!(
         asker.json::<Incidents>(&source.address, "/v1/incidents", None),
         asker.json::<Overview>(&source.address, "/v1/status", None),
+        asker.json::<Changes>(&source.address, "/v1/changes", None),
     )?;
     let mut incidents = incidents.incidents;
     incidents.truncate(SHOWN_MAX);
-    Ok(Watch { incidents, limits: overview.limits })
+    let mut changes = changes.changes;
+    changes.truncate(SHOWN_MAX);
+    Ok(Watch { incidents, limits: overview.limits, changes })
 }

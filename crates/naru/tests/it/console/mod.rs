@@ -83,6 +83,7 @@ async fn the_day_is_followed_live_and_plans_are_approved_by_somebody_else() {
     strangers_change_nothing(&up, &data).await;
     plans_are_approved(&up, &data).await;
     questions_are_answered(&up, &data).await;
+    changes_are_marked(&up).await;
     a_part_that_is_away_hides_no_other(&up).await;
     let (status, said) = up.stop();
     assert!(status.success(), "{status}: {said}");
@@ -218,6 +219,21 @@ async fn questions_are_answered(up: &Up, data: &Path) {
     assert!(wrong.contains("said bad") && wrong.contains("nowhere"), "{wrong}");
     let written = person.sees("/sql?lang=en&q=drop+table+pay.payments").await;
     assert!(written.contains("said bad"), "{written}");
+}
+
+/// What the watch is told of is a mark on the charts.
+async fn changes_are_marked(up: &Up) {
+    let http = client();
+    let change = serde_json::json!({ "kind": "deploy", "what": "edge 1.4", "by": "ci" });
+    let told = http.post(up.url("watch.listen", "/v1/changes")).json(&change).send().await.unwrap();
+    assert!(told.status().is_success(), "{}", told.status());
+    eventually("the change is a mark", async || {
+        let (_, series) = text(&http, up.url("console.page", "/series.json?since=0")).await;
+        series.matches("deploy: edge 1.4 (ci)").count() == 2
+    })
+    .await;
+    let (_, page) = text(&http, up.url("console.page", "/?lang=ko")).await;
+    assert!(page.contains("deploy: edge 1.4 (ci)"), "{page}");
 }
 
 async fn a_part_that_is_away_hides_no_other(up: &Up) {
