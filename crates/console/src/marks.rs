@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::gather::Snapshot;
 use crate::part::Part;
 use crate::part::relay::Group;
+use crate::words::Lang;
 
 /// Marks that are kept: more would stand on top of each other.
 const KEPT_MAX: usize = 200;
@@ -94,7 +95,7 @@ pub fn between(before: &Snapshot, now: &Snapshot) -> Vec<Mark> {
         }
     }
     if let (Part::Here(was), Part::Here(is)) = (&before.relay, &now.relay) {
-        for group in &is.groups {
+        for group in is.shown() {
             if let Some(was) = was.groups.iter().find(|was| was.name == group.name) {
                 found.group(was, group);
             }
@@ -147,7 +148,8 @@ impl Found {
         }
         if was.mode != is.mode {
             let kind = if is.mode == "duplex" { Kind::Mended } else { Kind::Fault };
-            self.add(kind, format!("{name}: {}", is.mode), format!("{name}: {}", is.mode));
+            let [en, ko] = Lang::ALL.map(|lang| format!("{name}: {}", lang.words().mode(&is.mode)));
+            self.add(kind, en, ko);
         }
         for alarm in &is.alarms {
             if !was.alarms.iter().any(|before| before.name == alarm.name) {

@@ -48,6 +48,18 @@ impl Lang {
     }
 }
 
+impl Words {
+    /// A mode of the relay's, in a word; one that is new here as it is.
+    pub fn mode<'m>(&'static self, mode: &'m str) -> &'m str {
+        match mode {
+            "duplex" => self.mode_duplex,
+            "solo" => self.mode_solo,
+            "stopped" => self.mode_stopped,
+            other => other,
+        }
+    }
+}
+
 macro_rules! words {
     ($($name:ident: $en:literal, $ko:literal;)*) => {
         /// Every word, by what it is for.
@@ -138,6 +150,9 @@ words! {
     duplex: "duplex: acknowledged when both sides have it", "이중화: 양쪽에 있어야 승인";
     solo: "solo: one side acknowledges alone", "단독: 한쪽만으로 승인";
     stopped_mode: "stopped: nothing is acknowledged", "멈춤: 승인하지 않음";
+    mode_duplex: "duplex", "이중화";
+    mode_solo: "solo", "단독";
+    mode_stopped: "stopped", "멈춤";
     group: "group", "그룹";
     partitions: "partitions", "파티션";
     last_takeover: "last change of sides", "최근 전환";

@@ -14,7 +14,7 @@ struct Look {
 }
 
 /// The card.
-pub fn card(now: &Snapshot, words: &Words) -> Markup {
+pub fn card(now: &Snapshot, words: &'static Words) -> Markup {
     let looks = looks(now, words);
     let tone = looks.iter().map(|look| look.tone).max().unwrap_or(Tone::Well);
     let verdict = match looks.len() {
@@ -39,7 +39,7 @@ fn tile(name: &str, value: &str, unit: &str, more: &str) -> Markup {
     html! { div { dt { (name) } dd { b { (value) } " " span.unit { (unit) } @if !more.is_empty() { small { (more) } } } } }
 }
 
-fn tiles(now: &Snapshot, words: &Words) -> Markup {
+fn tiles(now: &Snapshot, words: &'static Words) -> Markup {
     let point = |name: &str| now.points.get(name).copied();
     let shown = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), rounded);
     let classes: Vec<f64> = ["class/core", "class/open"].into_iter().filter_map(point).collect();
@@ -48,7 +48,7 @@ fn tiles(now: &Snapshot, words: &Words) -> Markup {
         format!("{} {} · {} {}", words.core, shown(point("class/core")), words.open, shown(point("class/open")));
     let (mode, active) = now.relay.here().and_then(|relay| relay.shown().first().copied()).map_or_else(
         || ("–".to_owned(), String::new()),
-        |group| (group.mode.clone(), format!("{} {}", group.active.to_uppercase(), words.active)),
+        |group| (words.mode(&group.mode).to_owned(), format!("{} {}", group.active.to_uppercase(), words.active)),
     );
     let behind: Option<u64> = now.lake.here().map(|tables| tables.iter().filter_map(|table| table.behind).sum());
     let costs = now.control.here().map(|control| &control.costs);
