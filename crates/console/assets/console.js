@@ -54,7 +54,7 @@
   function drawAnswer(table, card) {
     const names = [...table.tHead.rows[0].cells].map((cell) => cell.textContent);
     const rows = [...table.tBodies[0].rows].map((row) => [...row.cells].map((cell) => cell.textContent));
-    const numeric = names.map((_, at) => rows.every((row) => row[at] === "null" || (row[at] !== "" && Number.isFinite(Number(row[at])))));
+    const numeric = names.map((_, at) => rows.some((row) => row[at] !== "null") && rows.every((row) => row[at] === "null" || (row[at] !== "" && Number.isFinite(Number(row[at])))));
     // As PostgreSQL writes a moment: "2026-11-11 10:00:00.000000+00", or without the offset, which is UTC.
     const time = (text) => Date.parse(text.replace(" ", "T").replace(/([+-]\d\d)$/, "$1:00") + (/[zZ]|:\d\d.*[+-]\d\d(:?\d\d)?$/.test(text) ? "" : "Z"));
     const isTime = rows.every((row) => /^\d{4}-\d\d-\d\d/.test(row[0]) && Number.isFinite(time(row[0])));
