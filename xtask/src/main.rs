@@ -2,6 +2,7 @@
 
 mod check;
 mod day;
+mod dist;
 mod measure;
 mod peers;
 mod rehearse;
@@ -40,6 +41,8 @@ enum Task {
     Soak(measure::SoakArgs),
     /// Play seeded histories of the relay's machines, and judge each: `relay`; made-up campaigns for the planner: `campaigns`
     Simulate(simulate::Args),
+    /// Make the Debian package, with completions, manual pages, systemd units and the list of its parts
+    Dist(dist::Args),
     /// Fuzz every target, or one, for so many seconds each
     Fuzz(measure::FuzzArgs),
 }
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Task::Bench(args) => measure::bench(&args),
         Task::Soak(args) => measure::soak(&args),
         Task::Simulate(args) => simulate::simulate(&args),
+        Task::Dist(args) => dist::dist(&args),
         Task::Fuzz(args) => measure::fuzz(&args),
     };
     match outcome {

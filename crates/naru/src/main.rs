@@ -18,6 +18,7 @@ mod control;
 mod courier;
 #[cfg(feature = "edge")]
 mod edge;
+mod handbook;
 #[cfg(feature = "lake")]
 mod lake;
 mod options;
@@ -58,9 +59,20 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+/// What `naru --version` says; `build.rs` finds it out.
+const LONG_VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    "\ncommit ",
+    env!("NARU_BUILD_COMMIT"),
+    "\nbuilt by ",
+    env!("NARU_BUILT_BY"),
+    "\nroles ",
+    env!("NARU_ROLES")
+);
+
 /// Naru carries a payment service through its busiest day.
 #[derive(Debug, Parser)]
-#[command(name = "naru", version, about)]
+#[command(name = "naru", version, long_version = LONG_VERSION, about)]
 struct Cli {
     #[command(subcommand)]
     role: Role,
@@ -145,6 +157,10 @@ enum Role {
     Ledger(control::LedgerArgs),
     /// Print the option reference of every role as Markdown
     Options,
+    /// Print the completions of a shell
+    Completions(handbook::CompletionsArgs),
+    /// Write the manual pages
+    Manual(handbook::ManualArgs),
 }
 
 fn main() -> ExitCode {
@@ -200,5 +216,7 @@ fn main() -> ExitCode {
         #[cfg(feature = "control")]
         Role::Ledger(args) => control::ledger(&args),
         Role::Options => options::run(),
+        Role::Completions(args) => handbook::completions(&args),
+        Role::Manual(args) => handbook::manual(&args),
     }
 }

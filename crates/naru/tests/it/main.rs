@@ -13,6 +13,7 @@ mod edge;
 mod edge_audit;
 mod edge_check;
 mod edge_operations;
+mod handbook;
 mod kill;
 mod lake;
 mod node;
