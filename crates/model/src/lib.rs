@@ -13,6 +13,7 @@ pub mod money;
 pub mod plan;
 pub mod site;
 pub mod units;
+pub mod written;
 
 pub use id::{CampaignId, InvalidId, LeaseId, PartitionId, ServiceGroup, SiteId, TopicName, TopicPartition};
 pub use ledger::{InvalidEntry, LedgerEntry, LedgerId};

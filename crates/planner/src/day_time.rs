@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use naru_model::written;
 use serde::{Deserialize, Serialize};
 
 const SECONDS_PER_DAY: i64 = 86_400;
@@ -85,7 +86,7 @@ impl Local {
     }
 
     fn date(self) -> (i64, i64, i64) {
-        civil((self.time.0 + i64::from(self.zone.offset_minutes) * 60).div_euclid(SECONDS_PER_DAY))
+        written::date((self.time.0 + i64::from(self.zone.offset_minutes) * 60).div_euclid(SECONDS_PER_DAY))
     }
 }
 
@@ -94,26 +95,6 @@ impl fmt::Display for Local {
         let (year, month, day) = self.date();
         f.pad(&format!("{year:04}-{month:02}-{day:02} {}", self.clock()))
     }
-}
-
-/// Days since 1970-01-01 of a date, and back, for the proleptic Gregorian calendar (Hinnant, "chrono-compatible low-level
-/// date algorithms", 2013).
-fn days(year: i64, month: i64, day: i64) -> i64 {
-    let (year, month) = if month <= 2 { (year - 1, month + 9) } else { (year, month - 3) };
-    let day_of_year = (153 * month + 2) / 5 + day - 1;
-    365 * year + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + day_of_year - 719_468
-}
-
-fn civil(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468;
-    let era = days.div_euclid(146_097);
-    let day_of_era = days.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let (month, carry) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    (era * 400 + year_of_era + carry, month, day)
 }
 
 impl FromStr for DayTime {
@@ -139,9 +120,12 @@ fn parse(text: &str) -> Option<DayTime> {
     let (hour, minute) = (clock_parts.next()??, clock_parts.next()??);
     let second = clock_parts.next().unwrap_or(Some(0))?;
     let whole = date_parts.next().is_none() && clock_parts.next().is_none();
-    let number = days(year, month, day);
-    let exists =
-        (1..=12).contains(&month) && civil(number) == (year, month, day) && hour < 24 && minute < 60 && second < 60;
+    let number = written::days(year, month, day);
+    let exists = (1..=12).contains(&month)
+        && written::date(number) == (year, month, day)
+        && hour < 24
+        && minute < 60
+        && second < 60;
     (whole && exists).then(|| {
         let local = number * SECONDS_PER_DAY + hour * 3600 + minute * 60 + second;
         DayTime(local - i64::from(zone.offset_minutes) * 60)

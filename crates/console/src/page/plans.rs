@@ -7,11 +7,12 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
 use maud::{Markup, html};
+use naru_model::written::thousands;
 use naru_runtime::config::Secret;
 use serde_json::{Value, json};
 
 use super::forms::{fields, is_own, see};
-use super::shown::{Tone, away, bar, chip, moment, number, scroll, won};
+use super::shown::{Tone, away, bar, chip, moment, scroll, won};
 use super::{missing, respond};
 use crate::ask::Unanswered;
 use crate::config::ControlSource;
@@ -109,8 +110,8 @@ fn to_log_in(viewer: &Viewer) -> Markup {
 
 fn what(spec: &Spec, words: &Words) -> String {
     match (spec.count, &spec.flavor, spec.partitions) {
-        (Some(count), Some(flavor), _) => format!("{} · {} {} {flavor}", spec.kind, number(count), words.machines),
-        (_, _, Some(partitions)) => format!("{} · {} {}", spec.kind, number(partitions), words.partitions),
+        (Some(count), Some(flavor), _) => format!("{} · {} {} {flavor}", spec.kind, thousands(count), words.machines),
+        (_, _, Some(partitions)) => format!("{} · {} {}", spec.kind, thousands(partitions), words.partitions),
         _ => spec.kind.clone(),
     }
 }
@@ -134,7 +135,7 @@ fn held(control: &Control, words: &Words) -> Markup {
                     td data-label=(words.kind) { (resource.kind) }
                     td data-label=(words.team) { (resource.team) }
                     td data-label=(words.state) { (chip(tone, &resource.life)) }
-                    td.number data-label=(words.ready) { (number(resource.ready)) "/" (number(resource.wanted)) }
+                    td.number data-label=(words.ready) { (thousands(resource.ready)) "/" (thousands(resource.wanted)) }
                     td data-label=(words.until) { (moment(resource.until_unix_ms)) }
                     td.number data-label=(words.booked) { (won(resource.booked_krw)) }
                 }

@@ -7,9 +7,10 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
 use maud::{Markup, html};
+use naru_model::written::thousands;
 
 use super::respond;
-use super::shown::number;
+
 use crate::part::lake::{Answer, Questioner};
 use crate::server::Desk;
 use crate::viewer::{Viewer, escape};
@@ -93,7 +94,7 @@ fn shown(answer: &Answer, question: &str, began: Instant, words: &Words) -> Mark
         section.card {
             h2 { (words.result) }
             p.quiet {
-                (number(answer.rows.len() as u64)) " " (words.rows_of) " · " (number(took)) " ms · "
+                (thousands(answer.rows.len() as u64)) " " (words.rows_of) " · " (thousands(took)) " ms · "
                 a #share href=(address(question)) { (words.share) } " — " (words.share_help)
             }
             @if answer.cut { p.said.bad { (words.cut) } }

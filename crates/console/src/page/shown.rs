@@ -1,25 +1,13 @@
 //! Numbers and times as a person reads them, with their units.
 
 use maud::{Markup, html};
+use naru_model::written::{self, thousands};
 
 use crate::words::Words;
 
-/// A whole number with its thousands apart.
-pub fn number(value: u64) -> String {
-    let digits = value.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 /// Won.
 pub fn won(krw: u64) -> String {
-    format!("₩{}", number(krw))
+    format!("₩{}", thousands(krw))
 }
 
 /// A number that is not whole: with one place below ten, with none above.
@@ -27,7 +15,7 @@ pub fn rounded(value: f64) -> String {
     if value.abs() < 9.95 && value.fract() != 0.0 {
         format!("{value:.1}")
     } else {
-        number(value.round().max(0.0) as u64)
+        thousands(value.round().max(0.0) as u64)
     }
 }
 
@@ -50,21 +38,9 @@ pub fn length(seconds: f64) -> String {
 /// A moment: in UTC here, and as the browser's clock shows it once its script has run.
 pub fn moment(unix_ms: i64) -> Markup {
     let (seconds, day) = (unix_ms.div_euclid(1_000).rem_euclid(86_400), unix_ms.div_euclid(86_400_000));
-    let (year, month, day) = date(day);
+    let (year, month, day) = written::date(day);
     let clock = format!("{:02}:{:02}:{:02}", seconds / 3_600, seconds / 60 % 60, seconds % 60);
     html! { time datetime={ (format!("{year:04}-{month:02}-{day:02}T{clock}Z")) } { (clock) " UTC" } }
-}
-
-/// The date of a day since 1970, by the calendar of Gregory: Howard Hinnant's `civil_from_days`.
-fn date(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468;
-    let (era, of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
 /// How full something is: two parts of a whole. Widths are attributes, since a page carries no style.
@@ -124,7 +100,7 @@ mod tests {
 
     #[test]
     fn numbers_are_readable() {
-        let check = |value: u64, expect: &str| assert_eq!(number(value), expect);
+        let check = |value: u64, expect: &str| assert_eq!(thousands(value), expect);
         check(0, "0");
         check(999, "999");
         check(1_000, "1,000");

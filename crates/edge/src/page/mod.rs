@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
+use naru_model::written::thousands;
 use ring::digest::{SHA256, digest};
 use serde::Serialize;
 
@@ -154,7 +155,7 @@ fn html(facts: &Facts, language: Language) -> String {
     let (title, standing) = match facts.standing {
         Standing::Called => (heading.to_owned(), String::new()),
         Standing::Waits { place, estimate } => {
-            let (number, ordinal) = (words::grouped(place), language.ordinal(place));
+            let (number, ordinal) = (thousands(place), language.ordinal(place));
             let wait = language.wait(words::Wait::of(estimate));
             let row = |label: &str, class: &str, value: &str| {
                 format!(r#"<p><span class="label">{label}</span> <strong class="value{class}">{value}</strong></p>"#)

@@ -130,21 +130,10 @@ impl Wait {
     }
 }
 
-/// A number as both languages write it: a comma before each three digits.
-pub(super) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
+    use naru_model::written::thousands;
+
     use super::*;
 
     #[test]
@@ -170,7 +159,7 @@ mod tests {
     #[test]
     fn a_place_is_written_as_people_write_it() {
         let check = |place: u64, number: &str, suffix: &str| {
-            assert_eq!(grouped(place), number);
+            assert_eq!(thousands(place), number);
             assert_eq!(Language::English.ordinal(place), suffix, "{place}");
         };
         check(1, "1", "st");

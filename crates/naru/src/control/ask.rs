@@ -11,6 +11,7 @@ use naru_control::config::ClientConfig;
 use naru_control::desk::{Applied, TeamCost};
 use naru_control::plan::Plan;
 use naru_control::resource::Spec;
+use naru_model::written::thousands;
 use naru_runtime::causes::with_causes;
 use naru_runtime::config::{ConfigErrors, Flags};
 use serde::Serialize;
@@ -203,15 +204,7 @@ pub fn request(args: &RequestArgs) -> ExitCode {
 
 /// Won with commas.
 fn won(krw: u64) -> String {
-    let digits = krw.to_string();
-    let mut text = String::from("₩");
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    format!("₩{}", thousands(krw))
 }
 
 fn plan_text(plan: &Plan) -> String {

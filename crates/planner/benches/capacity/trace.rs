@@ -1,5 +1,6 @@
 //! A trace and a calendar, from files.
 
+use naru_model::written;
 use naru_planner::demand::{Calendar, Minutes};
 
 /// Requests by the minute that one unit serves, by the benchmark's rules.
@@ -34,13 +35,10 @@ pub fn calendar(text: &str) -> Result<Calendar, String> {
     Ok(Calendar::new(events))
 }
 
-/// Minutes since 1970-01-01 of `YYYY-MM-DD hh:mm...` or `YYYY-MM-DD`, by Hinnant's `days_from_civil`.
+/// Minutes since 1970-01-01 of `YYYY-MM-DD hh:mm...` or `YYYY-MM-DD`.
 pub fn minute(text: &str) -> Option<i64> {
     let number = |range: std::ops::Range<usize>| text.get(range)?.parse::<i64>().ok();
     let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
     let (hour, minute) = if text.len() > 10 { (number(11..13)?, number(14..16)?) } else { (0, 0) };
-    let (year, month) = if month <= 2 { (year - 1, month + 9) } else { (year, month - 3) };
-    let day_of_year = (153 * month + 2) / 5 + day - 1;
-    let days = 365 * year + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + day_of_year - 719_468;
-    Some(days * 1440 + hour * 60 + minute)
+    Some(written::days(year, month, day) * 1440 + hour * 60 + minute)
 }

@@ -2,11 +2,12 @@
 
 use std::fmt;
 
+use naru_model::written::thousands;
+
 use super::forecast::{Forecast, obtainable};
 use super::history::Known;
 use super::make::{percent, safe};
 use super::request::Request;
-use super::text::plain;
 
 /// Halvings of the range in which the highest possible rate is looked for: finer than a thousandth.
 const HALVINGS: u32 = 12;
@@ -99,8 +100,8 @@ impl fmt::Display for Impossible {
         write!(
             f,
             "not possible: {} units a second would have to be carried, and {} can be had in time. Possible is:",
-            plain(self.needed.ceil() as u64),
-            plain(self.obtainable.floor() as u64)
+            thousands(self.needed.ceil() as u64),
+            thousands(self.obtainable.floor() as u64)
         )?;
         self.alternatives.iter().try_for_each(|alternative| write!(f, "\n  - {alternative}"))
     }
@@ -113,7 +114,7 @@ impl fmt::Display for Alternative {
                 write!(
                     f,
                     "send at most {} a minute: the last message goes out after {minutes} minutes",
-                    plain(*per_minute)
+                    thousands(*per_minute)
                 )
             }
             Self::Riskier { risk } => write!(f, "accept a risk of overload of {}", percent(*risk)),

@@ -1,5 +1,7 @@
 //! Makes a plan.
 
+use naru_model::written::thousands;
+
 use super::decide::{HourDecision, HourNeed, Prices, Resource, decide};
 use super::document::{CampaignPlan, Cost, HourRow, Line, LineKind, PlanBody, PlanHash, money, ppm, rounded};
 use super::forecast::{Forecast, HOUR, STEP, obtainable};
@@ -7,7 +9,6 @@ use super::history::Known;
 use super::impossible::{Impossible, alternatives};
 use super::request::{Fault, Request, units};
 use super::score::Memory;
-use super::text::plain;
 use crate::campaign::BINS;
 use crate::day_time::DayTime;
 use crate::normal;
@@ -260,8 +261,8 @@ impl Making<'_> {
             let until = send.at.plus_seconds(seconds);
             let reason = format!(
                 "{} messages at {} a minute; the rate of sending sets the peak, and it is paced when the clicks say so",
-                plain(send.recipients),
-                plain(send.per_minute)
+                thousands(send.recipients),
+                thousands(send.per_minute)
             );
             Line {
                 kind: LineKind::Send,

@@ -3,25 +3,13 @@
 use std::fmt::Write as _;
 
 use naru_model::Currency;
+use naru_model::written::thousands;
 
 use super::document::{CampaignPlan, LineKind, PlanBody};
 use super::make::percent;
 use super::request::{Price, Request};
 use super::score::Score;
 use crate::day_time::DayTime;
-
-/// A number with its thousands apart: `10,000,000`.
-pub(super) fn plain(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
 
 /// An amount of money: `₩1,234,000`, and other currencies by their code.
 pub(super) fn won(price: Price) -> String {
@@ -30,7 +18,7 @@ pub(super) fn won(price: Price) -> String {
         return money.to_string();
     }
     let sign = if money.minor() < 0 { "-" } else { "" };
-    format!("{sign}₩{}", plain(money.minor().unsigned_abs()))
+    format!("{sign}₩{}", thousands(money.minor().unsigned_abs()))
 }
 
 fn share(ppm: u64) -> String {
@@ -39,7 +27,7 @@ fn share(ppm: u64) -> String {
 
 /// A load without decimals.
 fn load(units: naru_model::Units) -> String {
-    plain(units.thousandths().div_ceil(1000))
+    thousands(units.thousandths().div_ceil(1000))
 }
 
 /// The plan as a person wants to read it.
@@ -99,7 +87,7 @@ fn write_plan(text: &mut String, plan: &CampaignPlan) -> std::fmt::Result {
 fn headline(body: &PlanBody, line: &super::document::Line, from: &str) -> String {
     let local = |at: DayTime| at.in_zone(body.zone);
     let (until, ask_by) = (local(line.until), local(line.ask_by));
-    let (count, price) = (plain(line.count), won(line.price));
+    let (count, price) = (thousands(line.count), won(line.price));
     match line.kind {
         LineKind::Send => format!("send    {from} to {}: {count} a minute", until.clock()),
         LineKind::Rent => format!("rent    {from} to {until}: {count} nodes, {price}; ask by {ask_by}"),
@@ -123,7 +111,7 @@ fn write_score(
     score: &Score,
     planned: Option<&CampaignPlan>,
 ) -> std::fmt::Result {
-    let round = |value: f64| plain(value.max(0.0).round() as u64);
+    let round = |value: f64| thousands(value.max(0.0).round() as u64);
     let [q10, q50, q90] = score.peak_forecast.map(round);
     let inside = (score.peak_forecast[0]..=score.peak_forecast[2]).contains(&score.peak);
     writeln!(text, "{}: {}", request.name, request.title)?;

@@ -1,5 +1,7 @@
 //! The frame that every picture of the report shares: one time axis, phases, marks, a value axis, lines and columns.
 
+use naru_model::written::thousands;
+
 use super::PhaseSpan;
 use super::svg::{Px, Svg};
 use crate::recorder::{Mark, MarkKind};
@@ -103,19 +105,6 @@ fn step(most: f64) -> f64 {
     let step = [1.0, 2.0, 5.0, 10.0].into_iter().find(|step| step * decade >= rough * 0.8).unwrap_or(10.0) * decade;
     // Everything counted here is whole.
     step.max(1.0)
-}
-
-/// `12,345`.
-pub(super) fn thousands(value: u64) -> String {
-    let digits = value.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// A time in the unit that reads best: `850 µs`, `12 ms`, `3.4 s`.

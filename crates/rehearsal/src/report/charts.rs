@@ -1,7 +1,9 @@
 //! The pictures of the report.
 
+use naru_model::written::thousands;
+
 use super::Report;
-use super::chart::{Chart, Scale, micros, thousands};
+use super::chart::{Chart, Scale, micros};
 use crate::crowd::{EdgeFigures, EdgeSecond};
 use crate::measure::{Percentiles, ServiceFigures};
 use crate::recorder::StandingSample;

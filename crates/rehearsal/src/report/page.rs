@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::chart::{micros, thousands};
+use naru_model::written::thousands;
+
+use super::chart::micros;
 use super::svg::escape;
 use super::{Conclusion, Report, charts};
 use crate::away::{AwayKind, Pause};

@@ -1,10 +1,11 @@
 //! The campaign that goes out, and the notifications beside it.
 
 use maud::{Markup, html};
+use naru_model::written::thousands;
 
 use super::titled;
 use crate::gather::Snapshot;
-use crate::page::shown::{Tone, away, bar, chip, number};
+use crate::page::shown::{Tone, away, bar, chip};
 use crate::part::courier::{Campaign, Courier};
 use crate::words::Words;
 
@@ -28,15 +29,15 @@ fn of(courier: &Courier, words: &Words) -> Markup {
         @if campaigns.is_empty() { p.quiet { (words.no_campaign) } }
         @for (name, campaign) in campaigns.into_iter().take(SHOWN_MAX) { (one(name, campaign, words)) }
         p.quiet {
-            (words.pace) " " (number(courier.campaign_per_minute)) (words.per_minute)
+            (words.pace) " " (thousands(courier.campaign_per_minute)) (words.per_minute)
             @if !courier.pace.is_empty() { " (" (words.pace_by) ": " (courier.pace) ")" }
-            @if courier.in_doubt > 0 { " · " (number(courier.in_doubt)) " " (words.in_doubt) }
+            @if courier.in_doubt > 0 { " · " (thousands(courier.in_doubt)) " " (words.in_doubt) }
         }
         @if !courier.usage.is_empty() {
             p.quiet {
                 (words.notices) ": "
                 @for (index, (name, state)) in notices.into_iter().enumerate() {
-                    @if index > 0 { " · " } (name) " " (number(courier.usage.get(state).copied().unwrap_or_default()))
+                    @if index > 0 { " · " } (name) " " (thousands(courier.usage.get(state).copied().unwrap_or_default()))
                 }
             }
         }
@@ -56,17 +57,17 @@ fn one(name: &str, campaign: &Campaign, words: &Words) -> Markup {
     let label = format!(
         "{} {} · {} {} / {} {}",
         words.delivered,
-        number(delivered),
+        thousands(delivered),
         words.sent,
-        number(on_the_way),
-        number(total),
+        thousands(on_the_way),
+        thousands(total),
         words.read_so_far
     );
     html! {
         div.campaign {
             p { b { (name) } " " (chip(tone, phase)) }
             (bar([(delivered as f64, "done"), (on_the_way as f64, "way")], total as f64, &label))
-            small { (label) @if failed > 0 { " · " (words.failed) " " (number(failed)) } }
+            small { (label) @if failed > 0 { " · " (words.failed) " " (thousands(failed)) } }
         }
     }
 }

@@ -1,10 +1,11 @@
 //! The log: which cluster is active, who acknowledges, and what a side lacks.
 
 use maud::{Markup, html};
+use naru_model::written::thousands;
 
 use super::titled;
 use crate::gather::Snapshot;
-use crate::page::shown::{Tone, away, chip, length, number, scroll};
+use crate::page::shown::{Tone, away, chip, length, scroll};
 use crate::part::relay::{Group, Side};
 use crate::words::Words;
 
@@ -35,7 +36,7 @@ fn group_of(group: &Group, words: &Words) -> Markup {
             tbody { @for (name, side) in &group.sides { (side_of(name, side, name == &group.active, words)) } }
         } }))
         p.quiet {
-            (number(group.partitions)) " " (words.partitions)
+            (thousands(group.partitions)) " " (words.partitions)
             @if let Some(switching) = &group.switching { " · " (words.switching) ": " (switching) }
             @if let Some(back) = &group.catch_up {
                 " · " (back.side.to_uppercase()) " " (words.comes_back) ": " (back.stage)
@@ -51,7 +52,7 @@ fn group_of(group: &Group, words: &Words) -> Markup {
 }
 
 fn side_of(name: &str, side: &Side, is_active: bool, words: &Words) -> Markup {
-    let records = side.lag_records.map(|records| number(records.unsigned_abs()));
+    let records = side.lag_records.map(|records| thousands(records.unsigned_abs()));
     html! {
         tr {
             th scope="row" { (name.to_uppercase()) " " small { @if is_active { (words.active) } @else { (words.standby) } } }

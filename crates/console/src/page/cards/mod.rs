@@ -7,8 +7,9 @@ mod summary;
 mod tables;
 
 use maud::{Markup, html};
+use naru_model::written::thousands;
 
-use super::shown::{Tone, away, bar, chip, length, moment, number, rounded, scroll, won};
+use super::shown::{Tone, away, bar, chip, length, moment, rounded, scroll, won};
 use crate::gather::Snapshot;
 use crate::marks::{Kind, Mark};
 use crate::part::watch::{Incident, Limit};
@@ -83,12 +84,12 @@ fn money(now: &Snapshot, words: &Words) -> Markup {
                 }
             }
             @if !control.requests.is_empty() {
-                p { a href="/plans" { (words.asked_for) ": " (number(control.requests.len() as u64)) } }
+                p { a href="/plans" { (words.asked_for) ": " (thousands(control.requests.len() as u64)) } }
             }
         },
     };
     let bill = now.cloud.here().map(|meter| {
-        html! { p.quiet { (words.bill) ": " (won(meter.total_krw)) " · " (number(meter.running() as u64)) " " (words.machines) } }
+        html! { p.quiet { (words.bill) ": " (won(meter.total_krw)) " · " (thousands(meter.running() as u64)) " " (words.machines) } }
     });
     titled(words.money, &html! { (body) @if let Some(bill) = bill { (bill) } })
 }
@@ -164,7 +165,7 @@ fn roles(now: &Snapshot, words: &Words) -> Markup {
                 }
             }
         }
-        p.quiet { (words.invariants) ": " b { (number(violations as u64)) } }
+        p.quiet { (words.invariants) ": " b { (thousands(violations as u64)) } }
     };
     titled(words.roles, &body)
 }

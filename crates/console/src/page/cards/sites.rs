@@ -1,10 +1,11 @@
 //! The sites as the gateways see them.
 
 use maud::{Markup, html};
+use naru_model::written::thousands;
 
 use super::titled;
 use crate::gather::Snapshot;
-use crate::page::shown::{Tone, away, bar, chip, number, scroll, slots};
+use crate::page::shown::{Tone, away, bar, chip, scroll, slots};
 use crate::part::edge::{Edge, Site};
 use crate::words::Words;
 
@@ -34,9 +35,9 @@ fn sites(edge: &Edge, words: &Words) -> Markup {
             tbody { @for site in &state.sites { (row(edge, site, words)) } }
         } }))
         p.quiet {
-            @if state.plan > 0 { (words.plan_in_force) " " (number(state.plan)) } @else { (words.no_plan) }
-            " · " (words.waiting) " " (number(state.waiting_room.waiting))
-            " · " (words.decisions) " " (number(state.decisions.written))
+            @if state.plan > 0 { (words.plan_in_force) " " (thousands(state.plan)) } @else { (words.no_plan) }
+            " · " (words.waiting) " " (thousands(state.waiting_room.waiting))
+            " · " (words.decisions) " " (thousands(state.decisions.written))
         }
     }
 }

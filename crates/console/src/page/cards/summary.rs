@@ -1,9 +1,10 @@
 //! The day in one line, and what somebody must look at.
 
 use maud::{Markup, html};
+use naru_model::written::thousands;
 
 use crate::gather::Snapshot;
-use crate::page::shown::{Tone, chip, number, rounded, won};
+use crate::page::shown::{Tone, chip, rounded, won};
 use crate::words::Words;
 
 /// Something that somebody must look at: who says it, and what.
@@ -62,7 +63,7 @@ fn tiles(now: &Snapshot, words: &'static Words) -> Markup {
         (tile(words.free_room, &shown(point("room/open")), "%", ""))
         (tile(words.waiting, &shown(point("waiting")), words.people, ""))
         (tile(words.the_log, &mode, "", &active))
-        (tile(words.the_tables, &behind.map_or_else(|| "–".to_owned(), number), words.records, words.behind))
+        (tile(words.the_tables, &behind.map_or_else(|| "–".to_owned(), thousands), words.records, words.behind))
         (tile(words.money, &money, words.booked, &format!("{} {}", words.budget, won(budget))))
     }
 }
@@ -108,7 +109,7 @@ fn looks(now: &Snapshot, words: &Words) -> Vec<Look> {
         }
     }
     if now.violations() > 0.0 {
-        add(Tone::Bad, words.invariants, number(now.violations() as u64));
+        add(Tone::Bad, words.invariants, thousands(now.violations() as u64));
     }
     looks
 }

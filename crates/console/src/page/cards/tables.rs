@@ -1,10 +1,11 @@
 //! The lake's tables: how fresh, and what is proved of them.
 
 use maud::{Markup, html};
+use naru_model::written::thousands;
 
 use super::titled;
 use crate::gather::Snapshot;
-use crate::page::shown::{Tone, away, chip, length, number, scroll};
+use crate::page::shown::{Tone, away, chip, length, scroll};
 use crate::part::lake::Table;
 use crate::words::Words;
 
@@ -39,13 +40,13 @@ fn row(table: &Table, now_unix_ms: i64, words: &Words) -> Markup {
             th scope="row" { (table.name) }
             td {
                 (chip(tone, stage)) @if !table.reason.is_empty() && tone != Tone::Well { " " small { (table.reason) } }
-                @if let Some(dead) = table.dead.filter(|dead| *dead > 0) { " " small { (number(dead)) " " (words.dead_letters) } }
+                @if let Some(dead) = table.dead.filter(|dead| *dead > 0) { " " small { (thousands(dead)) " " (words.dead_letters) } }
             }
-            td.number { (table.rows.map_or_else(|| "–".to_owned(), number)) }
+            td.number { (table.rows.map_or_else(|| "–".to_owned(), thousands)) }
             td.number {
                 @if behind == 0 { (words.up_to_date) }
                 @else {
-                    (number(behind)) " " span.unit { (words.records) }
+                    (thousands(behind)) " " span.unit { (words.records) }
                     @if let Some(at) = table.caught_up_ms { ", " (length(((now_unix_ms - at).max(0)) as f64 / 1_000.0)) }
                 }
             }
