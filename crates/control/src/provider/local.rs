@@ -1,7 +1,8 @@
 //! Processes of this machine, in the place of machines.
 //!
-//! A process carries its key in its environment from its first instruction on, so that nothing has to be remembered
-//! about it: what is running is what /proc shows.
+//! A process carries its key in its environment from its first instruction on, so that a control that is started again
+//! needs to remember nothing: what is running is what /proc shows. Until that first instruction /proc shows no environment,
+//! so that of its own children a control knows the keys itself.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -29,8 +30,8 @@ const FENCE: &str = "fence";
 pub struct Local {
     directory: PathBuf,
     owner: String,
-    /// Ours to wait for; those of a former process of ours are the system's.
-    children: Mutex<BTreeMap<u32, Child>>,
+    /// Ours to wait for, with their keys; those of a former process of ours are the system's.
+    children: Mutex<BTreeMap<u32, (String, Child)>>,
 }
 
 impl Local {
@@ -62,16 +63,18 @@ impl Local {
     }
 
     fn running(&self) -> io::Result<Vec<Seen>> {
-        self.children
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            // A child that has ended leaves /proc only when it is waited for; an error says that it was.
-            .retain(|_, child| matches!(child.try_wait(), Ok(None)));
+        let mut children = self.children.lock().unwrap_or_else(PoisonError::into_inner);
+        // A child that has ended leaves /proc only when it is waited for; an error says that it was.
+        children.retain(|_, (_, child)| matches!(child.try_wait(), Ok(None)));
+        let ready = |key: String, pid: u32| Seen { key, id: pid.to_string(), state: SeenState::Ready };
+        let mut seen: Vec<Seen> = children.iter().map(|(pid, (key, _))| ready(key.clone(), *pid)).collect();
         let wanted = format!("{MARK}{}/", self.owner);
-        let mut seen = Vec::new();
         for entry in std::fs::read_dir("/proc")? {
             let name = entry?.file_name();
             let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+            if children.contains_key(&pid) {
+                continue;
+            }
             // Processes of others, and those that end meanwhile, cannot be read.
             let Ok(environment) = std::fs::read(format!("/proc/{pid}/environ")) else { continue };
             let key =
@@ -79,8 +82,7 @@ impl Local {
             if let Some(key) = key
                 && is_leader(pid)
             {
-                let key = String::from_utf8_lossy(key).into_owned();
-                seen.push(Seen { key, id: pid.to_string(), state: SeenState::Ready });
+                seen.push(ready(String::from_utf8_lossy(key).into_owned(), pid));
             }
         }
         Ok(seen)
@@ -109,7 +111,7 @@ impl Local {
         process.env(name, format!("{}/{}", self.owner, wanted.key)).process_group(0);
         let child = process.spawn().map_err(|error| ProviderError::Refused(format!("{program}: {error}")))?;
         let id = child.id();
-        self.children.lock().unwrap_or_else(PoisonError::into_inner).insert(id, child);
+        self.children.lock().unwrap_or_else(PoisonError::into_inner).insert(id, (wanted.key.clone(), child));
         // Behind the start: a crash between the two leaves a process that is seen, not a key that is used up.
         std::fs::write(&used, id.to_string()).map_err(|error| unknown(&error))?;
         Ok(Seen { key: wanted.key.clone(), id: id.to_string(), state: SeenState::Ready })
