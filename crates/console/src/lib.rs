@@ -18,7 +18,6 @@ mod history;
 mod marks;
 mod page;
 mod part;
-mod sample_text;
 mod session;
 mod viewer;
 mod words;

@@ -8,6 +8,7 @@
 pub mod causes;
 pub mod config;
 pub mod durable;
+pub mod exposition;
 pub mod keys;
 
 pub use durable::{AppendError, Durability};

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use naru_runtime::clocks::millis;
+use naru_runtime::exposition::Sample;
 
 use crate::config::{LimitKind, WatchConfig};
 use crate::desk::Desk;
@@ -11,7 +12,6 @@ use crate::detect::{Away, Burn, Exhaustion, Forecast, Level};
 use crate::event::{Change, ChangeKind, Kind, Signal, SignalId, seconds};
 use crate::selector::Selector;
 use crate::series::{Book, Chosen};
-use crate::text::Sample;
 
 /// What the watch measures itself is shown as of this target.
 pub const SELF: &str = "watch";

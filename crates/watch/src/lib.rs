@@ -21,4 +21,3 @@ pub mod scrape;
 pub mod selector;
 pub mod series;
 pub mod server;
-pub mod text;

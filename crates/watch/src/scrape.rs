@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use naru_runtime::clocks::{SystemClock, WallClock as _, millis};
 use naru_runtime::config::HostPort;
+use naru_runtime::exposition::{Sample, parse};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::Sender;
 use tokio::time::{MissedTickBehavior, interval_at, timeout};
@@ -11,7 +12,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::TargetConfig;
 use crate::engine::Scrape;
-use crate::text::{Sample, parse};
 
 /// Longest text of metrics; a gateway with all its sites has a tenth of it.
 const TEXT_BYTES_MAX: usize = 4 << 20;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use naru_runtime::config::{Mistake, Scalar};
+use naru_runtime::exposition::series_id;
 
 /// A name of a metric, by choice of one target, with labels that must be there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,15 +82,6 @@ impl Scalar for Selector {
             Mistake::new(format!("is {text:?}, which selects nothing"), format!("use {}", Self::kind()))
         })
     }
-}
-
-/// A metric with its labels, as Prometheus writes it.
-pub fn series_id(name: &str, labels: &[(String, String)]) -> String {
-    if labels.is_empty() {
-        return name.to_owned();
-    }
-    let pairs: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
-    format!("{name}{{{}}}", pairs.join(","))
 }
 
 #[cfg(test)]

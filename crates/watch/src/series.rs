@@ -2,8 +2,9 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::selector::{Selector, series_id};
-use crate::text::Sample;
+use naru_runtime::exposition::{Sample, series_id};
+
+use crate::selector::Selector;
 
 /// How long every second is kept: what a person looks at while something happens.
 pub const FINE_MS: i64 = 15 * 60_000;

@@ -15,6 +15,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use futures::stream::unfold;
 use naru_runtime::causes::with_causes;
+use naru_runtime::exposition::Sample;
 use naru_runtime::http::{BindError, bind, serve_until};
 use naru_runtime::tasks::Tasks;
 use naru_runtime::telemetry::{Metrics, Observed, Reading};
@@ -34,7 +35,6 @@ use crate::event::Change;
 use crate::ledger::{Ledger, LedgerError};
 use crate::scrape::Times;
 use crate::selector::Selector;
-use crate::text::Sample;
 use crate::{page, postmortem, scrape};
 
 /// Longest request: a rehearsal's report.

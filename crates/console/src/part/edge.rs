@@ -1,10 +1,10 @@
 //! A gateway: `GET /state`, `GET /headroom`, and what its metrics count.
 
+use naru_runtime::exposition::{Sample, parse};
 use serde::Deserialize;
 
 use crate::ask::{Asker, Unanswered};
 use crate::config::EdgeSource;
-use crate::sample_text::{Sample, samples};
 
 /// What it says.
 #[derive(Debug, Clone, Default)]
@@ -153,5 +153,5 @@ pub async fn ask(asker: &Asker, source: &EdgeSource) -> Result<Edge, Unanswered>
         asker.json::<HeadroomState>(&source.admin, "/headroom", None),
         metrics,
     )?;
-    Ok(Edge { state, headroom: headroom.classes, samples: samples(&metrics) })
+    Ok(Edge { state, headroom: headroom.classes, samples: parse(&metrics).samples })
 }

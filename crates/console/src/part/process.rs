@@ -1,8 +1,9 @@
 //! A role of which nothing but metrics is read.
 
+use naru_runtime::exposition::{Sample, parse};
+
 use crate::ask::{Asker, Unanswered};
 use crate::config::MetricsSource;
-use crate::sample_text::{Sample, samples};
 
 /// What it says.
 #[derive(Debug, Clone, Default)]
@@ -16,7 +17,7 @@ pub struct Process {
 /// # Errors
 /// When it does not answer.
 pub async fn ask(asker: &Asker, source: &MetricsSource) -> Result<Process, Unanswered> {
-    Ok(Process { samples: samples(&asker.text(&source.metrics, "/metrics").await?) })
+    Ok(Process { samples: parse(&asker.text(&source.metrics, "/metrics").await?).samples })
 }
 
 impl Process {

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use naru_runtime::exposition::{Sample, parse};
 use serde::Deserialize;
 
 use crate::ask::{Asker, Unanswered};
 use crate::config::RelaySource;
-use crate::sample_text::{Sample, samples};
 
 /// What it says.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -112,7 +112,7 @@ pub struct Alarm {
 pub async fn ask(asker: &Asker, source: &RelaySource) -> Result<Relay, Unanswered> {
     let mut relay: Relay = asker.json(&source.status, "/status", None).await?;
     if let Some(metrics) = &source.metrics {
-        relay.samples = samples(&asker.text(metrics, "/metrics").await?);
+        relay.samples = parse(&asker.text(metrics, "/metrics").await?).samples;
     }
     Ok(relay)
 }

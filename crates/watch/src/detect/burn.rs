@@ -92,7 +92,7 @@ fn first_bad(bad: &[Past<'_>], now_ms: i64) -> i64 {
 mod tests {
     use super::*;
     use crate::series::Book;
-    use crate::text::Sample;
+    use naru_runtime::exposition::Sample;
 
     #[test]
     fn a_promise_burns_only_while_both_windows_say_so() {

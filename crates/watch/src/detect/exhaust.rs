@@ -175,7 +175,7 @@ mod tests {
 
     use super::*;
     use crate::series::Book;
-    use crate::text::Sample;
+    use naru_runtime::exposition::Sample;
 
     /// From -1 to 1, and more often near 0: the mean of three.
     fn noise(random: &mut ChaCha8Rng) -> f64 {

@@ -2,11 +2,11 @@
 //! effects were written down before the rule of causes was tried on them, and the watch is told nothing of faults.
 
 use naru_runtime::config::Sources;
+use naru_runtime::exposition::Sample;
 use naru_watch::config::WatchConfig;
 use naru_watch::desk::Desk;
 use naru_watch::engine::{DISK_USED, Engine, Scrape};
 use naru_watch::event::{Change, ChangeKind, Entry};
-use naru_watch::text::Sample;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 

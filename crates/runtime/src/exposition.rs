@@ -1,4 +1,4 @@
-//! Metrics as roles show them: the text that Prometheus reads, within bounds.
+//! Metrics as roles show them, read by other roles: the text that Prometheus reads, within bounds.
 
 /// Longest line that is read: a name, some labels and a number.
 const LINE_BYTES_MAX: usize = 4 << 10;
@@ -14,6 +14,22 @@ pub struct Sample {
     pub labels: Vec<(String, String)>,
     /// The value.
     pub value: f64,
+}
+
+impl Sample {
+    /// A label's value; empty where it has none of that name.
+    pub fn label(&self, name: &str) -> &str {
+        self.labels.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
+    }
+}
+
+/// A metric with its labels, as Prometheus writes it.
+pub fn series_id(name: &str, labels: &[(String, String)]) -> String {
+    if labels.is_empty() {
+        return name.to_owned();
+    }
+    let pairs: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
+    format!("{name}{{{}}}", pairs.join(","))
 }
 
 /// What a text holds.
@@ -97,7 +113,6 @@ fn unquote(text: &str) -> Option<(String, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::selector::series_id;
 
     #[test]
     fn a_text_is_read_and_what_is_none_of_it_is_counted() {
@@ -115,5 +130,26 @@ mod tests {
         check("a{x=\"}, \\\"b\\\\\"} -3e2", &["a{x=\"}, \\\"b\\\\\"} -300"], 0);
         check("a_created 1\nb NaN\nc +Inf\nd\ne{x=1} 2\nf{x=\"1} 2\ng one\n", &[], 6);
         check(&format!("a{{x=\"{}\"}} 1", "y".repeat(5000)), &[], 1);
+    }
+
+    #[test]
+    fn lines_are_read_with_their_labels() {
+        type Expected<'e> = (&'e str, &'e [(&'e str, &'e str)], f64);
+        let check = |line: &str, expect: Option<Expected<'_>>| {
+            let expect = expect.map(|(name, labels, value)| Sample {
+                name: name.to_owned(),
+                labels: labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+                value,
+            });
+            assert_eq!(parse(line).samples.pop(), expect, "{line}");
+        };
+        check("# TYPE a counter", None);
+        check("", None);
+        check("a_total 3", Some(("a_total", &[], 3.0)));
+        check("a{site=\"idc-1\",class=\"core\"} 0.5 17", Some(("a", &[("class", "core"), ("site", "idc-1")], 0.5)));
+        check("a{b=\"x\\\"} \\\\ \\n\"} 1", Some(("a", &[("b", "x\"} \\ \n")], 1.0)));
+        check("a{} 1", Some(("a", &[], 1.0)));
+        check("a{b=\"c} 1", None);
+        check("a x", None);
     }
 }
