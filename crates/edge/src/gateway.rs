@@ -15,7 +15,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use naru_runtime::clocks::WallClock;
 use naru_runtime::durable::replace_file;
-use naru_runtime::keys::{KeyError, MacKeys, SigningKeys, VerifyingKeys};
+use naru_runtime::keys::{MacKeys, SigningKeys, VerifyingKeys};
 use naru_runtime::tasks::Tasks;
 use tokio::time::MissedTickBehavior;
 
@@ -158,12 +158,9 @@ impl Gateway {
         };
         std::fs::create_dir_all(&config.state).map_err(disk(&config.state))?;
         let now = clock.unix_ms();
-        let tokens = mac_keys(&config.keys.tokens, now)?;
-        let pseudonyms = mac_keys(&config.keys.pseudonyms, now)?;
-        let signing = match config.keys.decisions.exists() {
-            true => SigningKeys::load(&config.keys.decisions)?,
-            false => SigningKeys::generate(&config.keys.decisions, now)?,
-        };
+        let tokens = MacKeys::load_or_generate(&config.keys.tokens, now)?;
+        let pseudonyms = MacKeys::load_or_generate(&config.keys.pseudonyms, now)?;
+        let signing = SigningKeys::load_or_generate(&config.keys.decisions, now)?;
         let path = config.state.join("plan.json");
         let plans = PlanBook::open(&path, VerifyingKeys::from_public(control_keys(&config.keys.control)?))
             .map_err(|source| GatewayError::Plan { path, source })?;
@@ -449,10 +446,6 @@ fn limits(config: &EdgeConfig) -> request::Limits {
         idle_ms_max: ms(asked.idle_timeout),
         ..defaults
     }
-}
-
-fn mac_keys(path: &Path, now_unix_ms: i64) -> Result<MacKeys, KeyError> {
-    if path.exists() { MacKeys::load(path) } else { MacKeys::generate(path, now_unix_ms) }
 }
 
 fn control_keys(texts: &[String]) -> Result<Vec<[u8; 32]>, GatewayError> {

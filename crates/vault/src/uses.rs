@@ -88,13 +88,10 @@ impl Uses {
     /// # Errors
     /// When key or chain cannot be had; another process may write it.
     pub fn open(directory: &Path, signing_key: &Path, now_unix_ms: i64) -> Result<Self, UsesError> {
-        let keys = match signing_key.exists() {
-            true => SigningKeys::load(signing_key)?,
-            false if has_segments(directory)? => {
-                return Err(UsesError::KeyGone { directory: directory.to_owned(), key: signing_key.to_owned() });
-            }
-            false => SigningKeys::generate(signing_key, now_unix_ms)?,
-        };
+        if !signing_key.exists() && has_segments(directory)? {
+            return Err(UsesError::KeyGone { directory: directory.to_owned(), key: signing_key.to_owned() });
+        }
+        let keys = SigningKeys::load_or_generate(signing_key, now_unix_ms)?;
         std::fs::create_dir_all(directory).map_err(|source| SegmentError::Io {
             path: directory.to_owned(),
             action: "made",

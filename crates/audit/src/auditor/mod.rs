@@ -133,9 +133,8 @@ impl Auditor {
     /// What the audit cannot go on without. A source that cannot be reached is none of it.
     pub async fn open(config: AuditConfig, clock: Arc<dyn WallClock>) -> Result<Self, AuditError> {
         let chain = Chain::open(&config.state)?;
-        let signing =
-            load_or_make(&config.state.join(SIGNING_FILE), SigningKeys::load, SigningKeys::generate, &*clock)?;
-        let secret = load_or_make(&config.state.join(SECRET_FILE), MacKeys::load, MacKeys::generate, &*clock)?;
+        let signing = SigningKeys::load_or_generate(&config.state.join(SIGNING_FILE), clock.unix_ms())?;
+        let secret = MacKeys::load_or_generate(&config.state.join(SECRET_FILE), clock.unix_ms())?;
         let mut key = [0; 16];
         key.copy_from_slice(&secret.tag(SKETCH_KEY).bytes[..16]);
         let (a, b) = (config.a.client("a")?, config.b.as_ref().map(|b| b.client("b")).transpose()?);
@@ -304,16 +303,4 @@ fn write_json(path: &Path, value: &impl Serialize) -> Result<(), AuditError> {
         action: "written",
         source,
     })
-}
-
-fn load_or_make<K>(
-    path: &Path,
-    load: impl FnOnce(&Path) -> Result<K, KeyError>,
-    make: impl FnOnce(&Path, i64) -> Result<K, KeyError>,
-    clock: &dyn WallClock,
-) -> Result<K, KeyError> {
-    match std::fs::symlink_metadata(path) {
-        Ok(_) => load(path),
-        Err(_) => make(path, clock.unix_ms()),
-    }
 }

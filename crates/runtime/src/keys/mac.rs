@@ -44,6 +44,18 @@ impl MacKeys {
         Self::from_file(path, file)
     }
 
+    /// Reads a key file, or makes one where nothing is in its place.
+    ///
+    /// # Errors
+    /// As of [`Self::load`] and [`Self::generate`].
+    pub fn load_or_generate(path: &Path, now_unix_ms: i64) -> Result<Self, KeyError> {
+        // A link to nowhere is something: it is the operator's to mend, and not to be written through.
+        match std::fs::symlink_metadata(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Self::generate(path, now_unix_ms),
+            _ => Self::load(path),
+        }
+    }
+
     /// Reads a key file.
     ///
     /// # Errors

@@ -82,5 +82,6 @@ fn a_key_file_that_cannot_be_trusted_is_refused_with_its_fix() {
         good.replace(&public, &to_hex(&[7; 32])).replace(&id, &other_public.ids().next().unwrap().to_string());
     check(&swapped, 0o600, "do not belong together");
     assert!(matches!(SigningKeys::generate(&path, 1), Err(KeyError::Exists { .. })));
+    assert!(SigningKeys::load_or_generate(&path, 1).is_err(), "a key file that is not sound is not made anew");
     assert!(matches!(SigningKeys::load(&directory.path().join("none")), Err(KeyError::Io { action: "read", .. })));
 }
