@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use naru_model::{InvalidEntry, LedgerEntry, LedgerId};
+use naru_model::{InvalidEntry, LedgerEntry};
 use naru_runtime::keys::{KeyError, SigningKeys, VerifyingKeys};
 use naru_runtime::segments::{ChainSummary, Expect, Head, SegmentError, SegmentOptions, SegmentWriter, verify_chain};
 
@@ -84,16 +84,12 @@ impl Ledger {
     /// When key or chain cannot be had, or the chain is not what was written.
     pub fn open(state: &Path, now_unix_ms: i64) -> Result<Self, LedgerError> {
         let (directory, key) = (state.join(DIRECTORY), state.join(KEY_FILE));
-        let keys = match key.exists() {
-            true => SigningKeys::load(&key)?,
-            false => SigningKeys::generate(&key, now_unix_ms)?,
-        };
         std::fs::create_dir_all(&directory).map_err(|source| SegmentError::Io {
             path: directory.clone(),
             action: "made",
             source,
         })?;
-        let keys = Arc::new(keys);
+        let keys = Arc::new(SigningKeys::load_or_generate(&key, now_unix_ms)?);
         // Opened before it is read: what a crash tore off is cut by the writer.
         let (chain, _) = SegmentWriter::open(&directory, keys.clone(), SegmentOptions::default())?;
         // A chain that was never written has no segment to verify.
@@ -116,13 +112,9 @@ impl Ledger {
     pub fn append(&mut self, notes: &[NoteRow]) -> Result<(), LedgerError> {
         let last = self.last;
         for note in notes.iter().filter(|note| note.id > last) {
-            let id: LedgerId =
-                serde_json::from_value(note.id.into()).map_err(|_| LedgerError::Malformed { number: note.id })?;
-            let mut what = note.what.clone();
-            while what.len() > LedgerEntry::WHAT_BYTES_MAX {
-                what.pop();
-            }
-            let entry = LedgerEntry::new(id, note.at_unix_ms, format!("control/{}", note.who), what, Vec::new())?;
+            let what = &note.what[..note.what.floor_char_boundary(LedgerEntry::WHAT_BYTES_MAX)];
+            let entry =
+                LedgerEntry::new(note.id.into(), note.at_unix_ms, format!("control/{}", note.who), what, Vec::new())?;
             self.chain.append(&serde_json::to_vec(&entry).expect("an entry is texts and numbers"))?;
             self.last = note.id;
         }

@@ -24,6 +24,12 @@ impl LedgerId {
     }
 }
 
+impl From<u64> for LedgerId {
+    fn from(number: u64) -> Self {
+        Self(number)
+    }
+}
+
 impl fmt::Display for LedgerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

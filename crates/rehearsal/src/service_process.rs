@@ -317,11 +317,7 @@ fn field<'l>(ready: &'l str, name: &str) -> Option<&'l str> {
 }
 
 fn tail(output: &str) -> String {
-    let mut start = output.len().saturating_sub(OUTPUT_SHOWN_BYTES_MAX);
-    while !output.is_char_boundary(start) {
-        start += 1;
-    }
-    output[start..].to_owned()
+    output[output.ceil_char_boundary(output.len().saturating_sub(OUTPUT_SHOWN_BYTES_MAX))..].to_owned()
 }
 
 #[cfg(test)]

@@ -20,6 +20,9 @@ pub const KEY_FILE: &str = "ledger.key";
 const WHO: &str = "watch";
 /// Entries that wait for the disk: hours of a busy incident. What comes beyond stops the watch's saying, not its paging.
 const WAITING_MAX: usize = 4096;
+/// What an entry keeps of a signal: both fit, with the names around them.
+const DETAIL_BYTES_MAX: usize = 1000;
+const TARGETS_MAX: usize = 64;
 
 /// Why the ledger cannot be written or is refused.
 #[derive(Debug, thiserror::Error)]
@@ -75,18 +78,15 @@ fn read(payload: &[u8]) -> Option<Entry> {
 }
 
 fn write(entry: &Entry) -> Result<Vec<u8>, LedgerError> {
-    let id = |id: u64| serde_json::from_value::<LedgerId>(id.into()).expect("any number is a place");
     let mut event = entry.event.clone();
     // The longest field that others fill is bounded by the desk; a detail of a signal is ours, and cut.
     if let Event::Began { signal, .. } = &mut event {
-        while signal.detail.len() > 1000 {
-            signal.detail.pop();
-        }
-        signal.on.truncate(64);
+        signal.detail.truncate(signal.detail.floor_char_boundary(DETAIL_BYTES_MAX));
+        signal.on.truncate(TARGETS_MAX);
     }
     let what = serde_json::to_string(&event).expect("an event is texts and numbers");
-    let cites = entry.cites.iter().take(LedgerEntry::CITES_MAX).map(|cite| id(*cite)).collect();
-    let entry = LedgerEntry::new(id(entry.id), entry.at_unix_ms, WHO, what, cites)?;
+    let cites = entry.cites.iter().take(LedgerEntry::CITES_MAX).map(|cite| LedgerId::from(*cite)).collect();
+    let entry = LedgerEntry::new(entry.id.into(), entry.at_unix_ms, WHO, what, cites)?;
     Ok(serde_json::to_vec(&entry).expect("an entry is texts and numbers"))
 }
 
@@ -110,11 +110,7 @@ impl Ledger {
     /// When key or chain cannot be had, or the chain is not what was written.
     pub fn open(state: &Path, now_unix_ms: i64, visit: impl FnMut(Entry)) -> Result<Self, LedgerError> {
         let (directory, key) = (state.join(DIRECTORY), state.join(KEY_FILE));
-        let keys = match key.exists() {
-            true => SigningKeys::load(&key)?,
-            false => SigningKeys::generate(&key, now_unix_ms)?,
-        };
-        let keys = Arc::new(keys);
+        let keys = Arc::new(SigningKeys::load_or_generate(&key, now_unix_ms)?);
         // Opened before it is read: what a crash tore off is cut by the writer.
         let (chain, _) = SegmentWriter::open(&directory, keys.clone(), OPTIONS)?;
         // A chain that was never written has no segment to verify.

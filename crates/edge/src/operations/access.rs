@@ -95,11 +95,7 @@ impl AccessLog {
 
     /// Takes a line. Never waits.
     pub(crate) fn write(&self, line: &Line<'_>) {
-        let mut end = line.path.len().min(PATH_BYTES_MAX);
-        while !line.path.is_char_boundary(end) {
-            end -= 1;
-        }
-        let line = Line { path: &line.path[..end], ..*line };
+        let line = Line { path: &line.path[..line.path.floor_char_boundary(PATH_BYTES_MAX)], ..*line };
         let mut text = Vec::with_capacity(384);
         let written = serde_json::to_writer(&mut text, &line);
         written.expect("texts and numbers into memory");

@@ -17,7 +17,7 @@ const POLL: Duration = Duration::from_millis(20);
 /// A start opens files and ports; the machine may be compiling at the same time.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// What of the end of a child's log an error shows: enough for a configuration's mistakes.
-const LOG_SHOWN_BYTES_MAX: u64 = 2_048;
+const LOG_SHOWN_BYTES_MAX: usize = 2_048;
 
 /// Why a child could not be run. This machine's side; the log in its directory says more.
 #[derive(Debug, thiserror::Error)]
@@ -118,7 +118,7 @@ impl Child {
                 return Ok(());
             }
             let (name, log) = (self.name.clone(), self.log.clone());
-            let tail = || said[floor(&said, said.len().saturating_sub(LOG_SHOWN_BYTES_MAX as usize))..].to_owned();
+            let tail = || said[said.ceil_char_boundary(said.len().saturating_sub(LOG_SHOWN_BYTES_MAX))..].to_owned();
             if let Some(status) = ended {
                 return Err(ChildError::Ended { name, status, log, tail: tail() });
             }
@@ -193,12 +193,4 @@ impl Drop for Child {
             eprintln!("naru up: {} outlives its owner: {error}", self.name);
         }
     }
-}
-
-/// The first boundary of a character at or behind a place.
-fn floor(text: &str, mut at: usize) -> usize {
-    while !text.is_char_boundary(at) {
-        at += 1;
-    }
-    at
 }

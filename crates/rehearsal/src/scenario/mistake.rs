@@ -18,11 +18,7 @@ pub struct Mistake {
 
 impl Mistake {
     pub(super) fn new(text: &str, at: Range<usize>, what: String, fix: String) -> Self {
-        let mut start = at.start.min(text.len());
-        while !text.is_char_boundary(start) {
-            start -= 1;
-        }
-        let before = &text[..start];
+        let before = &text[..text.floor_char_boundary(at.start)];
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
         Self { line, column, what, fix }
