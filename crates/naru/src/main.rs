@@ -1,5 +1,7 @@
 //! One binary that plays every role of Naru: parse, build, run, drain.
 
+#[cfg(any(feature = "capture", feature = "courier", feature = "watch"))]
+mod asking;
 #[cfg(feature = "audit")]
 mod audit;
 #[cfg(feature = "broker")]

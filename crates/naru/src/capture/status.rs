@@ -4,10 +4,9 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use naru_capture::status::Report;
-use naru_runtime::causes::with_causes;
 
-/// It could not be asked.
-const EXIT_UNREACHABLE: u8 = 1;
+use crate::asking::Role;
+
 /// Something is stopped, waits, or raises an alarm.
 const EXIT_NOT_WELL: u8 = 3;
 
@@ -25,21 +24,10 @@ pub struct Args {
 
 /// Shows the status.
 pub fn run(args: &Args) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let asked = async {
-        let url = format!("http://{}/v1/status", args.address);
-        reqwest::get(url).await?.error_for_status()?.json::<Report>().await
-    };
-    let report = match runtime.map(|runtime| runtime.block_on(asked)) {
-        Ok(Ok(report)) => report,
-        Ok(Err(error)) => {
-            eprintln!("naru capture status: {}", with_causes(&error));
-            return ExitCode::from(EXIT_UNREACHABLE);
-        }
-        Err(error) => {
-            eprintln!("naru capture status: {}", with_causes(&error));
-            return ExitCode::from(EXIT_UNREACHABLE);
-        }
+    let capture = Role { name: "capture", address: &args.address };
+    let report: Report = match capture.ask("status", capture.get("/v1/status")) {
+        Ok(report) => report,
+        Err(code) => return code,
     };
     let text = match args.json {
         true => serde_json::to_string_pretty(&report).expect("a report is numbers, names and lists of them") + "\n",

@@ -4,12 +4,10 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use naru_courier::api::Refused;
 use naru_courier::status::Report;
-use naru_runtime::causes::with_causes;
 
-/// It could not be asked, or refused.
-const EXIT_REFUSED: u8 = 1;
+use crate::asking::Role;
+
 /// Something raises an alarm.
 const EXIT_NOT_WELL: u8 = 3;
 
@@ -47,41 +45,14 @@ pub struct CampaignArgs {
     id: String,
 }
 
-/// Why there is no answer.
-#[derive(Debug, thiserror::Error)]
-enum AskError {
-    #[error("the system refused")]
-    System(#[from] std::io::Error),
-    #[error("the courier cannot be asked")]
-    Http(#[from] reqwest::Error),
-    #[error("refused: {0}")]
-    Refused(String),
-}
-
-fn asked<T>(verb: &str, ask: impl Future<Output = Result<T, AskError>>) -> Result<T, ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(AskError::from).and_then(|runtime| runtime.block_on(ask)).map_err(|error| {
-        eprintln!("naru courier {verb}: {}", with_causes(&error));
-        ExitCode::from(EXIT_REFUSED)
-    })
-}
-
-async fn post(url: String, body: String) -> Result<(), AskError> {
-    let request = reqwest::Client::new().post(url).header("content-type", "application/json").body(body);
-    let answer = request.send().await?;
-    if answer.status().is_success() {
-        return Ok(());
-    }
-    let status = answer.status();
-    let refused = answer.json::<Refused>().await.map(|refused| refused.error);
-    Err(AskError::Refused(refused.unwrap_or_else(|_| status.to_string())))
+fn courier(address: &str) -> Role<'_> {
+    Role { name: "courier", address }
 }
 
 /// Shows the status.
 pub fn status(args: &StatusArgs) -> ExitCode {
-    let url = format!("http://{}/v1/status", args.address);
-    let ask = async { Ok(reqwest::get(url).await?.error_for_status()?.json::<Report>().await?) };
-    let report = match asked("status", ask) {
+    let courier = courier(&args.address);
+    let report: Report = match courier.ask("status", courier.get("/v1/status")) {
         Ok(report) => report,
         Err(code) => return code,
     };
@@ -95,19 +66,19 @@ pub fn status(args: &StatusArgs) -> ExitCode {
 
 /// Takes a campaign on.
 pub fn send(args: &SendArgs) -> ExitCode {
-    let url = format!("http://{}/v1/campaigns", args.address);
-    let ask = async { post(url, std::fs::read_to_string(&args.file)?).await };
-    match asked("send", ask) {
-        Ok(()) => ExitCode::SUCCESS,
+    let courier = courier(&args.address);
+    let ask = async { courier.post("/v1/campaigns", std::fs::read(&args.file)?, None).await };
+    match courier.ask("send", ask) {
+        Ok(_) => ExitCode::SUCCESS,
         Err(code) => code,
     }
 }
 
 /// Stops a campaign, or lets it go on.
 pub fn stop(args: &CampaignArgs, verb: &str) -> ExitCode {
-    let url = format!("http://{}/v1/campaigns/{}/{verb}", args.address, args.id);
-    match asked(verb, post(url, String::new())) {
-        Ok(()) => ExitCode::SUCCESS,
+    let (courier, path) = (courier(&args.address), format!("/v1/campaigns/{}/{verb}", args.id));
+    match courier.ask(verb, courier.post(&path, Vec::new(), None)) {
+        Ok(_) => ExitCode::SUCCESS,
         Err(code) => code,
     }
 }

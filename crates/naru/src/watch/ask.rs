@@ -4,15 +4,14 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use naru_runtime::causes::with_causes;
-use naru_watch::api::{AcknowledgeAsked, ActionAsked, Incidents, Overview, Refused, Summary, Taken};
+use naru_watch::api::{AcknowledgeAsked, ActionAsked, Incidents, Overview, Summary, Taken};
 use naru_watch::event::{Change, ChangeKind, seconds};
 use naru_watch::postmortem::date;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// It could not be asked, or refused.
-const EXIT_REFUSED: u8 = 1;
+use crate::asking::{AskError, Role};
+
 /// An incident is open, or somebody is away.
 const EXIT_NOT_WELL: u8 = 3;
 
@@ -116,54 +115,20 @@ fn kind(text: &str) -> Result<ChangeKind, String> {
     serde_json::from_value(text.into()).map_err(|_| "write plan, config, deploy, restart or other".to_owned())
 }
 
-/// Why there is no answer.
-#[derive(Debug, thiserror::Error)]
-enum AskError {
-    #[error("the system refused")]
-    System(#[from] std::io::Error),
-    #[error("the watch cannot be asked")]
-    Http(#[from] reqwest::Error),
-    #[error("refused: {0}")]
-    Refused(String),
-}
-
-fn asked<T>(verb: &str, ask: impl Future<Output = Result<T, AskError>>) -> Result<T, ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(AskError::from).and_then(|runtime| runtime.block_on(ask)).map_err(|error| {
-        eprintln!("naru watch {verb}: {}", with_causes(&error));
-        ExitCode::from(EXIT_REFUSED)
-    })
-}
-
 impl Target {
-    fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
+    fn role(&self) -> Role<'_> {
+        Role { name: "watch", address: &self.address }
     }
 
-    async fn read(&self, path: &str) -> Result<reqwest::Response, AskError> {
-        accepted(reqwest::get(self.url(path)).await?).await
-    }
-
-    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, AskError> {
-        Ok(self.read(path).await?.json().await?)
+    fn get<T: DeserializeOwned>(&self, verb: &str, path: &str) -> Result<T, ExitCode> {
+        self.role().ask(verb, self.role().get(path))
     }
 
     async fn post(&self, path: &str, body: Vec<u8>) -> Result<Taken, AskError> {
-        let mut request = reqwest::Client::new().post(self.url(path)).header("content-type", "application/json");
-        if let Some(file) = &self.token_file {
-            request = request.bearer_auth(std::fs::read_to_string(file)?.trim());
-        }
-        Ok(accepted(request.body(body).send().await?).await?.json().await?)
+        let token = self.token_file.as_ref().map(std::fs::read_to_string).transpose()?;
+        let answer = self.role().post(path, body, token.as_deref().map(str::trim)).await?;
+        self.role().json(answer).await
     }
-}
-
-async fn accepted(answer: reqwest::Response) -> Result<reqwest::Response, AskError> {
-    if answer.status().is_success() {
-        return Ok(answer);
-    }
-    let status = answer.status();
-    let refused = answer.json::<Refused>().await.map(|refused| refused.error);
-    Err(AskError::Refused(refused.unwrap_or_else(|_| status.to_string())))
 }
 
 fn pretty(what: &impl Serialize) -> String {
@@ -190,7 +155,7 @@ fn summary(out: &mut String, one: &Summary) {
 
 /// Shows the status.
 pub fn status(args: &ShowArgs) -> ExitCode {
-    let overview: Overview = match asked("status", args.target.get("/v1/status")) {
+    let overview: Overview = match args.target.get("status", "/v1/status") {
         Ok(overview) => overview,
         Err(code) => return code,
     };
@@ -226,7 +191,7 @@ pub fn status(args: &ShowArgs) -> ExitCode {
 
 /// Lists incidents.
 pub fn incidents(args: &ShowArgs) -> ExitCode {
-    let list: Incidents = match asked("incidents", args.target.get("/v1/incidents")) {
+    let list: Incidents = match args.target.get("incidents", "/v1/incidents") {
         Ok(list) => list,
         Err(code) => return code,
     };
@@ -246,7 +211,7 @@ fn told(verb: &str, target: &Target, path: &str, body: &impl Serialize, said: &s
 }
 
 fn sent(verb: &str, target: &Target, path: &str, body: std::io::Result<Vec<u8>>, said: &str) -> ExitCode {
-    match asked(verb, async { target.post(path, body?).await }) {
+    match target.role().ask(verb, async { target.post(path, body?).await }) {
         Ok(taken) => {
             let disk = if taken.durable { "" } else { "; it waits for the disk" };
             println!("{said} {}{disk}", taken.id);
@@ -265,7 +230,7 @@ pub fn acknowledge(args: &AcknowledgeArgs) -> ExitCode {
 /// Prints a draft.
 pub fn postmortem(args: &PostmortemArgs) -> ExitCode {
     let path = format!("/v1/incidents/{}/postmortem", args.id);
-    match asked("postmortem", async { Ok(args.target.read(&path).await?.text().await?) }) {
+    match args.target.role().ask("postmortem", args.target.role().text(&path)) {
         Ok(text) => {
             print!("{text}");
             ExitCode::SUCCESS
