@@ -12,24 +12,16 @@ use std::sync::Arc;
 use naru_audit::auditor::Auditor;
 use naru_audit::config::AuditConfig;
 use naru_runtime::clocks::SystemClock;
-use naru_runtime::config::Flags;
 use naru_runtime::hex::to_hex;
 
 use crate::serving::{self, Failure};
 
 /// Arguments of `naru audit`.
-#[derive(Debug, clap::Args)]
-#[command(args_conflicts_with_subcommands = true)]
-pub struct Args {
-    #[command(subcommand)]
-    verb: Option<Verb>,
-    #[command(flatten)]
-    flags: Flags<AuditConfig>,
-}
+pub type Args = serving::RoleArgs<Verb, AuditConfig>;
 
 /// What can be done beside running one.
 #[derive(Debug, clap::Subcommand)]
-enum Verb {
+pub enum Verb {
     /// Say how far each source is certified, and what it waits for
     Status(status::Args),
     /// Show the certificate of a window: who has what, and each record that differs

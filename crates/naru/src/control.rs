@@ -14,23 +14,15 @@ use std::process::ExitCode;
 
 use naru_control::config::ControlConfig;
 use naru_control::server;
-use naru_runtime::config::Flags;
 
 use crate::serving::{self, Failure};
 
 /// Arguments of `naru control`.
-#[derive(Debug, clap::Args)]
-#[command(args_conflicts_with_subcommands = true)]
-pub struct Args {
-    #[command(subcommand)]
-    verb: Option<Verb>,
-    #[command(flatten)]
-    flags: Flags<ControlConfig>,
-}
+pub type Args = serving::RoleArgs<Verb, ControlConfig>;
 
 /// What can be done beside serving.
 #[derive(Debug, clap::Subcommand)]
-enum Verb {
+pub enum Verb {
     /// Make or remove tokens of those who ask
     Token(token::Args),
 }

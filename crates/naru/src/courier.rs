@@ -7,23 +7,15 @@ use std::process::ExitCode;
 
 use naru_courier::config::CourierConfig;
 use naru_courier::courier;
-use naru_runtime::config::Flags;
 
 use crate::serving::{self, Failure};
 
 /// Arguments of `naru courier`.
-#[derive(Debug, clap::Args)]
-#[command(args_conflicts_with_subcommands = true)]
-pub struct Args {
-    #[command(subcommand)]
-    verb: Option<Verb>,
-    #[command(flatten)]
-    flags: Flags<CourierConfig>,
-}
+pub type Args = serving::RoleArgs<Verb, CourierConfig>;
 
 /// What can be done beside sending.
 #[derive(Debug, clap::Subcommand)]
-enum Verb {
+pub enum Verb {
     /// Show what was sent, what is open, and what somebody must look at
     Status(ask::StatusArgs),
     /// Take a campaign on from its file, in JSON

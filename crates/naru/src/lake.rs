@@ -6,23 +6,15 @@ use std::process::ExitCode;
 
 use naru_lake::config::LakeConfig;
 use naru_lake::lake::Lake;
-use naru_runtime::config::Flags;
 
 use crate::serving::{self, Failure};
 
 /// Arguments of `naru lake`.
-#[derive(Debug, clap::Args)]
-#[command(args_conflicts_with_subcommands = true)]
-pub struct Args {
-    #[command(subcommand)]
-    verb: Option<Verb>,
-    #[command(flatten)]
-    flags: Flags<LakeConfig>,
-}
+pub type Args = serving::RoleArgs<Verb, LakeConfig>;
 
 /// What can be done beside running one.
 #[derive(Debug, clap::Subcommand)]
-enum Verb {
+pub enum Verb {
     /// Write an event that did not fit to the end of its partition again; every reader of the topic sees it again
     Replay(replay::Args),
 }

@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use naru_relay::config::RelayConfig;
 use naru_relay::relay::Relay;
-use naru_runtime::config::Flags;
 
 use crate::serving::{self, Failure};
 
@@ -21,18 +20,11 @@ use crate::serving::{self, Failure};
 const CLOSE_MAX: Duration = Duration::from_secs(5);
 
 /// Arguments of `naru relay`.
-#[derive(Debug, clap::Args)]
-#[command(args_conflicts_with_subcommands = true)]
-pub struct Args {
-    #[command(subcommand)]
-    verb: Option<Verb>,
-    #[command(flatten)]
-    flags: Flags<RelayConfig>,
-}
+pub type Args = serving::RoleArgs<Verb, RelayConfig>;
 
 /// What can be done beside running one.
 #[derive(Debug, clap::Subcommand)]
-enum Verb {
+pub enum Verb {
     /// Say what would break if a relay served these clusters, and the command that mends it
     Preflight(preflight::Args),
     /// Show which side is active, what is in sync, and how far behind each side is

@@ -4,25 +4,17 @@ mod key;
 
 use std::process::ExitCode;
 
-use naru_runtime::config::Flags;
 use naru_vault::config::VaultConfig;
 use naru_vault::server;
 
 use crate::serving::{self, Failure};
 
 /// Arguments of `naru vault`.
-#[derive(Debug, clap::Args)]
-#[command(args_conflicts_with_subcommands = true)]
-pub struct Args {
-    #[command(subcommand)]
-    verb: Option<Verb>,
-    #[command(flatten)]
-    flags: Flags<VaultConfig>,
-}
+pub type Args = serving::RoleArgs<Verb, VaultConfig>;
 
 /// What can be done beside serving.
 #[derive(Debug, clap::Subcommand)]
-enum Verb {
+pub enum Verb {
     /// Make or rotate the keys of a field
     Key(key::Args),
 }

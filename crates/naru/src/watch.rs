@@ -4,25 +4,17 @@ mod ask;
 
 use std::process::ExitCode;
 
-use naru_runtime::config::Flags;
 use naru_watch::config::WatchConfig;
 use naru_watch::server;
 
 use crate::serving::{self, Failure};
 
 /// Arguments of `naru watch`.
-#[derive(Debug, clap::Args)]
-#[command(args_conflicts_with_subcommands = true)]
-pub struct Args {
-    #[command(subcommand)]
-    verb: Option<Verb>,
-    #[command(flatten)]
-    flags: Flags<WatchConfig>,
-}
+pub type Args = serving::RoleArgs<Verb, WatchConfig>;
 
 /// What can be done beside watching.
 #[derive(Debug, clap::Subcommand)]
-enum Verb {
+pub enum Verb {
     /// Show who is there, what runs out, and what is open
     Status(ask::ShowArgs),
     /// List incidents, the newest first
