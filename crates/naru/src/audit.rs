@@ -14,10 +14,11 @@ use naru_audit::config::AuditConfig;
 use naru_runtime::clocks::SystemClock;
 use naru_runtime::hex::to_hex;
 
+use crate::role_args::RoleArgs;
 use crate::serving::{self, Failure};
 
 /// Arguments of `naru audit`.
-pub type Args = serving::RoleArgs<Verb, AuditConfig>;
+pub type Args = RoleArgs<Verb, AuditConfig>;
 
 /// What can be done beside running one.
 #[derive(Debug, clap::Subcommand)]
@@ -46,8 +47,7 @@ pub fn run(args: &Args) -> ExitCode {
 
 async fn serve(config: AuditConfig) -> Result<ExitCode, Failure> {
     let (telemetry, drain_max) = (config.telemetry.clone(), config.drain_max);
-    serving::until_stopped("naru-audit", &telemetry, drain_max, async |tasks, telemetry| {
-        serving::count_violations(telemetry);
+    serving::until_stopped("naru-audit", &telemetry, drain_max, async |tasks, _telemetry| {
         let auditor = Auditor::open(config, Arc::new(SystemClock::new())).await?;
         let key = to_hex(&auditor.public_key());
         let ready = format!("certificates={} key={key}", auditor.certificates().display());

@@ -19,8 +19,7 @@ pub fn run(args: &Args) -> ExitCode {
 
 async fn serve(config: ConsoleConfig) -> Result<ExitCode, Failure> {
     let (telemetry, drain_max) = (config.telemetry.clone(), config.drain_max);
-    serving::until_stopped("naru-console", &telemetry, drain_max, async |tasks, telemetry| {
-        serving::count_violations(telemetry);
+    serving::until_stopped("naru-console", &telemetry, drain_max, async |tasks, _telemetry| {
         let address = server::serve(config, tasks).await?;
         Ok((format!("listen={address}"), async || Ok(())))
     })

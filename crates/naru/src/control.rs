@@ -15,10 +15,11 @@ use std::process::ExitCode;
 use naru_control::config::ControlConfig;
 use naru_control::server;
 
+use crate::role_args::RoleArgs;
 use crate::serving::{self, Failure};
 
 /// Arguments of `naru control`.
-pub type Args = serving::RoleArgs<Verb, ControlConfig>;
+pub type Args = RoleArgs<Verb, ControlConfig>;
 
 /// What can be done beside serving.
 #[derive(Debug, clap::Subcommand)]
@@ -36,8 +37,7 @@ pub fn run(args: &Args) -> ExitCode {
 }
 
 async fn serve(config: ControlConfig) -> Result<ExitCode, Failure> {
-    serving::until_stopped("naru-control", &config.telemetry, config.drain_max, async |tasks, telemetry| {
-        serving::count_violations(telemetry);
+    serving::until_stopped("naru-control", &config.telemetry, config.drain_max, async |tasks, _telemetry| {
         let address = server::serve(&config, tasks).await?;
         Ok((format!("listen={address}"), async || Ok(())))
     })

@@ -8,10 +8,11 @@ use std::process::ExitCode;
 use naru_courier::config::CourierConfig;
 use naru_courier::courier;
 
+use crate::role_args::RoleArgs;
 use crate::serving::{self, Failure};
 
 /// Arguments of `naru courier`.
-pub type Args = serving::RoleArgs<Verb, CourierConfig>;
+pub type Args = RoleArgs<Verb, CourierConfig>;
 
 /// What can be done beside sending.
 #[derive(Debug, clap::Subcommand)]
@@ -44,7 +45,6 @@ pub fn run(args: &Args) -> ExitCode {
 async fn serve(config: CourierConfig) -> Result<ExitCode, Failure> {
     let (telemetry, drain_max) = (config.telemetry.clone(), config.drain_max);
     serving::until_stopped("naru-courier", &telemetry, drain_max, async |tasks, telemetry| {
-        serving::count_violations(telemetry);
         let courier = courier::serve(config, tasks, telemetry.metrics()).await?;
         Ok((format!("listen={} receipts={}", courier.address, courier.receipts_address), async || Ok(())))
     })

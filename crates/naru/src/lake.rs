@@ -7,10 +7,11 @@ use std::process::ExitCode;
 use naru_lake::config::LakeConfig;
 use naru_lake::lake::Lake;
 
+use crate::role_args::RoleArgs;
 use crate::serving::{self, Failure};
 
 /// Arguments of `naru lake`.
-pub type Args = serving::RoleArgs<Verb, LakeConfig>;
+pub type Args = RoleArgs<Verb, LakeConfig>;
 
 /// What can be done beside running one.
 #[derive(Debug, clap::Subcommand)]
@@ -31,7 +32,6 @@ pub fn run(args: &Args) -> ExitCode {
 async fn serve(config: LakeConfig) -> Result<ExitCode, Failure> {
     let (telemetry, drain_max) = (config.telemetry.clone(), config.drain_max);
     serving::until_stopped("naru-lake", &telemetry, drain_max, async |tasks, telemetry| {
-        serving::count_violations(telemetry);
         let lake = Lake::open(config, tasks, telemetry.metrics()).await?;
         let catalogue = lake.catalogue_address().map(|address| format!(" catalogue={address}")).unwrap_or_default();
         let ready = format!("listen={}{catalogue}", lake.sql_address());

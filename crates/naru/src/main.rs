@@ -30,6 +30,16 @@ mod public_keys;
 mod rehearse;
 #[cfg(feature = "relay")]
 mod relay;
+#[cfg(any(
+    feature = "audit",
+    feature = "control",
+    feature = "courier",
+    feature = "lake",
+    feature = "relay",
+    feature = "vault",
+    feature = "watch"
+))]
+mod role_args;
 #[cfg(feature = "sample")]
 mod sample;
 #[cfg(any(

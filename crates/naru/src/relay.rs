@@ -14,13 +14,14 @@ use std::time::Duration;
 use naru_relay::config::RelayConfig;
 use naru_relay::relay::Relay;
 
+use crate::role_args::RoleArgs;
 use crate::serving::{self, Failure};
 
 /// What closing the connections to the clusters may take behind a drain that used all its time.
 const CLOSE_MAX: Duration = Duration::from_secs(5);
 
 /// Arguments of `naru relay`.
-pub type Args = serving::RoleArgs<Verb, RelayConfig>;
+pub type Args = RoleArgs<Verb, RelayConfig>;
 
 /// What can be done beside running one.
 #[derive(Debug, clap::Subcommand)]
@@ -53,7 +54,6 @@ pub fn run(args: &Args) -> ExitCode {
 async fn serve(config: RelayConfig) -> Result<ExitCode, Failure> {
     let (telemetry, drain_max) = (config.telemetry.clone(), config.drain_max + CLOSE_MAX);
     serving::until_stopped("naru-relay", &telemetry, drain_max, async |tasks, telemetry| {
-        serving::count_violations(telemetry);
         let relay = Relay::open(config, tasks, telemetry.metrics()).await?;
         let listening = relay.serve().await?;
         let status = relay.status_address().map(|address| format!(" status={address}")).unwrap_or_default();

@@ -7,20 +7,10 @@ use std::time::Duration;
 
 use naru_model::invariant::{self, CATALOGUE, Invariant};
 use naru_runtime::causes::with_causes;
-use naru_runtime::config::{ConfigErrors, Flags, Role};
+use naru_runtime::config::ConfigErrors;
 use naru_runtime::shutdown::{Signals, run_until_stopped};
 use naru_runtime::tasks::Tasks;
 use naru_runtime::telemetry::{Observed, Reading, Telemetry, TelemetryConfig};
-
-/// Arguments of a role that also answers verbs: what is asked for, or the options by which it runs.
-#[derive(Debug, clap::Args)]
-#[command(args_conflicts_with_subcommands = true)]
-pub struct RoleArgs<V: clap::Subcommand, C: Role> {
-    #[command(subcommand)]
-    pub verb: Option<V>,
-    #[command(flatten)]
-    pub flags: Flags<C>,
-}
 
 /// Counts violated invariants from here on, where a test would panic: a service that stops is worse than one that
 /// raises an alarm. The first of each is an ERROR in the log; the counts are in the metrics.
@@ -93,6 +83,7 @@ pub async fn until_stopped<C: AsyncFnOnce() -> Result<(), Failure>>(
     let mut signals = Signals::listen().map_err(Refused)?;
     let tasks = Tasks::new();
     let telemetry = Telemetry::start(service, telemetry, &tasks).await?;
+    count_violations(&telemetry);
     let (ready, close) = open(&tasks, &telemetry).await?;
     writeln!(std::io::stdout(), "ready {ready}{}", ready_metrics(&telemetry)).map_err(Refused)?;
     let ending = run_until_stopped(&tasks, drain_max, async || signals.next().await).await;

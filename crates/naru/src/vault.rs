@@ -7,10 +7,11 @@ use std::process::ExitCode;
 use naru_vault::config::VaultConfig;
 use naru_vault::server;
 
+use crate::role_args::RoleArgs;
 use crate::serving::{self, Failure};
 
 /// Arguments of `naru vault`.
-pub type Args = serving::RoleArgs<Verb, VaultConfig>;
+pub type Args = RoleArgs<Verb, VaultConfig>;
 
 /// What can be done beside serving.
 #[derive(Debug, clap::Subcommand)]

@@ -7,10 +7,11 @@ use std::process::ExitCode;
 use naru_watch::config::WatchConfig;
 use naru_watch::server;
 
+use crate::role_args::RoleArgs;
 use crate::serving::{self, Failure};
 
 /// Arguments of `naru watch`.
-pub type Args = serving::RoleArgs<Verb, WatchConfig>;
+pub type Args = RoleArgs<Verb, WatchConfig>;
 
 /// What can be done beside watching.
 #[derive(Debug, clap::Subcommand)]
@@ -48,7 +49,6 @@ pub fn run(args: &Args) -> ExitCode {
 
 async fn serve(config: WatchConfig) -> Result<ExitCode, Failure> {
     serving::until_stopped("naru-watch", &config.telemetry, config.drain_max, async |tasks, telemetry| {
-        serving::count_violations(telemetry);
         let address = server::serve(&config, tasks, telemetry.metrics()).await?;
         Ok((format!("listen={address}"), async || Ok(())))
     })
