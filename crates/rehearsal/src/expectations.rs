@@ -270,10 +270,7 @@ mod tests {
 
     use super::*;
     use crate::measure;
-
-    fn first() -> Scenario {
-        Scenario::parse("first.toml", include_str!("../../../scenarios/first.toml")).unwrap()
-    }
+    use crate::scenario::tests::first;
 
     #[test]
     fn a_check_that_looked_at_nothing_fails() {

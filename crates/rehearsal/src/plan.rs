@@ -168,10 +168,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test panics on failure")]
 
     use super::*;
-
-    fn first() -> Scenario {
-        Scenario::parse("first.toml", include_str!("../../../scenarios/first.toml")).unwrap()
-    }
+    use crate::scenario::tests::first;
 
     #[test]
     fn the_same_seed_gives_the_same_operations_and_faults() {

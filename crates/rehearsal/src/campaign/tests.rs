@@ -3,11 +3,7 @@
 use super::{CampaignFigures, Planned, UnreadablePlan, judge, request};
 use crate::crowd::CrowdPlan;
 use crate::plan::Plan;
-use crate::scenario::Scenario;
-
-fn day() -> Scenario {
-    Scenario::parse("1111.toml", include_str!("../../../../scenarios/1111.toml")).unwrap()
-}
+use crate::scenario::tests::day;
 
 const ANSWER: &str = r#"{ "hash": "ab", "plan": { "peak": ["10.5", "20", "30", "40"], "risk_ppm": 4000,
     "cost": { "committed": "7200 KRW", "always_peak": "90000 KRW", "autoscale_only": "5000 KRW",

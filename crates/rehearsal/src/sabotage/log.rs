@@ -138,18 +138,6 @@ fn each_log(history: &mut History, mut change: impl FnMut(&mut Vec<LogRecord>)) 
     history.sides.iter_mut().for_each(|SideCopy { log, .. }| change(log));
 }
 
-fn row(record: &LogRecord) -> Row {
-    Row {
-        topic: record.place.topic,
-        id: record.id.clone(),
-        sequence: record.sequence,
-        user: record.user.clone(),
-        peer: record.peer.clone(),
-        currency: record.currency.clone(),
-        amount_minor: record.amount_minor,
-    }
-}
-
 /// Moves what every answer of SQL said of a table, so that it still only grows.
 fn move_totals(said: &mut Said, topic: u16, rows: i64, amount_minor: i64) {
     for total in said.asked.iter_mut().filter_map(|asked| asked.totals.as_mut()?.get_mut(usize::from(topic))) {
@@ -166,7 +154,7 @@ pub(super) fn forget(observed: &mut Observed, index: usize) {
     each_log(history, |log| log.retain(|other| other.place != record.place));
     history.observations.retain(|seen| seen.place != record.place);
     if let Some(said) = &mut observed.tables {
-        let gone = row(&record);
+        let gone = Row::of(&record);
         if let Some(Ok(rows)) = &mut said.rows
             && let Some(at) = rows.iter().position(|row| *row == gone)
         {
@@ -211,7 +199,7 @@ fn double(_: Stage<'_>, observed: &mut Observed) -> Option<()> {
     });
     if let Some(said) = &mut observed.tables {
         if let Some(Ok(rows)) = &mut said.rows {
-            rows.push(row(&copy));
+            rows.push(Row::of(&copy));
         }
         move_totals(said, copy.place.topic, 1, copy.amount_minor);
     }
@@ -325,7 +313,7 @@ fn change_balance(_: Stage<'_>, observed: &mut Observed) -> Option<()> {
     }
     if let Some(said) = &mut observed.tables {
         if let Some(Ok(rows)) = &mut said.rows {
-            let own = row(&honest);
+            let own = Row::of(&honest);
             rows.iter_mut().filter(|row| **row == own).for_each(|row| row.amount_minor += 1);
         }
         move_totals(said, honest.place.topic, 0, 1);

@@ -159,15 +159,6 @@ fn pulses(history: &mut History, plan: &Plan) {
 }
 
 fn said(history: &History, plan: &Plan) -> Said {
-    let row = |record: &LogRecord| Row {
-        topic: record.place.topic,
-        id: record.id.clone(),
-        sequence: record.sequence,
-        user: record.user.clone(),
-        peer: record.peer.clone(),
-        currency: record.currency.clone(),
-        amount_minor: record.amount_minor,
-    };
     let totals = |until_us: u64| {
         let mut totals = vec![Total::default(); history.topics.len()];
         for operation in history.operations.iter().filter(|o| o.ended_us.is_some_and(|at| at + 100_000 <= until_us)) {
@@ -178,7 +169,7 @@ fn said(history: &History, plan: &Plan) -> Said {
     };
     let seconds = plan.end().as_secs() + 2;
     let asked = (0..seconds).map(|second| Asked { at_us: second * 1_000_000, totals: totals(second * 1_000_000) });
-    Said { asked: asked.collect(), rows: Some(Ok(history.log.iter().map(row).collect())) }
+    Said { asked: asked.collect(), rows: Some(Ok(history.log.iter().map(Row::of).collect())) }
 }
 
 /// The first page of each visitor comes from an owned site after a waiting page, the second from a node.

@@ -137,10 +137,7 @@ mod tests {
 
     use super::*;
     use crate::plan::Plan;
-
-    fn day() -> Scenario {
-        Scenario::parse("1111.toml", include_str!("../../../../scenarios/1111.toml")).unwrap()
-    }
+    use crate::scenario::tests::day;
 
     #[test]
     fn a_named_fault_happens_at_its_time() {

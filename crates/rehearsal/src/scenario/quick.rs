@@ -97,10 +97,7 @@ mod tests {
     use super::*;
     use crate::crowd::CrowdPlan;
     use crate::plan::Plan;
-
-    fn day() -> Scenario {
-        Scenario::parse("1111.toml", include_str!("../../../../scenarios/1111.toml")).unwrap()
-    }
+    use crate::scenario::tests::day;
 
     #[test]
     fn a_quick_day_has_the_same_rates_in_less_time() {

@@ -3,6 +3,16 @@
 use super::{Copier, FaultKind, Flush, GiftClass, Relay, Scenario, Via, Victim};
 
 const WHOLE: &str = include_str!("../../../../scenarios/first.toml");
+/// The event day, as the binary carries it.
+pub(crate) fn day() -> Scenario {
+    Scenario::parse("1111.toml", include_str!("../../../../scenarios/1111.toml")).unwrap()
+}
+
+/// The log and two services alone.
+pub(crate) fn first() -> Scenario {
+    Scenario::parse("first.toml", include_str!("../../../../scenarios/first.toml")).unwrap()
+}
+
 const TAKEOVER: &str = include_str!("../../../../scenarios/takeover.toml");
 
 #[track_caller]
@@ -38,7 +48,7 @@ fn the_scenarios_of_the_repository_hold_together() {
     );
     let kinds: Vec<&str> = takeover.faults.iter().map(|fault| fault.kind.name()).collect();
     assert_eq!(kinds, ["kill", "switch", "kill"]);
-    let day = Scenario::parse("1111.toml", include_str!("../../../../scenarios/1111.toml")).unwrap();
+    let day = day();
     assert!(day.lake.is_some());
     assert!(day.campaign.as_ref().is_some_and(|campaign| day.phases[campaign.phase].name == "send"));
     assert!(day.faults.iter().any(|fault| fault.kind == FaultKind::Kill { victim: Victim::Lake, lose_disk: false }));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Row, Said, Total};
 use crate::check::Verdict;
-use crate::history::{History, LogRecord};
+use crate::history::History;
 
 /// Every verdict on the tables; `killed_us` is when the lake was, on the run's clock.
 pub fn judge(said: &Said, history: &History, killed_us: &[u64]) -> Vec<Verdict> {
@@ -19,7 +19,7 @@ fn rows(said: &Said, history: &History) -> Verdict {
     let mut counts: BTreeMap<Row, (u64, u64)> = BTreeMap::new();
     for record in &history.log {
         verdict.examined += 1;
-        counts.entry(row_of(record)).or_default().0 += 1;
+        counts.entry(Row::of(record)).or_default().0 += 1;
     }
     for row in rows {
         counts.entry(row.clone()).or_default().1 += 1;
@@ -103,17 +103,5 @@ fn readable<'s>(said: &'s Said, verdict: &mut Verdict) -> Option<&'s [Row]> {
             verdict.find(|| "tables".to_owned(), || "were not read".to_owned());
             None
         }
-    }
-}
-
-fn row_of(record: &LogRecord) -> Row {
-    Row {
-        topic: record.place.topic,
-        id: record.id.clone(),
-        sequence: record.sequence,
-        user: record.user.clone(),
-        peer: record.peer.clone(),
-        currency: record.currency.clone(),
-        amount_minor: record.amount_minor,
     }
 }

@@ -12,6 +12,8 @@ use std::sync::{Mutex, PoisonError};
 
 pub use figures::{Behind, TableFigures};
 
+use crate::history::LogRecord;
+
 /// Answers that are kept; at four a second this is a run of more than half a day.
 const ANSWERS_MAX: usize = 200_000;
 
@@ -50,6 +52,21 @@ pub struct Row {
     pub currency: Box<str>,
     /// The amount in minor units.
     pub amount_minor: i64,
+}
+
+impl Row {
+    /// What a record is in its table.
+    pub fn of(record: &LogRecord) -> Self {
+        Self {
+            topic: record.place.topic,
+            id: record.id.clone(),
+            sequence: record.sequence,
+            user: record.user.clone(),
+            peer: record.peer.clone(),
+            currency: record.currency.clone(),
+            amount_minor: record.amount_minor,
+        }
+    }
 }
 
 /// Everything that the tables said.
