@@ -43,7 +43,8 @@ pub fn soak(rounds: u32, first: u64, table: bool) -> Result<(), TaskError> {
     shell::run(cargo(&["build", "--quiet", "--package", "naru"]))?;
     let mut findings = Vec::new();
     for seed in first..first + u64::from(rounds) {
-        let code = seed_played(seed)?;
+        let words = ["--quick", "--seed", &seed.to_string()];
+        let (code, _) = played_until(|code| code != NOT_VALID, &words, &format!("seed-{seed}"))?;
         eprintln!("x: seed {seed}: exit code {code}");
         if code != PASSED {
             findings.push(format!("seed {seed} ended with {code}: ./x rehearse --quick --seed {seed}"));
@@ -61,15 +62,16 @@ pub fn soak(rounds: u32, first: u64, table: bool) -> Result<(), TaskError> {
     if findings.is_empty() { Ok(()) } else { Err(TaskError::Findings(findings)) }
 }
 
-fn seed_played(seed: u64) -> Result<i32, TaskError> {
-    let mut code = NOT_VALID;
-    for _ in 0..PLAYED_MAX {
-        code = played(&["--quick", "--seed", &seed.to_string()], &format!("seed-{seed}"))?.0;
-        if code != NOT_VALID {
+/// Plays until a run says something, at most [`PLAYED_MAX`] times; the last one's exit code, and where its report is.
+fn played_until(says: impl Fn(i32) -> bool, words: &[&str], name: &str) -> Result<(i32, PathBuf), TaskError> {
+    let mut last = played(words, name)?;
+    for _ in 1..PLAYED_MAX {
+        if says(last.0) {
             break;
         }
+        last = played(words, name)?;
     }
-    Ok(code)
+    Ok(last)
 }
 
 /// One run; its exit code, and where its report is.
@@ -92,12 +94,7 @@ fn sabotages(seed: u64, findings: &mut Vec<String>) -> Result<Vec<Sabotaged>, Ta
     let mut take = |scenario: &str, flags: &[&str], sabotage: &str, outcomes: &mut Vec<Sabotaged>| {
         let words = [&[scenario, "--sabotage", sabotage, "--seed", &seed], flags].concat();
         // On a machine that is too busy a check fails anyway, and then says nothing of a sabotage.
-        let (mut code, mut out) = played(&words, &format!("{scenario}-{sabotage}"))?;
-        for _ in 1..PLAYED_MAX {
-            if code != CAUGHT {
-                (code, out) = played(&words, &format!("{scenario}-{sabotage}"))?;
-            }
-        }
+        let (code, out) = played_until(|code| code == CAUGHT, &words, &format!("{scenario}-{sabotage}"))?;
         if code != CAUGHT {
             findings.push(format!("{scenario} with sabotage {sabotage} ended with {code}, and not with {CAUGHT}"));
         }

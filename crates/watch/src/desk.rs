@@ -429,7 +429,7 @@ impl Desk {
     /// Closes an action by the report of its rehearsal.
     ///
     /// # Errors
-    /// [`DeskError`]; of evidence, when another rehearsal is reported, or one that did not pass, or one from before.
+    /// [`DeskError`]; of evidence, when another rehearsal is reported, or one that did not pass.
     pub fn close(&mut self, now_ms: i64, action: u64, report: &[u8]) -> Result<(), DeskError> {
         let found = self.incidents.iter().rev().find_map(|incident| {
             let found = incident.actions.iter().find(|one| one.action == action)?;

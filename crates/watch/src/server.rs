@@ -179,6 +179,9 @@ impl Shared {
                 break;
             }
         }
+        if said.is_empty() && ledger.waiting() == 0 {
+            return true;
+        }
         let written = tokio::task::spawn_blocking(move || {
             let done = ledger.append(said);
             (ledger.waiting(), done)
@@ -186,11 +189,8 @@ impl Shared {
         let Ok((waiting, done)) = written.await else { return false };
         self.waiting.store(waiting, std::sync::atomic::Ordering::Relaxed);
         if let Err(error) = &done {
-            tracing::error!(
-                error = error as &dyn std::error::Error,
-                waiting,
-                "the ledger cannot be written, entries wait"
-            );
+            let error: &dyn std::error::Error = error;
+            tracing::error!(error, waiting, "the ledger cannot be written, entries wait");
         }
         done.is_ok()
     }
