@@ -27,6 +27,8 @@ const OWNED_NETWORK: &str = "127.0.0.0/15";
 const REQUESTS_PER_CLIENT: u32 = 2_000;
 /// Partitions of a topic that is asked for.
 const PARTITIONS: u32 = 4;
+/// What the sample services publish, as tables.
+const TABLES: &str = include_str!("../../../../examples/sample-tables.toml");
 
 /// Why there is no configuration. This machine's side.
 #[derive(Debug, thiserror::Error)]
@@ -211,25 +213,10 @@ pub fn members(data: &Path, ports: &mut Ports, demo: bool) -> Result<Vec<Member>
 fn lake(builder: &mut Builder<'_>, log: SocketAddr) -> Result<(SocketAddr, SocketAddr), ConfigureError> {
     let mut lake = builder.draft("lake", &["lake"]);
     let (sql, metrics) = (lake.tcp("sql", "SQL, for clients of PostgreSQL (database naru)")?, lake.metrics()?);
-    let mut text = format!(
-        "listen = \"{sql}\"\nwarehouse = {:?}\n\n[log]\nbootstrap = [\"{log}\"]\n\n[telemetry]\nmetrics = \"{metrics}\"\n",
+    let text = format!(
+        "listen = \"{sql}\"\nwarehouse = {:?}\n\n[log]\nbootstrap = [\"{log}\"]\n\n[telemetry]\nmetrics = \"{metrics}\"\n\n{TABLES}",
         lake.state()
     );
-    // What the sample services publish.
-    for (topic, peer) in [("payments", "merchant"), ("transfers", "to")] {
-        write!(
-            text,
-            "\n[[events]]\ntopic = {topic:?}\ntable = \"pay.{topic}\"\ncolumn = [\n  \
-             {{ name = \"id\", type = \"string\" }},\n  \
-             {{ name = \"sequence\", type = \"long\" }},\n  \
-             {{ name = \"payer\", from = \"user\", type = \"string\" }},\n  \
-             {{ name = \"payee\", from = {peer:?}, type = \"string\" }},\n  \
-             {{ name = \"currency\", from = \"amount.currency\", type = \"string\" }},\n  \
-             {{ name = \"amount\", from = \"amount.minor\", type = \"long\" }},\n  \
-             {{ name = \"at\", from = \"$time\", type = \"timestamp\" }},\n]\n"
-        )
-        .expect("a text takes every line");
-    }
     lake.configured(text)?;
     Ok((sql, metrics))
 }

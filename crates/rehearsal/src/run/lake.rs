@@ -1,6 +1,5 @@
 //! The lake's process, and the judge as one of its clients.
 
-use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::pin::Pin;
@@ -27,6 +26,8 @@ pub(super) const NAME: &str = crate::judge::LAKE;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long reading all rows may take.
 const ROWS_WITHIN: Duration = Duration::from_secs(60);
+/// What the services publish, as declared columns.
+const TABLES: &str = include_str!("../../../../examples/sample-tables.toml");
 
 /// Writes the lake's configuration, and starts it on the log at `bootstrap`.
 pub(super) async fn start(options: &Options, state: &State, bootstrap: &str) -> Result<Process, RehearsalError> {
@@ -37,30 +38,8 @@ pub(super) async fn start(options: &Options, state: &State, bootstrap: &str) -> 
     Ok(Arc::new(Mutex::new(process)))
 }
 
-/// What the services publish, as declared columns.
 fn configuration(dir: &Path, bootstrap: &str) -> String {
-    let mut text = format!("warehouse = {:?}\n\n[log]\nbootstrap = [{bootstrap:?}]\n", dir.join("warehouse"));
-    for kind in ServiceKind::ALL {
-        let peer = match kind {
-            ServiceKind::Payment => "merchant",
-            ServiceKind::Transfer => "to",
-        };
-        writeln!(
-            text,
-            "\n[[events]]\ntopic = {:?}\ntable = {:?}\ncolumn = [\n  \
-             {{ name = \"id\", type = \"string\" }},\n  \
-             {{ name = \"sequence\", type = \"long\" }},\n  \
-             {{ name = \"payer\", from = \"user\", type = \"string\" }},\n  \
-             {{ name = \"payee\", from = {peer:?}, type = \"string\" }},\n  \
-             {{ name = \"currency\", from = \"amount.currency\", type = \"string\" }},\n  \
-             {{ name = \"amount\", from = \"amount.minor\", type = \"long\" }},\n  \
-             {{ name = \"at\", from = \"$time\", type = \"timestamp\" }},\n]",
-            kind.topic(),
-            table(kind),
-        )
-        .expect("writing to a string cannot fail");
-    }
-    text
+    format!("warehouse = {:?}\n\n[log]\nbootstrap = [{bootstrap:?}]\n\n{TABLES}", dir.join("warehouse"))
 }
 
 /// The table of a service's records.
